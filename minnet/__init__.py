@@ -1,0 +1,62 @@
+"""minnet: a tiny layered MLP library for the CPU, exact in the tails, with a lab that measures saturation.
+
+    import minnet as mn
+
+    X, y = mn.datasets.digits()
+    net = mn.MLP([64, 30, 10], activation="sigmoid", seed=0)
+    history = mn.fit(net, X, y, loss="cross_entropy", optimizer=mn.SGD(lr=0.5), epochs=10, seed=0)
+
+`minnet.functional` holds the functions, `minnet.lab` the experiments; `minnet --help` is the command line.
+"""
+
+import importlib
+
+from minnet import datasets, functional, initializers, metrics
+from minnet.callbacks import EarlyStopping, ProgressBar, SaturationProbe
+from minnet.gradcheck import check_gradient
+from minnet.layers import Dropout, Layer, Linear, ReLU, Sigmoid, Softplus, Tanh
+from minnet.losses import BCELoss, BCEWithLogitsLoss, CrossEntropyLoss, Loss, MSELoss
+from minnet.model import MLP, Sequential
+from minnet.optimizers import SGD, Adam, Optimizer
+from minnet.training import History, evaluate, fit
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "MLP",
+    "SGD",
+    "Adam",
+    "BCELoss",
+    "BCEWithLogitsLoss",
+    "CrossEntropyLoss",
+    "Dropout",
+    "EarlyStopping",
+    "History",
+    "Layer",
+    "Linear",
+    "Loss",
+    "MSELoss",
+    "Optimizer",
+    "ProgressBar",
+    "ReLU",
+    "SaturationProbe",
+    "Sequential",
+    "Sigmoid",
+    "Softplus",
+    "Tanh",
+    "check_gradient",
+    "datasets",
+    "evaluate",
+    "fit",
+    "functional",
+    "initializers",
+    "lab",
+    "metrics",
+]
+
+
+def __getattr__(name):
+    # The lab is loaded when it is first asked for: plain users do not pay for it.
+    if name == "lab":
+        return importlib.import_module("minnet.lab")
+    raise AttributeError(f"module 'minnet' has no attribute {name!r}")
