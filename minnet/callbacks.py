@@ -1,0 +1,130 @@
+"""Callbacks: what happens around training. `fit` calls their methods by name and knows none of them.
+
+Each method gets the `Run` (net, loss, optimizer, data, history, epoch) and may set ``run.stop = True``. A callback of
+one's own is any object with some of the methods `on_train_begin`, `on_epoch_begin`, `on_batch_begin` and the same three
+with `_end`.
+"""
+
+import math
+
+import numpy as np
+
+from minnet import functional as F
+from minnet._checks import bad_value, integer, number, optional_module
+from minnet.layers import ACTIVATIONS
+
+__all__ = ["EarlyStopping", "ProgressBar", "SaturationProbe"]
+
+
+class EarlyStopping:
+    """Stop when a column of the history has not fallen for `patience` epochs, and restore the best weights.
+
+    Parameters
+    ----------
+    monitor : str
+        The column, "val_loss" unless told otherwise; one whose name ends in "accuracy" must rise instead of fall.
+    patience : int
+        Epochs without improvement that are borne.
+    min_delta : float
+        What counts as an improvement.
+    restore_best : bool
+        Put the weights of the best epoch back at the end.
+    """
+
+    def __init__(self, monitor="val_loss", *, patience=5, min_delta=0.0, restore_best=True):
+        self.monitor, self.restore_best = monitor, restore_best
+        self.patience = integer("EarlyStopping", "patience", patience, 1)
+        self.min_delta = number("EarlyStopping", "min_delta", min_delta, 0)
+
+    def on_train_begin(self, run):
+        """Forget earlier runs."""
+        self.best, self.best_epoch, self.best_params = math.inf, 0, None
+
+    def on_epoch_end(self, run):
+        """Compare this epoch with the best so far."""
+        if self.monitor not in run.history[-1]:
+            rule = f"monitor must be a column of the history ({', '.join(run.history.columns)})"
+            raise bad_value("EarlyStopping", rule, self.monitor, "val_ columns need validation_data")
+        value = run.history[-1][self.monitor]
+        score = -value if self.monitor.endswith("accuracy") else value
+        if score < self.best - self.min_delta:
+            self.best, self.best_epoch, self.best_params = score, run.epoch, run.net.params.copy()
+        elif run.epoch - self.best_epoch >= self.patience:
+            run.stop = True
+
+    def on_train_end(self, run):
+        """Put the best weights back."""
+        if self.restore_best and self.best_params is not None:
+            run.net.params[...] = self.best_params
+
+
+class ProgressBar:
+    """A bar with the epochs, the time left and the last row of the history (extra `progress`: tqdm)."""
+
+    def __init__(self):
+        self._tqdm = optional_module("ProgressBar", "tqdm.auto", "progress").tqdm
+
+    def on_train_begin(self, run):
+        """Open the bar."""
+        self.bar = self._tqdm(total=run.epochs, unit="epoch")
+
+    def on_epoch_end(self, run):
+        """Move on by one epoch."""
+        row = run.history[-1]
+        self.bar.set_postfix({name: f"{row[name]:.4g}" for name in row if name.endswith(("loss", "accuracy"))})
+        self.bar.update()
+
+    def on_train_end(self, run):
+        """Close the bar."""
+        self.bar.close()
+
+
+class SaturationProbe:
+    """Record, before the first epoch and after each, how many units are saturated and how large the gradients are.
+
+    A unit is saturated on a sample when its slope f'(x) is below `threshold` times the largest slope of f: with 0.04, a
+    sigmoid below 0.0101 or above 0.9899. Outputs count through the sigmoid of the logit. The rows, dictionaries in
+    `rows`, hold
+
+    - "epoch": 0 for the start;
+    - "saturated": a share for each activation layer and, last, for the outputs;
+    - "gradient_norm": |dC/dparams| of each layer with parameters, first to last, over the probed samples.
+
+    Parameters
+    ----------
+    threshold : float in (0, 1)
+        Where saturation starts.
+    samples : int
+        How many of the first training samples are probed.
+    """
+
+    def __init__(self, *, threshold=0.04, samples=1000):
+        self.threshold = number("SaturationProbe", "threshold", threshold, 0, 1, above=True)
+        self.samples = integer("SaturationProbe", "samples", samples, 1)
+
+    def on_train_begin(self, run):
+        """Measure the start."""
+        self.rows = []
+        self._measure(run)
+
+    def on_epoch_end(self, run):
+        """Measure the epoch that has ended."""
+        self._measure(run)
+
+    def _measure(self, run):
+        x, y = run.X[: self.samples], run.y[: self.samples]
+        saturated, logits = [], x
+        for layer in run.net.layers:
+            before, logits = logits, layer.forward(logits)
+            if getattr(layer, "name", None) in ACTIVATIONS:
+                saturated.append(self._share(layer.name, before))
+        saturated.append(self._share("sigmoid", logits))
+        run.net.backward_params(run.loss.value_and_grad(logits, y)[1])
+        norms = [float(np.linalg.norm(layer.grads)) for layer in run.net.layers if layer.size]
+        self.rows.append({"epoch": run.epoch, "saturated": saturated, "gradient_norm": norms})
+
+    def _share(self, name, x):
+        """The share of entries of x at which the activation `name` is saturated; the largest slope is sigmoid's at 0, or 1."""
+        slope = F.value_and_slope(name, x)[1]
+        largest = 0.25 if name == "sigmoid" else 1.0
+        return float(np.mean(slope < self.threshold * largest))

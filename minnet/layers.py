@@ -1,0 +1,227 @@
+"""Layers: forward, backward, and the parameters between them.
+
+A layer maps a batch (N, I) to a batch (N, O) and keeps what its backward needs, so `backward` always belongs to the
+last `forward`. It overwrites the gradients of its parameters and returns the gradient of its input. To write one's own,
+derive from `Layer`, give `forward` and `backward`, and test it with `minnet.check_gradient`.
+"""
+
+import math
+
+import numpy as np
+
+from minnet import functional as F
+from minnet import initializers
+from minnet._checks import bad_value, choice, generator, integer, matrix, number
+
+__all__ = ["Dropout", "Layer", "Linear", "ReLU", "Sigmoid", "Softplus", "Tanh"]
+
+
+class Layer:
+    """Base of all layers: named parameters and gradients that are views into one flat vector each.
+
+    `shapes` maps a parameter's name to its shape; a layer without parameters leaves it empty. After `bind`, the
+    attribute W is the parameter and dW its gradient, for each name W.
+    """
+
+    shapes = {}  # noqa: RUF012  (never mutated)
+    params = grads = np.empty(0, np.float32)
+    owned = False  # whether a model holds it
+
+    def forward(self, x, rng=None):
+        """The output for a batch `x` (N, I). In training `rng` is a Generator for layers that draw; None means use."""
+        raise bad_value(type(self).__name__, "must define forward(x, rng=None)", self)
+
+    def backward(self, dy):
+        """The gradient of the input (N, I) from that of the output (N, O); fills the gradients of the parameters."""
+        raise bad_value(type(self).__name__, "must define backward(dy)", self)
+
+    def backward_params(self, dy):
+        """Fill the gradients of the parameters alone: all that the first layer of a net needs."""
+        self.backward(dy)
+
+    @property
+    def size(self):
+        """The number of parameters."""
+        return sum(math.prod(shape) for shape in self.shapes.values())
+
+    def allocate(self, shapes, dtype=np.float32):
+        """Give the layer parameters of these `shapes`, a dict by name; their values are to be set by `initialize`."""
+        self.shapes = dict(shapes)
+        self.bind(np.zeros(self.size, dtype), np.zeros(self.size, dtype))
+
+    def bind(self, params, grads):
+        """Move into `params` and `grads`, flat vectors of `size`: values are copied there (and cast) if there were any."""
+        if self.params.size:
+            params[...] = self.params
+        self.params, self.grads = params, grads
+        start = 0
+        for name, shape in self.shapes.items():
+            stop = start + math.prod(shape)
+            setattr(self, name, params[start:stop].reshape(shape))
+            setattr(self, "d" + name, grads[start:stop].reshape(shape))
+            start = stop
+
+    def initialize(self, rng):
+        """Draw starting values of the parameters; nothing to do where there are none."""
+
+    def named_parameters(self):
+        """Pairs (name, array), the array a view that may be written to."""
+        return [(name, getattr(self, name)) for name in self.shapes]
+
+    def __getstate__(self):
+        # A copy of a view is a view of nothing: leave the views out and bind anew. What forward kept (_x ...) is left
+        # behind too, and a copy belongs to no model.
+        left_out = {prefix + name for name in self.shapes for prefix in ("", "d")} | {"owned"}
+        return {name: v for name, v in self.__dict__.items() if name not in left_out and not name.startswith("_")}
+
+    def __setstate__(self, state):
+        self.__dict__.update(state)
+        self.bind(self.params.copy(), self.grads.copy())
+
+    def __repr__(self):
+        return f"{type(self).__name__}()"
+
+    def _kept(self, name):
+        """What the last forward kept for backward."""
+        try:
+            return self.__dict__[name]
+        except KeyError:
+            raise bad_value(f"{type(self).__name__}.backward", "needs a forward before it", None) from None
+
+
+class Linear(Layer):
+    """y = x @ W + b.
+
+    Backward: dW = x^T dy, db = sum over rows of dy, dx = dy W^T.
+
+    Parameters
+    ----------
+    in_features, out_features : int
+        I and O; W is (I, O), b is (O,).
+    init : {"scaled", "large", "xavier", "he"} or callable
+        Starting weights, see `minnet.initializers`; biases start at 0.
+    dtype : {numpy.float32, numpy.float64}
+        Of the parameters; the input is cast to it.
+    seed : int or numpy.random.Generator, optional
+        For the starting weights.
+    """
+
+    def __init__(self, in_features, out_features, *, init="scaled", dtype=np.float32, seed=None):
+        self.in_features = integer("Linear", "in_features", in_features, 1)
+        self.out_features = integer("Linear", "out_features", out_features, 1)
+        self.init = init
+        self.allocate({"W": (in_features, out_features), "b": (out_features,)}, model_dtype("Linear", dtype))
+        self.initialize(generator("Linear", seed))
+
+    def initialize(self, rng):  # noqa: D102
+        self.W[...] = initializers.draw("Linear", self.init, rng, self.in_features, self.out_features)
+        self.b[...] = 0
+
+    def forward(self, x, rng=None):  # noqa: D102
+        self._x = matrix("Linear", "x", x, self.in_features, self.W.dtype)
+        y = np.dot(self._x, self.W)
+        y += self.b
+        return y
+
+    def backward_params(self, dy):  # noqa: D102
+        x = self._kept("_x")
+        if dy.shape != (len(x), self.out_features):
+            raise bad_value("Linear.backward", f"dy must have shape {(len(x), self.out_features)}", dy.shape)
+        np.dot(x.T, dy, out=self.dW)
+        np.sum(dy, axis=0, out=self.db)
+
+    def backward(self, dy):  # noqa: D102
+        self.backward_params(dy)
+        return np.dot(dy, self.W.T)
+
+    def __repr__(self):
+        return f"Linear({self.in_features}, {self.out_features})"
+
+
+class Activation(Layer):
+    """y = f(x) element by element, f the function `name` of minnet.functional; dx = dy f'(x)."""
+
+    name = None
+
+    def forward(self, x, rng=None):  # noqa: D102
+        y, self._slope = F.value_and_slope(self.name, x)
+        return y
+
+    def backward(self, dy):  # noqa: D102
+        return F.chain(dy, self._kept("_slope"))
+
+
+class Sigmoid(Activation):
+    """y = 1 / (1 + exp(-x)); f' = y (1 - y), the factor that vanishes when a unit saturates."""
+
+    name = "sigmoid"
+
+
+class Tanh(Activation):
+    """y = tanh(x); f' = 1 - y^2."""
+
+    name = "tanh"
+
+
+class ReLU(Activation):
+    """y = max(x, 0); f' = 1 for x > 0, else 0."""
+
+    name = "relu"
+
+
+class Softplus(Activation):
+    """y = log(1 + exp(x)); f' = sigmoid(x)."""
+
+    name = "softplus"
+
+
+class Dropout(Layer):
+    """In training, y = x m / (1 - p) with m = 0 at random with probability p, else 1; in use, y = x.
+
+    Parameters
+    ----------
+    p : float in [0, 1)
+        The share of entries that is dropped.
+
+    References
+    ----------
+    N. Srivastava et al., Dropout: a simple way to prevent neural networks from overfitting, JMLR 15, 2014.
+    """
+
+    def __init__(self, p=0.5):
+        self.p = number("Dropout", "p", p, 0, 1)
+        if p == 1:
+            raise bad_value("Dropout", "p must be less than 1", p)
+
+    def forward(self, x, rng=None):  # noqa: D102
+        if rng is None:
+            self._mask = np.ones_like(x)
+            return x
+        self._mask = (rng.random(x.shape, x.dtype) >= self.p) / x.dtype.type(1 - self.p)
+        return F.chain(x, self._mask)
+
+    def backward(self, dy):  # noqa: D102
+        return F.chain(dy, self._kept("_mask"))
+
+    def __repr__(self):
+        return f"Dropout({self.p:g})"
+
+
+ACTIVATIONS = {layer.name: layer for layer in (Sigmoid, Tanh, ReLU, Softplus)}
+
+
+def model_dtype(owner, dtype):
+    """float32 or float64 as a numpy dtype, whatever way it is named."""
+    try:
+        dtype = np.dtype(dtype)
+    except TypeError:
+        pass
+    else:
+        if dtype in (np.float32, np.float64):
+            return dtype
+    raise bad_value(owner, "dtype must be float32 or float64", dtype)
+
+
+def activation(owner, name):
+    """A new layer from an activation's name."""
+    return ACTIVATIONS[choice(owner, "activation", name, ACTIVATIONS)]()
