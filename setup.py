@@ -12,7 +12,7 @@ MSVC = ["/O2"]
 class Build(build_ext):
     """build_ext with flags that fit the compiler at hand."""
 
-    def build_extensions(self):
+    def build_extensions(self):  # noqa: D102
         for extension in self.extensions:
             extension.extra_compile_args = MSVC if self.compiler.compiler_type == "msvc" else UNIX
         super().build_extensions()

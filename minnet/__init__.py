@@ -11,7 +11,7 @@
 
 import importlib
 
-from minnet import datasets, functional, initializers, metrics
+from minnet import functional, initializers, metrics
 from minnet.callbacks import EarlyStopping, ProgressBar, SaturationProbe
 from minnet.gradcheck import check_gradient
 from minnet.layers import Dropout, Layer, Linear, ReLU, Sigmoid, Softplus, Tanh
@@ -56,7 +56,7 @@ __all__ = [
 
 
 def __getattr__(name):
-    # The lab is loaded when it is first asked for: plain users do not pay for it.
-    if name == "lab":
-        return importlib.import_module("minnet.lab")
+    # These two are loaded when they are first asked for: importing minnet should cost little more than numpy's import.
+    if name in ("datasets", "lab"):
+        return importlib.import_module(f"minnet.{name}")
     raise AttributeError(f"module 'minnet' has no attribute {name!r}")

@@ -4,7 +4,6 @@ Every message reads ``owner: rule, got value (hint)``. The functions return what
 C-contiguous arrays of a known dtype and shape, plain numbers, names that exist. Kernels check nothing themselves.
 """
 
-import difflib
 import importlib
 import math
 import numbers
@@ -87,7 +86,7 @@ def out_array(owner, out, shape, dtype):
 
 
 def label_array(owner, target, rows):
-    """Class labels as an aligned int64 array (rows,); any integer or bool dtype is taken, their range is not checked."""
+    """Class labels of any integer or bool dtype as an aligned int64 array (rows,); their range is not checked."""
     a = any_array(owner, "target", target)
     if a.dtype.kind == "f":
         _refuse_float_labels(owner, a)
@@ -149,6 +148,8 @@ def choice(owner, name, value, options):
     options = list(options)
     if value in options:
         return value
+    import difflib  # only for the message: it would be a tenth of the import time of minnet
+
     near = difflib.get_close_matches(str(value), options, n=1)
     hint = f"did you mean {near[0]!r}?" if near else ""
     kind = bad_value if isinstance(value, str) else bad_type
@@ -169,4 +170,5 @@ def optional_module(owner, name, extra):
         return importlib.import_module(name)
     except ImportError as error:
         library = name.partition(".")[0]
-        raise ImportError(f"{owner}: needs {library}, which is not installed (pip install 'minnet[{extra}]')") from error
+        hint = f"pip install 'minnet[{extra}]'"
+        raise ImportError(f"{owner}: needs {library}, which is not installed ({hint})") from error

@@ -88,6 +88,7 @@ class SaturationProbe:
 
     - "epoch": 0 for the start;
     - "saturated": a share for each activation layer and, last, for the outputs;
+    - "stuck": the share of outputs that are saturated on the wrong side, more than 1/2 away from their target;
     - "gradient_norm": |dC/dparams| of each layer with parameters, first to last, over the probed samples.
 
     Parameters
@@ -117,14 +118,21 @@ class SaturationProbe:
         for layer in run.net.layers:
             before, logits = logits, layer.forward(logits)
             if getattr(layer, "name", None) in ACTIVATIONS:
-                saturated.append(self._share(layer.name, before))
-        saturated.append(self._share("sigmoid", logits))
+                saturated.append(float(np.mean(self._saturated(layer.name, before))))
+        saturated.append(float(np.mean(self._saturated("sigmoid", logits))))
+        wrong = np.abs(F.sigmoid(logits) - _per_output(y, logits)) > 0.5
         run.net.backward_params(run.loss.value_and_grad(logits, y)[1])
         norms = [float(np.linalg.norm(layer.grads)) for layer in run.net.layers if layer.size]
-        self.rows.append({"epoch": run.epoch, "saturated": saturated, "gradient_norm": norms})
+        stuck = float(np.mean(wrong & self._saturated("sigmoid", logits)))
+        self.rows.append({"epoch": run.epoch, "saturated": saturated, "stuck": stuck, "gradient_norm": norms})
 
-    def _share(self, name, x):
-        """The share of entries of x at which the activation `name` is saturated; the largest slope is sigmoid's at 0, or 1."""
-        slope = F.value_and_slope(name, x)[1]
-        largest = 0.25 if name == "sigmoid" else 1.0
-        return float(np.mean(slope < self.threshold * largest))
+    def _saturated(self, name, x):
+        """Where the activation `name` is flat at x; its largest slope is 1, or 1/4 for a sigmoid."""
+        return F.value_and_slope(name, x)[1] < self.threshold * (0.25 if name == "sigmoid" else 1.0)
+
+
+def _per_output(y, logits):
+    """Targets with the shape of the logits: labels of C > 1 classes become one-hot rows."""
+    if y.shape == logits.shape:
+        return y
+    return y.reshape(logits.shape) if y.size == logits.size else np.eye(logits.shape[1])[y]

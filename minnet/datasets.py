@@ -7,13 +7,12 @@ bring urllib.parse along): importing minnet should cost little more than importi
 
 import contextlib
 import math
-import numbers
 import os
 import sys
 
 import numpy as np
 
-from ._checks import bad_type, bad_value, words
+from minnet._checks import bad_type, bad_value, generator, number, words
 
 __all__ = ["digits", "holdout", "mnist", "read_idx"]
 
@@ -128,7 +127,7 @@ def holdout(X, y, fraction=0.2, seed=0):
     X, y : arrays (N, ...)
     fraction : float, between 0 and 1
         The test part gets ``round(fraction * N)`` samples.
-    seed : int or whatever else ``numpy.random.default_rng`` takes
+    seed : int or numpy.random.Generator, optional
 
     Returns
     -------
@@ -142,7 +141,7 @@ def holdout(X, y, fraction=0.2, seed=0):
     """
     X, y = np.asarray(X), np.asarray(y)
     count = _test_count(X, y, fraction)
-    order = np.random.default_rng(seed).permutation(len(X))
+    order = generator("holdout", seed).permutation(len(X))
     test, train = order[:count], order[count:]
     return X[train], y[train], X[test], y[test]
 
@@ -150,9 +149,7 @@ def holdout(X, y, fraction=0.2, seed=0):
 def _test_count(X, y, fraction):
     if X.ndim == 0 or y.ndim == 0 or len(X) != len(y):
         raise bad_value("holdout", "X and y must have the same length", words(f"shapes {X.shape} and {y.shape}"))
-    if not isinstance(fraction, numbers.Real):
-        raise bad_type("holdout", "fraction must be a number", fraction)
-    if not 0 < fraction < 1:
+    if not 0 < number("holdout", "fraction", fraction) < 1:
         raise bad_value("holdout", "fraction must be between 0 and 1", fraction)
     count = round(float(fraction) * len(X))
     if not 0 < count < len(X):

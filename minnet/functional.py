@@ -45,7 +45,7 @@ REDUCTIONS = ("mean", "sum", "none", "batchmean")
 
 
 def _by_dtype(kernel):
-    """The float and double bodies of a fused kernel, by the dtype's character: a dictionary beats Cython's own search."""
+    """The float and double bodies of a fused kernel by dtype character: a look-up that beats Cython's own search."""
     return {"f": kernel["float"], "d": kernel["double"]}
 
 
@@ -108,7 +108,7 @@ def softplus(x, *, out=None):
 
 
 def log_sigmoid(x, *, out=None):
-    """log(sigmoid(x)) = -softplus(-x), exact where sigmoid(x) rounds to 0 or 1; parameters and errors as in `sigmoid`."""
+    """log(sigmoid(x)) = -softplus(-x), exact even where sigmoid(x) rounds to 0 or 1; all else as in `sigmoid`."""
     return _elementwise("log_sigmoid", _log_sigmoid, x, out)
 
 
@@ -126,7 +126,7 @@ def _elementwise(owner, kernel, x, out):
 
 
 def _apart(x, y):
-    """`x`, copied if `y` overlaps it in part: a kernel may read an element after writing it, unless both are the same."""
+    """`x`, copied if `y` overlaps it in part, when a kernel could read an element after it was written."""
     same = x.__array_interface__["data"][0] == y.__array_interface__["data"][0] and x.size == y.size
     return x.copy() if not same and np.may_share_memory(x, y) else x
 
@@ -135,7 +135,7 @@ _WITH_SLOPE = {"sigmoid": _sigmoid, "tanh": _tanh, "softplus": _softplus, "relu"
 
 
 def value_and_slope(name, x):
-    """y = f(x) and its slope f'(x) for the activation `name`, from one pass; what a layer keeps for its backward.
+    """An activation y = f(x) by its `name`, and its slope f'(x), from one pass; what a layer keeps for its backward.
 
     The slope is computed from x, not from the rounded y: that of a saturated sigmoid keeps all its digits.
     """
@@ -146,7 +146,7 @@ def value_and_slope(name, x):
 
 
 def chain(dy, slope):
-    """dx = dy * slope, the backward of every activation; two arrays of one shape and dtype."""
+    """The backward of every activation, dx = dy * slope; two arrays of one shape and dtype."""
     dx = np.empty(dy.shape, dy.dtype)
     _chain[dy.dtype.char](dy.reshape(-1), slope.reshape(-1), dx.reshape(-1))
     return dx
@@ -183,7 +183,7 @@ def softmax(x, *, axis=-1, out=None):
 
 
 def log_softmax(x, *, axis=-1, out=None):
-    """x - logsumexp(x), the log of `softmax` without its rounding to 0 and 1; parameters and errors as there."""
+    """Log-probabilities, x - logsumexp(x), never rounded to 0 or 1 on the way; all else as in `softmax`."""
     return _along_axis("log_softmax", _log_softmax, x, axis, out)
 
 

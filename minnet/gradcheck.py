@@ -60,7 +60,8 @@ def check_gradient(layer_or_loss, x, target=None, *, sample_weight=None, tol=1e-
     if isinstance(layer_or_loss, Layer):
         pairs = _layer_gradients(layer_or_loss, x, generator("check_gradient", seed).integers(2**32))
     elif hasattr(layer_or_loss, "value_and_grad") and not isinstance(layer_or_loss, type):
-        pairs = _loss_gradients(layer_or_loss, x, target, {} if sample_weight is None else {"sample_weight": sample_weight})
+        weights = {} if sample_weight is None else {"sample_weight": sample_weight}
+        pairs = _loss_gradients(layer_or_loss, x, target, weights)
     else:
         raise bad_type("check_gradient", "needs a Layer or an object with value_and_grad", layer_or_loss)
     return max(_compare(type(layer_or_loss).__name__, name, given, twin, tol) for name, given, twin in pairs)
@@ -118,5 +119,6 @@ def _compare(owner, name, given, twin, tol):
     worst = np.unravel_index(np.argmax(np.where(np.isnan(error), np.inf, error)), error.shape) if error.size else ()
     if error.size and not error[worst] <= tol:
         where = f"{name}{list(map(int, worst))}" if worst else name
-        raise bad_value(f"check_gradient of {owner}", f"{where} must be {twin[worst]:.9g}", words(f"{given[worst]:.9g}"))
+        rule = f"{where} must be {twin[worst]:.9g}"
+        raise bad_value(f"check_gradient of {owner}", rule, words(f"{given[worst]:.9g}"))
     return float(np.max(error, initial=0.0))

@@ -50,7 +50,7 @@ class Layer:
         self.bind(np.zeros(self.size, dtype), np.zeros(self.size, dtype))
 
     def bind(self, params, grads):
-        """Move into `params` and `grads`, flat vectors of `size`: values are copied there (and cast) if there were any."""
+        """Move into `params` and `grads`, flat vectors of `size`; values, if there were any, are copied and cast."""
         if self.params.size:
             params[...] = self.params
         self.params, self.grads = params, grads
@@ -143,11 +143,11 @@ class Activation(Layer):
 
     name = None
 
-    def forward(self, x, rng=None):  # noqa: D102
+    def forward(self, x, rng=None):
         y, self._slope = F.value_and_slope(self.name, x)
         return y
 
-    def backward(self, dy):  # noqa: D102
+    def backward(self, dy):
         return F.chain(dy, self._kept("_slope"))
 
 

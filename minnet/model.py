@@ -4,6 +4,8 @@ A model ends in raw outputs (logits); losses that take logits keep the digits th
 would lose. `predict` and `predict_proba` read the logits for you.
 """
 
+import itertools
+
 import numpy as np
 
 from minnet import functional as F
@@ -165,7 +167,7 @@ class MLP(Sequential):
 
 def _plain_stack(sizes, name, init, dtype):
     layers = []
-    for fan_in, fan_out in zip(sizes[:-1], sizes[1:], strict=True):
+    for fan_in, fan_out in itertools.pairwise(sizes):
         layers += [Linear(fan_in, fan_out, init=init, dtype=dtype), activation("MLP", name)]
     return layers[:-1]
 
@@ -189,5 +191,6 @@ def _checked_layers(layers):
             hint = "make one: " + layer.__name__ + "(...)" if isinstance(layer, type) else ""
             raise bad_type("Sequential", "every layer must be a minnet Layer", layer, hint)
         if layer.owned or sum(layer is other for other in layers) > 1:
-            raise bad_value("Sequential", "a layer can stand in one place only", layer, "copy.deepcopy gives a free one")
+            hint = "copy.deepcopy gives a free one"
+            raise bad_value("Sequential", "a layer can stand in one place only", layer, hint)
     return layers

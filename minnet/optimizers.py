@@ -121,9 +121,8 @@ class Adam(Optimizer):
 
     def _update(self, w, g, body):
         self.steps += 1
-        _kernels.adam_update[body](
-            g, w, self.state["mean"], self.state["square"], self.lr, *self.betas, self.eps, self.weight_decay, self.steps
-        )
+        m, v = self.state["mean"], self.state["square"]
+        _kernels.adam_update[body](g, w, m, v, self.lr, *self.betas, self.eps, self.weight_decay, self.steps)
 
     def __repr__(self):
         return f"Adam(lr={self.lr:g})"

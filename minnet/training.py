@@ -79,7 +79,7 @@ def _cell(value):
 
 
 class Run:
-    """A training run as callbacks see it: net, loss, optimizer, X, y, validation_data, history, epoch, epochs, batch."""
+    """A run as callbacks see it: net, loss, optimizer, X, y, validation_data, history, epoch, epochs, batch, stop."""
 
     def __init__(self, net, X, y, loss, optimizer, epochs, validation_data):
         self.net, self.X, self.y, self.loss, self.optimizer = net, X, y, loss, optimizer
@@ -227,7 +227,7 @@ def _pair(data):
 
 
 def _emitter(callbacks, run):
-    """A function of an event's name that calls the callbacks' methods of that name; those that are missing cost nothing."""
+    """A function of an event's name that calls the methods of that name; callbacks without one cost nothing."""
     if not isinstance(callbacks, (list, tuple)):
         raise bad_type("fit", "callbacks must be a list", callbacks)
     methods = {event: [getattr(c, event) for c in callbacks if hasattr(c, event)] for event in EVENTS}

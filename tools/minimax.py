@@ -76,7 +76,7 @@ def main():
         p, error = remez(expm1_tail, -HALF_LN2, HALF_LN2, degree, weight)
         show(f"exp, {dtype.__name__}", p, error, dtype)
 
-    # log1p: f = y for y <= 1/2 and (y - 1) / 2 above, so that |s| = |f / (2 + f)| <= 0.2; tail(z) = z (p0 + p1 z + ...).
+    # log1p: f = y for y <= 1/2 and (y - 1) / 2 above, so that |s| = |f / (2 + f)| <= 0.2; tail(z) = z (p0 + p1 z ...).
     high = mp.mpf("0.04")
     for dtype, degree in ((np.float32, 2), (np.float64, 7)):
         p, error = remez(lambda z: atanh_tail(z) / z, high / 10**6, high, degree, lambda z: z / 2)
