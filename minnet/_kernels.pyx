@@ -167,7 +167,7 @@ cdef inline void add(double* high, double* low, double v) noexcept nogil:
     high[0] = t
 
 
-cdef inline Sum exp_others(const real* z, real m, real* e, Py_ssize_t n) noexcept nogil:
+cdef clones exp_others(const real* z, real m, Sum* others, real* e, Py_ssize_t n) noexcept nogil:
     """Sum of exp(z - m) over all entries but one maximum; the exponentials themselves go to `e` unless it is NULL."""
     cdef double high[LANES]
     cdef double low[LANES]
@@ -176,7 +176,6 @@ cdef inline Sum exp_others(const real* z, real m, real* e, Py_ssize_t n) noexcep
     cdef real* chunk
     cdef const real* row
     cdef real v
-    cdef Sum others = Sum(-1.0, 0.0)   # the one maximum that does not count
     cdef Py_ssize_t start = 0, size, block, i, j
     for j in range(LANES):
         high[j] = low[j] = ties[j] = 0
@@ -199,12 +198,12 @@ cdef inline Sum exp_others(const real* z, real m, real* e, Py_ssize_t n) noexcep
             ties[0] += 1.0 if row[i] == m else 0.0
             add(&high[0], &low[0], <real>0 if row[i] == m else chunk[i])
         start += size
+    others.high, others.low = -1.0, 0.0   # the one maximum that does not count
     for j in range(LANES):
         others.high += ties[j]
     for j in range(LANES):
         add(&others.high, &others.low, high[j])
         others.low += low[j]
-    return others
 
 
 cdef inline double log_total(Sum others) noexcept nogil:
@@ -226,26 +225,34 @@ cdef inline Sum reciprocal_total(Sum others) noexcept nogil:
 
 cdef clones softmax_row(const real* x, real* y, Py_ssize_t n) noexcept nogil:
     cdef real m = row_max(x, n)
-    cdef Sum inverse = reciprocal_total(exp_others(x, m, y, n))
-    # Two parts, because rounding 1 / total to one real costs up to an ulp of every probability.
-    cdef real high = inverse.high if m > -INFINITY else NAN
-    cdef real low = (inverse.high - high) + inverse.low
+    cdef Sum others, inverse
+    cdef real high, low
     cdef Py_ssize_t i
+    exp_others(x, m, &others, y, n)
+    inverse = reciprocal_total(others)
+    # Two parts, because rounding 1 / total to one real costs up to an ulp of every probability.
+    high = inverse.high if m > -INFINITY else NAN
+    low = (inverse.high - high) + inverse.low
     for i in range(n):
         y[i] = y[i] * high + y[i] * low
 
 
 cdef clones log_softmax_row(const real* x, real* y, Py_ssize_t n) noexcept nogil:
     cdef real m = row_max(x, n)
-    cdef real L = log_total(exp_others(x, m, <real*>NULL, n)) if m > -INFINITY else NAN
+    cdef Sum others
+    cdef real L
     cdef Py_ssize_t i
+    exp_others(x, m, &others, <real*>NULL, n)
+    L = log_total(others) if m > -INFINITY else NAN
     for i in range(n):
         y[i] = -L if x[i] == m else (x[i] - m) - L
 
 
 cdef clones logsumexp_row(const real* x, real* y, Py_ssize_t n) noexcept nogil:
     cdef real m = row_max(x, n)
-    y[0] = m + log_total(exp_others(x, m, <real*>NULL, n))
+    cdef Sum others
+    exp_others(x, m, &others, <real*>NULL, n)
+    y[0] = m + log_total(others)
 
 
 def softmax_forward(const real[:, ::1] x not None, real[:, ::1] y not None):
@@ -281,12 +288,13 @@ cdef clones cross_entropy_row(
     const real* z, Py_ssize_t y, double* loss, real* dz, Py_ssize_t n, double scale,
 ) noexcept nogil:
     cdef real m = row_max(z, n)
-    cdef Sum others = exp_others(z, m, dz, n)
-    cdef double total = 1.0 + others.high
     cdef double gap = 0.0 if z[y] == m else <double>m - z[y]
-    cdef double wrong
+    cdef Sum others
+    cdef double total, wrong
     cdef real factor
     cdef Py_ssize_t k
+    exp_others(z, m, &others, dz, n)
+    total = 1.0 + others.high
     if not m > -INFINITY:
         scale = gap = NAN
     if dz != NULL:
@@ -326,13 +334,13 @@ cdef clones cross_entropy_soft_row(
     const real* z, const real* t, double* loss, real* dz, Py_ssize_t n, double scale,
 ) noexcept nogil:
     cdef real m = row_max(z, n)
-    cdef Sum others = exp_others(z, m, dz, n)
-    cdef real rest = others.high
-    cdef double total = 1.0 + others.high
-    cdef double log_sum = log_total(others)
-    cdef double mass = 0, value = 0
-    cdef real S = total, T, factor
+    cdef Sum others
+    cdef double total, log_sum, mass = 0, value = 0
+    cdef real rest, S, T, factor
     cdef Py_ssize_t k
+    exp_others(z, m, &others, dz, n)
+    total, log_sum = 1.0 + others.high, log_total(others)
+    rest, S = others.high, total
     if not m > -INFINITY:
         scale = log_sum = NAN
     for k in range(n):
