@@ -90,6 +90,8 @@ def label_array(owner, target, rows):
     a = any_array(owner, "target", target)
     if a.dtype.kind == "f":
         _refuse_float_labels(owner, a)
+    if target is None:
+        raise bad_type(owner, "labels must be integers", None)
     if a.dtype.kind not in "iub":
         hint = "number the classes: classes, y = np.unique(y, return_inverse=True)" if a.dtype.kind in "OUST" else ""
         raise bad_type(owner, "labels must be integers", words(f"dtype {a.dtype}"), hint)
@@ -106,10 +108,8 @@ def _refuse_float_labels(owner, a):
     raise bad_type(owner, "labels must be integers", words(f"dtype {a.dtype}"), "y.astype(np.int64)")
 
 
-def weight_array(owner, weight, rows, dtype):
-    """Weights (rows,) of `dtype`, finite and not negative; an empty array for None."""
-    if weight is None:
-        return np.empty(0, dtype)
+def weight_array(owner, weight, rows):
+    """Weights (rows,) in float64, finite and not negative."""
     a = real_array(owner, "sample_weight", weight)
     if a.shape != (rows,):
         raise bad_value(owner, f"sample_weight must have shape ({rows},), one a row", a.shape)
@@ -117,7 +117,7 @@ def weight_array(owner, weight, rows, dtype):
     if len(wrong):
         row = int(wrong[0])
         raise bad_value(owner, "sample_weight must be finite and not negative", words(f"{a[row]} in row {row}"))
-    return a.astype(dtype, copy=False)
+    return a.astype(np.float64)
 
 
 # ---- numbers, names, modules ----
@@ -146,7 +146,7 @@ def integer(owner, name, value, low):
 def choice(owner, name, value, options):
     """`value`, if it is one of the names in `options`; otherwise the nearest one is suggested."""
     options = list(options)
-    if value in options:
+    if isinstance(value, str) and value in options:
         return value
     import difflib  # only for the message: it would be a tenth of the import time of minnet
 

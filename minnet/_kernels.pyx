@@ -16,17 +16,21 @@ e) Activations give y and their slope dy/dx together, from one exp: their backwa
    Losses give value and gradient together: two separate functions could disagree.
 """
 
-from libc.math cimport INFINITY, NAN, fma, log, log1p, sqrt, sqrtf
+from libc.math cimport INFINITY, NAN, log, log1p, sqrt, sqrtf
 from libc.stdint cimport int64_t
 
 from minnet cimport _math
-from minnet._math cimport real
+from minnet._math cimport inlined, real
 
 cdef extern from "_simd.h":
     ctypedef void clones "MINNET_CLONES void"
 
 cdef enum:
-    LANES = 16    # independent accumulators, so that a sum or a maximum vectorises without reordering flags
+    LANES = 64    # independent accumulators, so that sums and maxima vectorise without flags that reorder; gcc would
+                  # unroll a loop over 16 of them into scalar code
+    PAGE = 16     # blocks of LANES that are summed plainly
+    ROWS = 32     # rows of few classes that go side by side
+    FEW = 64      # classes up to which they do
     CHUNK = 256   # elements whose losses are held on the stack between two passes
 
 
@@ -130,137 +134,240 @@ def chain_backward(const real[::1] dy not None, const real[::1] slope not None, 
         product_loop(&dy[0], &slope[0], &dx[0], dy.shape[0])
 
 
-# ---- rows: maximum and sum of exponentials -------------------------------------------------------------------------
+# ---- rows of logits ------------------------------------------------------------------------------------------------
 # Everything about a row of logits follows from its maximum m, e_k = exp(z_k - m), and `others`, the sum of e without
 # one maximal entry, whose e is 1: kept apart, because 1 + others rounds to 1 where a confident row's loss lives.
 # Entries equal to the maximum have e = 1 without any subtraction, so +inf shares like any other tie. A row of -inf only
 # has no limit: NaN.
+#
+# Rows of up to FEW classes go ROWS at a time, side by side: class k of row j stands at t[k * ROWS + j] of a tile, and
+# each step is a loop over j. Longer rows go one at a time, in blocks of LANES; the tail is filled up with -inf, whose e is
+# 0, to one more block.
 
-cdef inline real row_max(const real* z, Py_ssize_t n) noexcept nogil:
-    """The largest entry; NaN is passed over (the exponentials will carry it), -inf if there is none."""
-    cdef real lanes[LANES]
-    cdef real x, m = -INFINITY
-    cdef Py_ssize_t block, i, j
-    for j in range(LANES):
-        lanes[j] = m
-    for block in range(n // LANES):
-        for j in range(LANES):
-            x = z[block * LANES + j]
-            lanes[j] = x if x > lanes[j] else lanes[j]
-    for i in range(n - n % LANES, n):
-        m = z[i] if z[i] > m else m
-    for j in range(LANES):
-        m = lanes[j] if lanes[j] > m else m
-    return m
-
-
-cdef struct Sum:
-    double high   # the sum, rounded
-    double low    # what rounding took from it
-
-
-cdef inline void add(double* high, double* low, double v) noexcept nogil:
-    """high + low += v, exactly but for the rounding of low (Knuth's TwoSum)."""
-    cdef double t = high[0] + v
-    cdef double v_part = t - high[0]
+cdef inlined add(real* high, real* low, real v) noexcept nogil:
+    """high + low += v, the rounding error kept (Knuth's TwoSum)."""
+    cdef real t = high[0] + v
+    cdef real v_part = t - high[0]
     low[0] += (high[0] - (t - v_part)) + (v - v_part)
     high[0] = t
 
 
-cdef clones exp_others(const real* z, real m, Sum* others, real* e, Py_ssize_t n) noexcept nogil:
+cdef inlined renormalize(double* high, double* low) noexcept nogil:
+    """Leave in low no more than rounding takes from high."""
+    cdef double total = high[0] + low[0]
+    low[0] -= total - high[0]
+    high[0] = total
+
+
+cdef inlined pad(const real* z, real* block, Py_ssize_t n) noexcept nogil:
+    """block = z, n entries, and then -inf."""
+    cdef Py_ssize_t j
+    for j in range(LANES):
+        block[j] = -INFINITY
+    for j in range(n):
+        block[j] = z[j]
+
+
+cdef inlined max_block(const real* z, real* lanes) noexcept nogil:
+    cdef Py_ssize_t j
+    for j in range(LANES):
+        lanes[j] = z[j] if z[j] > lanes[j] else lanes[j]
+
+
+cdef inlined row_max(const real* z, real* m, Py_ssize_t n) noexcept nogil:
+    """The largest entry; NaN is passed over (the exponentials will carry it), -inf if there is none."""
+    cdef real lanes[LANES]
+    cdef real tail[LANES]
+    cdef Py_ssize_t block, j, width = LANES // 2
+    for j in range(LANES):
+        lanes[j] = -INFINITY
+    for block in range(n // LANES):
+        max_block(z + block * LANES, lanes)
+    pad(z + n - n % LANES, tail, n % LANES)
+    max_block(tail, lanes)
+    while width > 0:
+        for j in range(width):
+            lanes[j] = lanes[j + width] if lanes[j + width] > lanes[j] else lanes[j]
+        width //= 2
+    m[0] = lanes[0]
+
+
+cdef inlined exp_block(const real* z, real m, real* e, real* sums, real* ties) noexcept nogil:
+    """e = exp(z - m) for one block; the (shifted) exponentials below 1 are summed, maxima are counted."""
+    cdef real x
+    cdef Py_ssize_t j
+    for j in range(LANES):
+        x = _math.exp_difference(z[j], m)
+        e[j] = <real>1 if z[j] == m else x * _math.unshift(x)
+        sums[j] += <real>0 if z[j] == m else x
+        ties[j] += <real>1 if z[j] == m else <real>0
+
+
+cdef inlined flush(real* sums, double* high, double* low) noexcept nogil:
+    """Move the sums of a page, few enough that they have lost no digits, to the compensated ones."""
+    cdef Py_ssize_t j
+    for j in range(LANES):
+        add(&high[j], &low[j], <double>sums[j])
+        sums[j] = 0
+
+
+cdef inlined exp_others(const real* z, real m, double* others, double* others_low, real* e, Py_ssize_t n) noexcept nogil:
     """Sum of exp(z - m) over all entries but one maximum; the exponentials themselves go to `e` unless it is NULL."""
     cdef double high[LANES]
     cdef double low[LANES]
-    cdef double ties[LANES]
-    cdef real scratch[CHUNK]
-    cdef real* chunk
-    cdef const real* row
-    cdef real v
-    cdef Py_ssize_t start = 0, size, block, i, j
+    cdef real sums[LANES]
+    cdef real ties[LANES]
+    cdef real tail[LANES]
+    cdef real scratch[LANES]
+    cdef double scale = _math.unshift(m), total = -1.0, total_low = 0.0   # the one maximum that does not count
+    cdef Py_ssize_t block, j, width = LANES // 2
     for j in range(LANES):
-        high[j] = low[j] = ties[j] = 0
-    while start < n:
-        size = min(<Py_ssize_t>CHUNK, n - start)
-        row = z + start
-        chunk = &scratch[0] if e == NULL else &e[start]
-        for i in range(size):
-            chunk[i] = <real>1 if row[i] == m else _math.exp_difference(row[i], m)
-        for block in range(size // LANES):
-            for j in range(LANES):
-                i = block * LANES + j
-                ties[j] += 1.0 if row[i] == m else 0.0
-                v = <real>0 if row[i] == m else chunk[i]
-                if real is float:
-                    high[j] += v   # a double has 29 bits to spare for the sum of floats
-                else:
-                    add(&high[j], &low[j], v)
-        for i in range(size - size % LANES, size):
-            ties[0] += 1.0 if row[i] == m else 0.0
-            add(&high[0], &low[0], <real>0 if row[i] == m else chunk[i])
-        start += size
-    others.high, others.low = -1.0, 0.0   # the one maximum that does not count
+        high[j] = low[j] = sums[j] = ties[j] = 0
+    for block in range(n // LANES):
+        exp_block(z + block * LANES, m, &scratch[0] if e == NULL else e + block * LANES, sums, ties)
+        if block % PAGE == PAGE - 1:
+            flush(sums, high, low)
+    pad(z + n - n % LANES, tail, n % LANES)
+    exp_block(tail, m, scratch, sums, ties)
+    if e != NULL:
+        for j in range(n % LANES):
+            e[n - n % LANES + j] = scratch[j]
+    flush(sums, high, low)
     for j in range(LANES):
-        others.high += ties[j]
-    for j in range(LANES):
-        add(&others.high, &others.low, high[j])
-        others.low += low[j]
+        total += ties[j]
+    while width > 0:
+        for j in range(width):
+            add(&high[j], &low[j], high[j + width])
+            low[j] += low[j + width]
+        width //= 2
+    add(&total, &total_low, (high[0] + low[0]) * scale)
+    add(&total, &total_low, (low[0] - ((high[0] + low[0]) - high[0])) * scale)
+    others[0], others_low[0] = total, total_low
+    renormalize(others, others_low)
 
 
-cdef inline double log_total(Sum others) noexcept nogil:
+cdef inlined tile_load(const real* z, const double* weight, real* t, Py_ssize_t rows, Py_ssize_t n) noexcept nogil:
+    """t[k, j] = z[j, k]; lanes without a row, or whose row has the weight 0, hold 0."""
+    cdef Py_ssize_t j, k
+    for k in range(n * ROWS):
+        t[k] = 0
+    for j in range(rows):
+        if weight == NULL or weight[j] != 0:
+            for k in range(n):
+                t[k * ROWS + j] = z[j * n + k]
+
+
+cdef inlined tile_store(const real* t, real* y, Py_ssize_t rows, Py_ssize_t n) noexcept nogil:
+    """y[j, k] = t[k, j]."""
+    cdef Py_ssize_t j, k
+    for j in range(rows):
+        for k in range(n):
+            y[j * n + k] = t[k * ROWS + j]
+
+
+cdef inlined tile_others(const real* t, real* m, double* others, double* others_low, real* e, Py_ssize_t n) noexcept nogil:
+    """For each row of a tile: its maximum m, e = exp(t - m), which may take the place of t, and the sum of e but one 1."""
+    cdef real sums[ROWS]
+    cdef real low[ROWS]
+    cdef real ties[ROWS]
+    cdef real x
+    cdef Py_ssize_t j, k
+    for j in range(ROWS):
+        m[j] = -INFINITY
+        sums[j] = low[j] = 0
+        ties[j] = -1
+    for k in range(n):
+        for j in range(ROWS):
+            m[j] = t[k * ROWS + j] if t[k * ROWS + j] > m[j] else m[j]
+    for k in range(n):
+        for j in range(ROWS):
+            x = _math.exp_difference(t[k * ROWS + j], m[j])
+            add(&sums[j], &low[j], <real>0 if t[k * ROWS + j] == m[j] else x)
+            ties[j] += <real>1 if t[k * ROWS + j] == m[j] else <real>0
+            e[k * ROWS + j] = <real>1 if t[k * ROWS + j] == m[j] else x * _math.unshift(x)
+    for j in range(ROWS):
+        others[j], others_low[j] = ties[j], low[j] * <double>_math.unshift(m[j])
+        add(&others[j], &others_low[j], sums[j] * <double>_math.unshift(m[j]))
+        renormalize(&others[j], &others_low[j])
+
+
+cdef inlined log_total(double others, double low, double* log_sum) noexcept nogil:
     """log(1 + others), so that logsumexp = m + this."""
-    return log1p(others.high) + others.low / (1.0 + others.high)
+    log_sum[0] = _math.log1p(others) + low / (1.0 + others)
 
 
-cdef inline Sum reciprocal_total(Sum others) noexcept nogil:
-    """1 / (1 + others) to twice the digits of a double: the quotient, and its residue from an exact product."""
-    cdef Sum total = Sum(1.0, others.low)
-    cdef Sum inverse
-    add(&total.high, &total.low, others.high)
-    inverse.high = 1.0 / total.high
-    inverse.low = (fma(-inverse.high, total.high, 1.0) - inverse.high * total.low) * inverse.high
-    return inverse
+cdef inlined invert_total(double others, double others_low, real* high, real* low) noexcept nogil:
+    """1 / (1 + others) in two parts, because rounding it would cost up to an ulp of every probability."""
+    cdef double total = 1.0, total_low = others_low, inverse, inverse_low
+    add(&total, &total_low, others)
+    _math.reciprocal(total, total_low, &inverse, &inverse_low)
+    high[0] = inverse
+    low[0] = (inverse - high[0]) + inverse_low
 
 
 # ---- softmax family ------------------------------------------------------------------------------------------------
 
+cdef clones softmax_tile(const real* x, real* y, Py_ssize_t rows, Py_ssize_t n) noexcept nogil:
+    cdef real t[FEW * ROWS]
+    cdef real m[ROWS]
+    cdef double others[ROWS]
+    cdef double others_low[ROWS]
+    cdef real high[ROWS]
+    cdef real low[ROWS]
+    cdef Py_ssize_t j, k
+    tile_load(x, <const double*>NULL, t, rows, n)
+    tile_others(t, m, others, others_low, t, n)
+    for j in range(ROWS):
+        invert_total(others[j] if m[j] > -INFINITY else <double>NAN, others_low[j], &high[j], &low[j])
+    for k in range(n):
+        for j in range(ROWS):
+            t[k * ROWS + j] = t[k * ROWS + j] * high[j] + t[k * ROWS + j] * low[j]
+    tile_store(t, y, rows, n)
+
+
 cdef clones softmax_row(const real* x, real* y, Py_ssize_t n) noexcept nogil:
-    cdef real m = row_max(x, n)
-    cdef Sum others, inverse
-    cdef real high, low
-    cdef Py_ssize_t i
-    exp_others(x, m, &others, y, n)
-    inverse = reciprocal_total(others)
-    # Two parts, because rounding 1 / total to one real costs up to an ulp of every probability.
-    high = inverse.high if m > -INFINITY else NAN
-    low = (inverse.high - high) + inverse.low
-    for i in range(n):
-        y[i] = y[i] * high + y[i] * low
+    cdef real m, high, low
+    cdef double others, others_low
+    cdef Py_ssize_t k
+    row_max(x, &m, n)
+    exp_others(x, m, &others, &others_low, y, n)
+    invert_total(others if m > -INFINITY else <double>NAN, others_low, &high, &low)
+    for k in range(n):
+        y[k] = y[k] * high + y[k] * low
 
 
 cdef clones log_softmax_row(const real* x, real* y, Py_ssize_t n) noexcept nogil:
-    cdef real m = row_max(x, n)
-    cdef Sum others
-    cdef real L
-    cdef Py_ssize_t i
-    exp_others(x, m, &others, <real*>NULL, n)
-    L = log_total(others) if m > -INFINITY else NAN
-    for i in range(n):
-        y[i] = -L if x[i] == m else (x[i] - m) - L
+    cdef real m, L
+    cdef double others, low, log_sum
+    cdef Py_ssize_t k
+    row_max(x, &m, n)
+    exp_others(x, m, &others, &low, <real*>NULL, n)
+    log_total(others if m > -INFINITY else <double>NAN, low, &log_sum)
+    L = log_sum
+    for k in range(n):
+        y[k] = -L if x[k] == m else (x[k] - m) - L
 
 
 cdef clones logsumexp_row(const real* x, real* y, Py_ssize_t n) noexcept nogil:
-    cdef real m = row_max(x, n)
-    cdef Sum others
-    exp_others(x, m, &others, <real*>NULL, n)
-    y[0] = m + log_total(others)
+    cdef real m
+    cdef double others, low, log_sum
+    row_max(x, &m, n)
+    exp_others(x, m, &others, &low, <real*>NULL, n)
+    log_total(others, low, &log_sum)
+    y[0] = m + log_sum if n > 0 else m
 
 
 def softmax_forward(const real[:, ::1] x not None, real[:, ::1] y not None):
     """y = exp(x) / sum(exp(x)) a row; (N, C). Its backward is inside the losses."""
-    cdef Py_ssize_t i
+    cdef Py_ssize_t i = 0, n = x.shape[0], classes = x.shape[1]
     with nogil:
-        for i in range(x.shape[0]):
-            softmax_row(&x[i, 0], &y[i, 0], x.shape[1])
+        while i < n:
+            if classes <= FEW:
+                softmax_tile(&x[i, 0], &y[i, 0], min(<Py_ssize_t>ROWS, n - i), classes)
+                i += ROWS
+            else:
+                softmax_row(&x[i, 0], &y[i, 0], classes)
+                i += 1
 
 
 def log_softmax_forward(const real[:, ::1] x not None, real[:, ::1] y not None):
@@ -283,94 +390,218 @@ def logsumexp_forward(const real[:, ::1] x not None, real[::1] y not None):
 # With S = 1 + others = sum_k e_k and p_k = e_k / S:
 #     loss = logsumexp(z) - z_y = (m - z_y) + log(S)               both terms >= 0, nothing cancels
 #     d loss / d z_k = p_k - [k = y];  for k = y that is -(sum of the other e) / S, which keeps its digits as p_y -> 1.
+# A row of weight 0 is not looked at: its loss and gradient are 0 whatever it holds.
+
+cdef inlined settle_label(
+    double z_y, double e_y, double m, double others, double low, double scale, double* loss, double* factor, double* dz_y,
+) noexcept nogil:
+    """From the sums of a row: its loss, scale / S, and the gradient at the label."""
+    cdef double total = 1.0 + others if m > -INFINITY else <double>NAN
+    cdef double wrong = others if z_y == m else (1.0 - e_y) + others
+    log_total(others, low, loss)
+    loss[0] = (0.0 if z_y == m else m - z_y) + (loss[0] if m > -INFINITY else <double>NAN)
+    factor[0] = scale / total
+    dz_y[0] = -wrong * factor[0]
+
 
 cdef clones cross_entropy_row(
     const real* z, Py_ssize_t y, double* loss, real* dz, Py_ssize_t n, double scale,
 ) noexcept nogil:
-    cdef real m = row_max(z, n)
-    cdef double gap = 0.0 if z[y] == m else <double>m - z[y]
-    cdef Sum others
-    cdef double total, wrong
-    cdef real factor
+    cdef real m, factor
+    cdef double others, low, quotient, dz_y
     cdef Py_ssize_t k
-    exp_others(z, m, &others, dz, n)
-    total = 1.0 + others.high
-    if not m > -INFINITY:
-        scale = gap = NAN
+    row_max(z, &m, n)
+    exp_others(z, m, &others, &low, dz, n)
+    settle_label(z[y], 0.0 if dz == NULL else dz[y], m, others, low, scale, loss, &quotient, &dz_y)
     if dz != NULL:
-        wrong = others.high if z[y] == m else total - dz[y]
-        factor = scale / total
+        factor = quotient
         for k in range(n):
             dz[k] *= factor
-        dz[y] = -wrong / total * scale
-    loss[0] = gap + log_total(others)
+        dz[y] = dz_y
+
+
+cdef clones cross_entropy_tile(
+    const real* z, const int64_t* y, const double* weight, double* loss, real* dz, Py_ssize_t rows, Py_ssize_t n,
+    double scale,
+) noexcept nogil:
+    cdef real t[FEW * ROWS]
+    cdef real m[ROWS]
+    cdef real z_y[ROWS]
+    cdef real e_y[ROWS]
+    cdef real factor[ROWS]
+    cdef double others[ROWS]
+    cdef double low[ROWS]
+    cdef double scales[ROWS]
+    cdef Py_ssize_t j, k
+    tile_load(z, weight, t, rows, n)
+    for j in range(ROWS):
+        z_y[j] = t[y[j] * ROWS + j] if j < rows else t[j]
+    tile_others(t, m, others, low, t, n)
+    for j in range(ROWS):
+        e_y[j] = t[y[j] * ROWS + j] if j < rows else t[j]
+        scales[j] = scale * weight[j] if weight != NULL and j < rows else scale
+    for j in range(ROWS):
+        settle_label(z_y[j], e_y[j], m[j], others[j], low[j], scales[j], &loss[j], &others[j], &low[j])
+    if dz == NULL:
+        return
+    for j in range(ROWS):
+        factor[j] = others[j]
+    for k in range(n):
+        for j in range(ROWS):
+            t[k * ROWS + j] *= factor[j]
+    for j in range(rows):
+        t[y[j] * ROWS + j] = low[j]
+    tile_store(t, dz, rows, n)
+
+
+cdef double settle_rows(
+    const double* values, const double[::1] weight, real[::1] loss, Py_ssize_t start, Py_ssize_t rows,
+) noexcept nogil:
+    """Weigh the losses of some rows, store them if they are wanted, give their sum."""
+    cdef double value, total = 0
+    cdef Py_ssize_t j
+    for j in range(rows):
+        value = values[j] * (weight[start + j] if weight.shape[0] > 0 else 1.0)
+        if loss.shape[0] > 0:
+            loss[start + j] = value
+        total += value
+    return total
+
+
+cdef inline bint skipped(const double[::1] weight, Py_ssize_t i, real* dz, Py_ssize_t n) noexcept nogil:
+    """Whether row i has the weight 0; its gradient is then cleared."""
+    cdef Py_ssize_t k
+    if weight.shape[0] == 0 or weight[i] != 0:
+        return False
+    for k in range(n if dz != NULL else 0):
+        dz[k] = 0
+    return True
 
 
 def cross_entropy_index(
-    const real[:, ::1] z not None, const int64_t[::1] y not None, const real[::1] weight not None,
+    const real[:, ::1] z not None, const int64_t[::1] y not None, const double[::1] weight not None,
     real[::1] loss not None, real[:, ::1] dz not None, double scale,
 ):
     """loss = weight (logsumexp(z) - z_y), dz = scale weight (softmax(z) - onehot(y)); z, dz: (N, C), the others (N,).
 
     Returns the sum of the losses."""
-    cdef Py_ssize_t i, n = z.shape[0], classes = z.shape[1]
-    cdef double value, w, total = 0
+    cdef Py_ssize_t i = 0, rows = 1, n = z.shape[0], classes = z.shape[1]
+    cdef double values[ROWS]
+    cdef const double* w
+    cdef real* gradient
+    cdef double total = 0
     with nogil:
-        for i in range(n):
-            w = weight[i] if weight.shape[0] > 0 else 1.0
-            cross_entropy_row(&z[i, 0], y[i], &value, &dz[i, 0] if dz.shape[0] > 0 else NULL, classes, scale * w)
-            if loss.shape[0] > 0:
-                loss[i] = w * value
-            total += w * value
+        while i < n:
+            w = &weight[i] if weight.shape[0] > 0 else NULL
+            gradient = &dz[i, 0] if dz.shape[0] > 0 else NULL
+            if classes <= FEW:
+                rows = min(<Py_ssize_t>ROWS, n - i)
+                cross_entropy_tile(&z[i, 0], &y[i], w, values, gradient, rows, classes, scale)
+            elif skipped(weight, i, gradient, classes):
+                values[0] = 0
+            else:
+                cross_entropy_row(&z[i, 0], y[i], values, gradient, classes, scale * (1.0 if w == NULL else w[0]))
+            total += settle_rows(values, weight, loss, i, rows)
+            i += rows
     return total
 
 
 # Probability targets t, T = sum(t), p_k = e_k / S:
 #     loss = sum_k t_k (logsumexp(z) - z_k) = sum_k t_k ((m - z_k) + log(S)); t_k = 0 adds 0 even where z_k = -inf
 #     d loss / d z_k = T p_k - t_k = p_k (T - t_k) - t_k (1 - p_k), where 1 - p_k is (S - e_k) / S, or others / S at the
-#     maximum: for a one-hot t this is the index kernel's gradient, digit by digit.
+#     maximum: for a one-hot t this is the gradient of the label, digit by digit.
+
+cdef inlined soft_term(real z, double t, real m, double log_sum, double* mass, double* loss) noexcept nogil:
+    mass[0] += t
+    loss[0] += 0.0 if t == 0 else t * ((0.0 if z == m else <double>m - z) + log_sum)
+
+
+cdef inlined soft_gradient(real z, real t, real m, real T, real rest, real S, real factor, real* e) noexcept nogil:
+    e[0] = (e[0] * (T - t) - t * (rest if z == m else S - e[0])) * factor
+
 
 cdef clones cross_entropy_soft_row(
     const real* z, const real* t, double* loss, real* dz, Py_ssize_t n, double scale,
 ) noexcept nogil:
-    cdef real m = row_max(z, n)
-    cdef Sum others
-    cdef double total, log_sum, mass = 0, value = 0
-    cdef real rest, S, T, factor
+    cdef real m, T, rest, S, factor
+    cdef double others, low, log_sum, mass = 0
     cdef Py_ssize_t k
-    exp_others(z, m, &others, dz, n)
-    total, log_sum = 1.0 + others.high, log_total(others)
-    rest, S = others.high, total
-    if not m > -INFINITY:
-        scale = log_sum = NAN
+    row_max(z, &m, n)
+    exp_others(z, m, &others, &low, dz, n)
+    others = others if m > -INFINITY else <double>NAN
+    log_total(others, low, &log_sum)
+    loss[0] = 0
     for k in range(n):
-        mass += t[k]
-        value += 0.0 if t[k] == 0 else t[k] * ((0.0 if z[k] == m else <double>m - z[k]) + log_sum)
+        soft_term(z[k], t[k], m, log_sum, &mass, loss)
     if dz != NULL:
-        T = mass
-        factor = scale / total
+        T, rest, S, factor = mass, others, 1.0 + others, scale / (1.0 + others)
         for k in range(n):
-            dz[k] = (dz[k] * (T - t[k]) - t[k] * (rest if z[k] == m else S - dz[k])) * factor
-    loss[0] = value
+            soft_gradient(z[k], t[k], m, T, rest, S, factor, &dz[k])
+
+
+cdef clones cross_entropy_soft_tile(
+    const real* z, const real* t, const double* weight, double* loss, real* dz, Py_ssize_t rows, Py_ssize_t n, double scale,
+) noexcept nogil:
+    cdef real zs[FEW * ROWS]
+    cdef real ts[FEW * ROWS]
+    cdef real es[FEW * ROWS]
+    cdef real m[ROWS]
+    cdef real T[ROWS]
+    cdef real rest[ROWS]
+    cdef real S[ROWS]
+    cdef real factor[ROWS]
+    cdef double others[ROWS]
+    cdef double low[ROWS]
+    cdef double mass[ROWS]
+    cdef Py_ssize_t j, k
+    tile_load(z, weight, zs, rows, n)
+    tile_load(t, weight, ts, rows, n)
+    tile_others(zs, m, others, low, es, n)
+    for j in range(ROWS):
+        others[j] = others[j] if m[j] > -INFINITY else <double>NAN
+        log_total(others[j], low[j], &low[j])
+        loss[j] = mass[j] = 0
+    for k in range(n):
+        for j in range(ROWS):
+            soft_term(zs[k * ROWS + j], ts[k * ROWS + j], m[j], low[j], &mass[j], &loss[j])
+    if dz == NULL:
+        return
+    for j in range(ROWS):
+        T[j], rest[j], S[j] = mass[j], others[j], 1.0 + others[j]
+        factor[j] = (scale * weight[j] if weight != NULL and j < rows else scale) / (1.0 + others[j])
+    for k in range(n):
+        for j in range(ROWS):
+            soft_gradient(
+                zs[k * ROWS + j], ts[k * ROWS + j], m[j], T[j], rest[j], S[j], factor[j], &es[k * ROWS + j])
+    tile_store(es, dz, rows, n)
 
 
 def cross_entropy_soft(
-    const real[:, ::1] z not None, const real[:, ::1] t not None, const real[::1] weight not None,
+    const real[:, ::1] z not None, const real[:, ::1] t not None, const double[::1] weight not None,
     real[::1] loss not None, real[:, ::1] dz not None, double scale,
 ):
     """loss = weight sum_k t_k (logsumexp(z) - z_k), dz = scale weight (sum(t) softmax(z) - t); z, t, dz: (N, C).
 
     Returns the sum of the losses."""
-    cdef Py_ssize_t i, n = z.shape[0], classes = z.shape[1]
-    cdef double value, w, total = 0
+    cdef Py_ssize_t i = 0, rows = 1, n = z.shape[0], classes = z.shape[1]
+    cdef double values[ROWS]
+    cdef const double* w
+    cdef real* gradient
+    cdef double total = 0
     with nogil:
-        for i in range(n):
-            w = weight[i] if weight.shape[0] > 0 else 1.0
-            cross_entropy_soft_row(
-                &z[i, 0], &t[i, 0], &value, &dz[i, 0] if dz.shape[0] > 0 else NULL, classes, scale * w)
-            if loss.shape[0] > 0:
-                loss[i] = w * value
-            total += w * value
+        while i < n:
+            w = &weight[i] if weight.shape[0] > 0 else NULL
+            gradient = &dz[i, 0] if dz.shape[0] > 0 else NULL
+            if classes <= FEW:
+                rows = min(<Py_ssize_t>ROWS, n - i)
+                cross_entropy_soft_tile(&z[i, 0], &t[i, 0], w, values, gradient, rows, classes, scale)
+            elif skipped(weight, i, gradient, classes):
+                values[0] = 0
+            else:
+                cross_entropy_soft_row(
+                    &z[i, 0], &t[i, 0], values, gradient, classes, scale * (1.0 if w == NULL else w[0]))
+            total += settle_rows(values, weight, loss, i, rows)
+            i += rows
     return total
 
 
@@ -379,28 +610,39 @@ def cross_entropy_soft(
 # adds to the total.
 
 cdef clones settle(
-    const real* chunk_loss, const real* chunk_slope, const real* weight, double* total, real* loss, real* dx,
+    const real* chunk_loss, const real* chunk_slope, const double* weight, double* total, real* loss, real* dx,
     Py_ssize_t n, double scale,
 ) noexcept nogil:
-    cdef double lanes[LANES]
+    cdef double weighed[CHUNK]
+    cdef double sums[LANES]
     cdef real factor = scale
-    cdef Py_ssize_t block, i, j
-    for j in range(LANES):
-        lanes[j] = 0
-    for block in range(n // LANES):
-        for j in range(LANES):
-            i = block * LANES + j
-            lanes[j] += <double>chunk_loss[i] * (<double>weight[i] if weight != NULL else 1.0)
-    for i in range(n - n % LANES, n):
-        lanes[0] += <double>chunk_loss[i] * (<double>weight[i] if weight != NULL else 1.0)
-    for j in range(LANES):
-        total[0] += lanes[j]
+    cdef Py_ssize_t block, i, width = LANES // 2
+    for i in range(LANES):
+        sums[i] = 0
+    for i in range(n):
+        weighed[i] = chunk_loss[i]
+    if weight != NULL:
+        for i in range(n):   # a weight of 0 leaves out losses that are inf or NaN, too
+            weighed[i] = 0.0 if weight[i] == 0 else weighed[i] * weight[i]
+    for i in range(n, CHUNK):
+        weighed[i] = 0
+    for block in range(CHUNK // LANES):
+        for i in range(LANES):
+            sums[i] += weighed[block * LANES + i]
+    while width > 0:
+        for i in range(width):
+            sums[i] += sums[i + width]
+        width //= 2
+    total[0] += sums[0]
     if loss != NULL:
         for i in range(n):
-            loss[i] = chunk_loss[i] * weight[i] if weight != NULL else chunk_loss[i]
-    if dx != NULL:
+            loss[i] = weighed[i]
+    if dx != NULL and weight == NULL:
         for i in range(n):
-            dx[i] = chunk_slope[i] * (weight[i] * factor if weight != NULL else factor)
+            dx[i] = chunk_slope[i] * factor
+    elif dx != NULL:
+        for i in range(n):
+            dx[i] = 0.0 if weight[i] == 0 else chunk_slope[i] * (weight[i] * scale)
 
 
 # a = |z|, e = exp(-a); `wrong` is the share of the target on the other side of 0 than z:
@@ -421,7 +663,7 @@ cdef clones bce_with_logits_loop(const real* z, const real* t, real* loss, real*
 
 
 # From probabilities p, as they are: a certain wrong answer costs inf. A share of 0 adds 0.
-#     loss = -t log(p) - (1 - t) log(1 - p),   d loss / d p = (1 - t) / (1 - p) - t / p
+#     loss = -t log(p) - (1 - t) log(1 - p),   d loss / d p = (p - t) / (p (1 - p)), or the limit where p is 0 or 1
 
 cdef void bce_loop(const real* p, const real* t, real* loss, real* dp, Py_ssize_t n) noexcept nogil:
     cdef double yes, no
@@ -429,7 +671,10 @@ cdef void bce_loop(const real* p, const real* t, real* loss, real* dp, Py_ssize_
     for i in range(n):
         yes, no = t[i], 1.0 - t[i]
         loss[i] = (-yes * log(p[i]) if yes > 0 else 0.0) + (-no * log1p(-<double>p[i]) if no > 0 else 0.0)
-        dp[i] = (no / (1.0 - p[i]) if no > 0 else 0.0) - (yes / p[i] if yes > 0 else 0.0)
+        if 0 < p[i] < 1:
+            dp[i] = (<double>p[i] - t[i]) / (p[i] * (1.0 - p[i]))
+        else:
+            dp[i] = (no / (1.0 - p[i]) if no > 0 else 0.0) - (yes / p[i] if yes > 0 else 0.0)
 
 
 cdef clones squared_error_loop(const real* x, const real* t, real* loss, real* dx, Py_ssize_t n) noexcept nogil:
@@ -448,7 +693,7 @@ cdef enum Kind:
 
 
 cdef double elementwise(
-    Kind kind, const real[::1] x, const real[::1] t, const real[::1] weight, real[::1] loss, real[::1] dx, double scale,
+    Kind kind, const real[::1] x, const real[::1] t, const double[::1] weight, real[::1] loss, real[::1] dx, double scale,
 ) noexcept nogil:
     cdef real chunk_loss[CHUNK]
     cdef real chunk_slope[CHUNK]
@@ -474,7 +719,7 @@ cdef double elementwise(
 
 
 def binary_cross_entropy_with_logits(
-    const real[::1] z not None, const real[::1] t not None, const real[::1] weight not None,
+    const real[::1] z not None, const real[::1] t not None, const double[::1] weight not None,
     real[::1] loss not None, real[::1] dz not None, double scale,
 ):
     """loss = weight (softplus(z) - t z), dz = scale weight (sigmoid(z) - t); all (N,). Returns the sum of the losses."""
@@ -485,7 +730,7 @@ def binary_cross_entropy_with_logits(
 
 
 def binary_cross_entropy(
-    const real[::1] p not None, const real[::1] t not None, const real[::1] weight not None,
+    const real[::1] p not None, const real[::1] t not None, const double[::1] weight not None,
     real[::1] loss not None, real[::1] dp not None, double scale,
 ):
     """loss = -weight (t log(p) + (1 - t) log(1 - p)), dp = scale weight (p - t) / (p (1 - p)); all (N,).
@@ -498,7 +743,7 @@ def binary_cross_entropy(
 
 
 def squared_error(
-    const real[::1] x not None, const real[::1] t not None, const real[::1] weight not None,
+    const real[::1] x not None, const real[::1] t not None, const double[::1] weight not None,
     real[::1] loss not None, real[::1] dx not None, double scale,
 ):
     """loss = weight (x - t)^2, dx = scale weight 2 (x - t); all (N,). Returns the sum of the losses."""
@@ -548,15 +793,15 @@ cdef clones momentum_loop(
 
 
 cdef clones adam_loop(
-    real* w, real* m, real* v, const real* g, Py_ssize_t n, real rate, real beta1, real beta2, real root, real eps,
-    real decay,
+    real* w, real* m, real* v, const real* g, Py_ssize_t n, real rate, real rest1, real beta2, real rest2, real root,
+    real eps, real decay,
 ) noexcept nogil:
     cdef real step
     cdef Py_ssize_t i
     for i in range(n):
         step = g[i] + decay * w[i]
-        m[i] += (step - m[i]) * (<real>1 - beta1)
-        v[i] = beta2 * v[i] + (<real>1 - beta2) * step * step
+        m[i] += (step - m[i]) * rest1
+        v[i] = beta2 * v[i] + rest2 * step * step
         w[i] -= rate * m[i] / ((sqrtf(v[i]) if real is float else sqrt(v[i])) / root + eps)
 
 
@@ -582,5 +827,6 @@ def adam_update(
     """m, v = running means of g and g^2, w -= lr m' / (sqrt(v') + eps), m' = m / (1 - beta1^step) ...; all (P,)."""
     cdef double rate = lr / (1.0 - beta1 ** step)
     cdef double root = sqrt(1.0 - beta2 ** step)
+    # 1 - beta is taken in double: 1 - 0.999 in float is off by 1.3e-5.
     with nogil:
-        adam_loop(&w[0], &m[0], &v[0], &g[0], w.shape[0], rate, beta1, beta2, root, eps, decay)
+        adam_loop(&w[0], &m[0], &v[0], &g[0], w.shape[0], rate, 1.0 - beta1, beta2, 1.0 - beta2, root, eps, decay)

@@ -11,6 +11,11 @@ from libc.math cimport copysign, copysignf, fabs, fabsf
 cdef extern from "_simd.h":
     float minnet_pow2_f32(float t) noexcept nogil
     double minnet_pow2_f64(double t) noexcept nogil
+    float minnet_exponent_f32(float u) noexcept nogil
+    double minnet_exponent_f64(double u) noexcept nogil
+    float minnet_head_f32(float x) noexcept nogil
+    double minnet_head_f64(double x) noexcept nogil
+    ctypedef void inlined "MINNET_INLINE void"
 
 ctypedef fused real:
     float
@@ -58,55 +63,62 @@ cdef inline real expm1_tail(real r) noexcept nogil:
     return q
 
 
-cdef inline real exp_sum(real x, real low) noexcept nogil:
-    """exp(x + low) for x <= 0 and |low| <= ulp(x); exactly 0 where exp is below half the least subnormal number."""
-    cdef real LOWEST = -104.5 if real is float else -746.0
+cdef inline real unshift(real unused) noexcept nogil:
+    """2^-64 or 2^-512, the inverse of the power that keeps exponentials out of the subnormal range."""
+    return <real>5.421010862427522e-20 if real is float else <real>7.458340731200207e-155
+
+
+cdef inline real exp_shifted(real x, real low) noexcept nogil:
+    """exp(x + low) / unshift for x <= 0 and |low| <= ulp(x); 0 where exp is below half the least subnormal number.
+
+    Sums of exponentials are made of these and unshifted once: rounded to subnormal numbers each, they would lose digits.
+    """
+    cdef real LOWEST = -104.0 if real is float else -745.2
     cdef real LOG2E = 1.4426950408889634
     cdef real LN2_HIGH = 0.693359375 if real is float else 0.693147180369123816490
     cdef real LN2_LOW = -2.12194440054690583e-4 if real is float else 1.90821492927058770002e-10
-    # 2^n alone leaves the normal range where the result is subnormal, so it comes as 2^(n + shift) 2^-shift.
     cdef real SHIFT = 64.0 if real is float else 512.0
-    cdef real UNSHIFT = 5.421010862427522e-20 if real is float else 7.458340731200207e-155
-    cdef real t, n, high, r, tail, p
-    x = LOWEST if LOWEST > x else x
-    t = x * LOG2E + rounder(x)
+    cdef real t, n, high, c, r, tail, p, bounded
+    bounded = LOWEST if LOWEST > x else x
+    t = bounded * LOG2E + rounder(x)
     n = t - rounder(x)
-    high = x - n * LN2_HIGH
-    r = high - n * LN2_LOW
-    tail = (low + ((high - r) - n * LN2_LOW)) + r * r * expm1_tail(r)
+    high = bounded - n * LN2_HIGH
+    c = n * LN2_LOW - low
+    r = high - c
+    tail = ((high - r) - c) + r * r * expm1_tail(r)
     p = <real>1 + r
     p = p + (((<real>1 - p) + r) + tail)
-    return p * pow2(t + SHIFT) * UNSHIFT
+    p = p * pow2(t + SHIFT)
+    return <real>0 if LOWEST > x else p
 
 
 cdef inline real exp(real x) noexcept nogil:
     """exp(x) for x <= 0, the only exp that a stable loss needs."""
-    return exp_sum(x, <real>0)
+    return exp_shifted(x, <real>0) * unshift(x)
 
 
 cdef inline real exp_difference(real a, real b) noexcept nogil:
-    """exp(a - b) for finite b >= a, as exact as exp itself: the rounding error of a - b goes into the reduction.
+    """exp(a - b) / unshift for b >= a, as exact as exp itself: the rounding error of a - b goes into the reduction.
 
     Without it the error of the result is |a - b| / 2 ulp. The error term is Knuth's TwoSum; it is NaN where a is -inf,
     and dropped there, where exp is 0 anyway.
     """
-    cdef real LOWEST = -104.5 if real is float else -746.0
+    cdef real LOWEST = -104.0 if real is float else -745.2
     cdef real d = a - b
     cdef real b_part = d - a
     cdef real low = (a - (d - b_part)) - (b + b_part)
-    return exp_sum(d, <real>0 if LOWEST > d else low)
+    return exp_shifted(d, <real>0 if LOWEST > d else low)
 
 
 # ---- log1p ---------------------------------------------------------------------------------------------------------
-# log(1 + y) = k ln 2 + log(1 + f), log(1 + f) = 2 atanh(s) = s (2 + R(s^2)), s = f / (<real>2 + f), with the terms arranged as
-# in FreeBSD's s_log1p.c, so that f itself enters unrounded. Above 1/2, f = (y - 1) / 2 and k = 1.
+# log(1 + y) = k ln 2 + log(1 + f), log(1 + f) = 2 atanh(s) = s (2 + R(s^2)), s = f / (2 + f), with the terms arranged as
+# in FreeBSD's s_log1p.c, so that f itself enters unrounded. k is chosen so that (1 + y) / 2^k is in [0.75, 1.5]; then
+# f = y / 2^k + (1 / 2^k - 1), which is y itself for k = 0: small y keep all their digits.
 
-cdef inline real log1p_unit(real y) noexcept nogil:
-    """log(1 + y) for 0 <= y <= 1; relative error of R: 2.9e-9 (float), 1.4e-19 (double)."""
+cdef inline real log1p_reduced(real f, real k) noexcept nogil:
+    """k ln 2 + log(1 + f) for -1/4 <= f <= 1/2; relative error of R: 2.9e-9 (float), 1.4e-19 (double)."""
     cdef real LN2_HIGH = 0.693359375 if real is float else 0.693147180369123816490
     cdef real LN2_LOW = -2.12194440054690583e-4 if real is float else 1.90821492927058770002e-10
-    cdef real above = <real>1 if y > <real>0.5 else <real>0
-    cdef real f = (y - <real>1) * <real>0.5 if y > <real>0.5 else y
     cdef real s = f / (<real>2 + f)
     cdef real z = s * s
     cdef real half_square = <real>0.5 * f * f
@@ -124,7 +136,39 @@ cdef inline real log1p_unit(real y) noexcept nogil:
         tail = tail * z + 0.28571428556007317
         tail = tail * z + 0.4000000000005594
         tail = tail * z + 0.666666666666666
-    return above * LN2_HIGH - ((half_square - (s * (half_square + tail * z) + above * LN2_LOW)) - f)
+    return k * LN2_HIGH - ((half_square - (s * (half_square + tail * z) + k * LN2_LOW)) - f)
+
+
+cdef inline real log1p_unit(real y) noexcept nogil:
+    """log(1 + y) for 0 <= y <= 1."""
+    return log1p_reduced((y - <real>1) * <real>0.5 if y > <real>0.5 else y, <real>1 if y > <real>0.5 else <real>0)
+
+
+cdef inline real log1p(real y) noexcept nogil:
+    """log(1 + y) for 0 <= y < 2^63."""
+    cdef real u = <real>1 + y
+    cdef real k = minnet_exponent_f32(u) if real is float else minnet_exponent_f64(u)
+    cdef real s = pow2(rounder(k) - k)
+    return log1p_reduced(y * s + (s - <real>1), k)
+
+
+# ---- quotients -----------------------------------------------------------------------------------------------------
+
+cdef inline real head(real x) noexcept nogil:
+    return minnet_head_f32(x) if real is float else minnet_head_f64(x)
+
+
+cdef inline inlined reciprocal(real a, real a_low, real* q, real* q_low) noexcept nogil:
+    """1 / (a + a_low) as a sum of two: the rounded quotient, and its residue, from a product of halves that is exact.
+
+    Dekker's product instead of fma(), which is a library call, and slow, where the CPU lacks it.
+    """
+    cdef real r = <real>1 / a
+    cdef real a1 = head(a), r1 = head(r)
+    cdef real a2 = a - a1, r2 = r - r1
+    cdef real residue = ((<real>1 - r1 * a1) - (r1 * a2 + r2 * a1)) - (r2 * a2 + r * a_low)
+    q[0] = r
+    q_low[0] = residue * r
 
 
 # ---- activations and their slopes ----------------------------------------------------------------------------------

@@ -115,20 +115,25 @@ class SaturationProbe:
     def _measure(self, run):
         x, y = run.X[: self.samples], run.y[: self.samples]
         saturated, logits = [], x
-        for layer in run.net.layers:
+        for layer in _leaves(run.net):
             before, logits = logits, layer.forward(logits)
             if getattr(layer, "name", None) in ACTIVATIONS:
                 saturated.append(float(np.mean(self._saturated(layer.name, before))))
         saturated.append(float(np.mean(self._saturated("sigmoid", logits))))
-        wrong = np.abs(F.sigmoid(logits) - _per_output(y, logits)) > 0.5
         run.net.backward_params(run.loss.value_and_grad(logits, y)[1])
-        norms = [float(np.linalg.norm(layer.grads)) for layer in run.net.layers if layer.size]
+        norms = [float(np.linalg.norm(layer.grads)) for layer in _leaves(run.net) if layer.size]
+        wrong = np.abs(F.sigmoid(logits) - _per_output(y, logits)) > 0.5
         stuck = float(np.mean(wrong & self._saturated("sigmoid", logits)))
         self.rows.append({"epoch": run.epoch, "saturated": saturated, "stuck": stuck, "gradient_norm": norms})
 
     def _saturated(self, name, x):
         """Where the activation `name` is flat at x; its largest slope is 1, or 1/4 for a sigmoid."""
         return F.value_and_slope(name, x)[1] < self.threshold * (0.25 if name == "sigmoid" else 1.0)
+
+
+def _leaves(net):
+    """The layers of a net in order, those of nested nets too."""
+    return [leaf for layer in net.layers for leaf in _leaves(layer)] if hasattr(net, "layers") else [net]
 
 
 def _per_output(y, logits):

@@ -57,7 +57,6 @@ _relu = _by_dtype(_kernels.relu_forward)
 _chain = _by_dtype(_kernels.chain_backward)
 _softmax = _by_dtype(_kernels.softmax_forward)
 _log_softmax = _by_dtype(_kernels.log_softmax_forward)
-_logsumexp = _by_dtype(_kernels.logsumexp_forward)
 _cross_entropy_index = _by_dtype(_kernels.cross_entropy_index)
 _cross_entropy_soft = _by_dtype(_kernels.cross_entropy_soft)
 _bce_with_logits = _by_dtype(_kernels.binary_cross_entropy_with_logits)
@@ -188,12 +187,16 @@ def log_softmax(x, *, axis=-1, out=None):
 
 
 def logsumexp(x, *, axis=-1):
-    """log(sum(exp(x))) along `axis`, which the result lacks; -inf where all entries are. Errors as in `softmax`."""
+    """log(sum(exp(x))) along `axis`, which the result lacks; -inf where all entries are, or over none of them.
+
+    float32 is computed in double, because the maximum and the logarithm may cancel; in float64 the error is an ulp or
+    two of the larger of them. Errors as in `softmax`.
+    """
     x = real_array("logsumexp", "x", x)
-    moved = _classes_last("logsumexp", x, axis)
-    y = np.empty(moved.shape[:-1], x.dtype)
-    _logsumexp[x.dtype.char](_rows(moved), y.reshape(-1))
-    return y[()]
+    moved = _classes_last("logsumexp", x, axis).astype(np.float64, copy=False)
+    y = np.empty(moved.shape[:-1])
+    _kernels.logsumexp_forward["double"](_rows(moved), y.reshape(-1))
+    return y.astype(x.dtype)[()]
 
 
 def _along_axis(owner, kernel, x, axis, out):
@@ -269,7 +272,7 @@ def cross_entropy(logits, target, *, sample_weight=None, reduction="mean", retur
     logits = real_array(owner, "logits", logits)
     z = matrix(owner, "logits", logits[None] if logits.ndim == 1 else logits)
     t, kernel = _class_target(owner, target, z, single=logits.ndim == 1)
-    losses = _Losses(owner, z.shape[:1], z.dtype, sample_weight, reduction)
+    losses = _Losses(owner, z.shape[:1], sample_weight, reduction)
     return losses.run(kernel, z, t, _gradient(owner, logits, return_grad, out))
 
 
@@ -277,26 +280,28 @@ def _class_target(owner, target, z, single):
     """Checked labels (N,) or probabilities (N, C), with the kernel that takes them."""
     t = any_array(owner, "target", target)
     t = t[None] if single else t
+    if t.ndim > 1 and t.shape != z.shape:
+        raise bad_value(owner, f"target must have shape ({len(z)},) of labels or {z.shape} of probabilities", t.shape)
     if t.ndim < 2:
-        labels = label_array(owner, t, len(z))
+        labels = label_array(owner, None if target is None else t, len(z))
         row = _kernels.first_outside_range(labels, z.shape[1])
         if row >= 0:
             raise bad_value(owner, f"labels must be in 0 ... {z.shape[1] - 1}", words(f"{t[row]} in row {row}"))
         return labels, _cross_entropy_index
-    t = _unit_array(owner, "target probabilities", t, z.dtype)
-    if t.shape != z.shape:
-        raise bad_value(owner, f"target must have shape ({len(z)},) of labels or {z.shape} of probabilities", t.shape)
-    return t, _cross_entropy_soft
+    return _unit_array(owner, "target probabilities", t, z.dtype), _cross_entropy_soft
 
 
 def _unit_array(owner, name, x, dtype):
     """`x` as an array of numbers in [0, 1]; the first that is not is named."""
-    a = real_array(owner, name, x).astype(dtype, copy=False)
-    wrong = _first_outside_unit[dtype.char](a.reshape(-1))
+    a = real_array(owner, name, x)
+    wrong = _first_outside_unit[a.dtype.char](a.reshape(-1))
     if wrong >= 0:
         row = np.unravel_index(wrong, a.shape)[0] if a.ndim else 0
         raise bad_value(owner, f"{name} must be in [0, 1]", words(f"{a.flat[wrong]} in row {row}"))
-    return a
+    if a.dtype == dtype:
+        return a
+    with np.errstate(under="ignore"):  # a probability too small for float32 is 0
+        return a.astype(dtype)
 
 
 def binary_cross_entropy_with_logits(
@@ -333,7 +338,7 @@ def binary_cross_entropy_with_logits(
     owner = "binary_cross_entropy_with_logits"
     z = real_array(owner, "logits", logits)
     t = _unit_array(owner, "target", _like(owner, "logits", z, target), z.dtype)
-    losses = _Losses(owner, z.shape, z.dtype, sample_weight, reduction)
+    losses = _Losses(owner, z.shape, sample_weight, reduction)
     return losses.run(_bce_with_logits, z.reshape(-1), t.reshape(-1), _gradient(owner, z, return_grad, out))
 
 
@@ -348,7 +353,7 @@ def binary_cross_entropy(probs, target, *, sample_weight=None, reduction="mean",
     p = real_array(owner, "probs", probs)
     p = _unit_array(owner, "probs", p, p.dtype)
     t = _unit_array(owner, "target", _like(owner, "probs", p, target), p.dtype)
-    losses = _Losses(owner, p.shape, p.dtype, sample_weight, reduction)
+    losses = _Losses(owner, p.shape, sample_weight, reduction)
     return losses.run(_bce, p.reshape(-1), t.reshape(-1), _gradient(owner, p, return_grad, out))
 
 
@@ -381,7 +386,7 @@ def mse_loss(prediction, target, *, sample_weight=None, reduction="mean", return
     owner = "mse_loss"
     x = real_array(owner, "prediction", prediction)
     t = _like(owner, "prediction", x, target).astype(x.dtype, copy=False)
-    losses = _Losses(owner, x.shape, x.dtype, sample_weight, reduction)
+    losses = _Losses(owner, x.shape, sample_weight, reduction)
     return losses.run(_squared_error, x.reshape(-1), t.reshape(-1), _gradient(owner, x, return_grad, out))
 
 
@@ -396,6 +401,8 @@ def _like(owner, name, x, target):
 def _gradient(owner, x, return_grad, out):
     """Where the gradient of `x` goes: `out`, a new array, or None where it is not wanted."""
     if not return_grad:
+        if out is not None:
+            raise bad_value(owner, "out is for the gradient and needs return_grad=True", return_grad)
         return None
     return np.empty(x.shape, x.dtype) if out is None else out_array(owner, out, x.shape, x.dtype)
 
@@ -403,14 +410,17 @@ def _gradient(owner, x, return_grad, out):
 class _Losses:
     """The losses of a batch, an array of `shape` (N, ...): how they are weighed and reduced."""
 
-    def __init__(self, owner, shape, dtype, sample_weight, reduction):
+    def __init__(self, owner, shape, sample_weight, reduction):
         rows, per_row = (shape[0], math.prod(shape[1:])) if shape else (1, 1)
-        weight = weight_array(owner, sample_weight, rows, dtype)
-        total_weight = rows if sample_weight is None else float(weight.sum(dtype=np.float64))
-        count = {"mean": total_weight * per_row, "batchmean": rows, "sum": 1, "none": 1}
         self.shape, self.reduction = shape, choice(owner, "reduction", reduction, REDUCTIONS)
-        self.weight = weight if per_row == 1 else np.repeat(weight, per_row)
-        self.scale = 1.0 / count[reduction] if count[reduction] else 0.0
+        count = {"mean": rows * per_row, "batchmean": rows, "sum": 1, "none": 1}[reduction]
+        self.weight = _NONE["d"]
+        if sample_weight is not None:
+            weight = weight_array(owner, sample_weight, rows)
+            if reduction == "mean" and weight.any():
+                weight, count = _normalized(weight), per_row
+            self.weight = weight if per_row == 1 else np.repeat(weight, per_row)
+        self.scale = 1.0 / count if count else 0.0
 
     def run(self, kernel, x, target, grad):
         """The reduced value; with it, unless `grad` is None, the gradient, written there."""
@@ -422,5 +432,12 @@ class _Losses:
             dx = grad.reshape(x.shape)
             x, target = (a.copy() if np.may_share_memory(a, dx) else a for a in (x, target))
         total = kernel[char](x, target, self.weight, losses.reshape(-1), dx, self.scale)
-        value = losses if none else total * self.scale if self.scale else 0.0
+        value = losses[()] if none else total * self.scale
         return value if grad is None else (value, grad)
+
+
+def _normalized(weight):
+    """Weights whose sum is 1, whatever their unit: divided by the largest first, so that the sum is a normal number."""
+    with np.errstate(under="ignore"):
+        weight = weight / weight.max()
+        return weight / weight.sum()

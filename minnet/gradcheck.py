@@ -77,14 +77,18 @@ def _layer_gradients(layer, x, seed):
         return np.sum(R * layer.forward(x, np.random.default_rng(seed)))  # the same dropout mask every time
 
     twins = [_numeric(value, x), _numeric(value, layer.params)]
-    value()
-    dx = np.array(layer.backward(R))
-    yield "dx", dx, twins[0]
-    start = 0
-    for name, parameter in layer.named_parameters():
-        flat = slice(start, start + parameter.size)
-        yield "d" + name, layer.grads[flat].reshape(parameter.shape), twins[1][flat].reshape(parameter.shape)
-        start = flat.stop
+    for method in ("backward", "backward_params"):
+        value()
+        layer.grads[...] = np.nan  # a backward that adds to old gradients, or leaves some out, is found
+        dx = getattr(layer, method)(R)
+        if method == "backward":
+            yield "dx", np.array(dx), twins[0]
+        start = 0
+        for name, parameter in layer.named_parameters():
+            flat = slice(start, start + parameter.size)
+            given, twin = (vector[flat].reshape(parameter.shape) for vector in (layer.grads, twins[1]))
+            yield f"d{name}" + " by backward_params" * (method != "backward"), given, twin
+            start = flat.stop
 
 
 def _loss_gradients(loss, x, target, weights):

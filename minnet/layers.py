@@ -5,13 +5,14 @@ last `forward`. It overwrites the gradients of its parameters and returns the gr
 derive from `Layer`, give `forward` and `backward`, and test it with `minnet.check_gradient`.
 """
 
+import copy
 import math
 
 import numpy as np
 
 from minnet import functional as F
 from minnet import initializers
-from minnet._checks import bad_value, choice, generator, integer, matrix, number
+from minnet._checks import bad_value, choice, generator, integer, matrix, number, real_array, words
 
 __all__ = ["Dropout", "Layer", "Linear", "ReLU", "Sigmoid", "Softplus", "Tanh"]
 
@@ -69,14 +70,17 @@ class Layer:
         return [(name, getattr(self, name)) for name in self.shapes]
 
     def __getstate__(self):
-        # A copy of a view is a view of nothing: leave the views out and bind anew. What forward kept (_x ...) is left
-        # behind too, and a copy belongs to no model.
-        left_out = {prefix + name for name in self.shapes for prefix in ("", "d")} | {"owned"}
-        return {name: v for name, v in self.__dict__.items() if name not in left_out and not name.startswith("_")}
+        # A copy of a view is a view of nothing: leave the views out and bind anew. What forward kept is left behind
+        # too, and a copy belongs to no model.
+        left_out = {prefix + name for name in self.shapes for prefix in ("", "d")} | {"owned", "_x", "_factor"}
+        return {name: v for name, v in self.__dict__.items() if name not in left_out}
 
     def __setstate__(self, state):
         self.__dict__.update(state)
         self.bind(self.params.copy(), self.grads.copy())
+
+    def __copy__(self):
+        return copy.deepcopy(self)  # two layers cannot share one set of views
 
     def __repr__(self):
         return f"{type(self).__name__}()"
@@ -86,7 +90,15 @@ class Layer:
         try:
             return self.__dict__[name]
         except KeyError:
-            raise bad_value(f"{type(self).__name__}.backward", "needs a forward before it", None) from None
+            raise bad_value(f"{type(self).__name__}.backward", "needs a forward before it", words("none")) from None
+
+    def _checked(self, dy, shape, dtype):
+        """`dy` in the dtype of the layer, if it has the shape of the last output."""
+        owner = f"{type(self).__name__}.backward"
+        dy = real_array(owner, "dy", dy).astype(dtype, copy=False)
+        if dy.shape != shape:
+            raise bad_value(owner, f"dy must have shape {shape}", dy.shape)
+        return dy
 
 
 class Linear(Layer):
@@ -125,14 +137,13 @@ class Linear(Layer):
 
     def backward_params(self, dy):  # noqa: D102
         x = self._kept("_x")
-        if dy.shape != (len(x), self.out_features):
-            raise bad_value("Linear.backward", f"dy must have shape {(len(x), self.out_features)}", dy.shape)
+        dy = self._checked(dy, (len(x), self.out_features), x.dtype)
         np.dot(x.T, dy, out=self.dW)
         np.sum(dy, axis=0, out=self.db)
 
     def backward(self, dy):  # noqa: D102
         self.backward_params(dy)
-        return np.dot(dy, self.W.T)
+        return np.dot(np.asarray(dy, self.W.dtype), self.W.T)
 
     def __repr__(self):
         return f"Linear({self.in_features}, {self.out_features})"
@@ -144,11 +155,12 @@ class Activation(Layer):
     name = None
 
     def forward(self, x, rng=None):
-        y, self._slope = F.value_and_slope(self.name, x)
+        y, self._factor = F.value_and_slope(self.name, x)
         return y
 
     def backward(self, dy):
-        return F.chain(dy, self._kept("_slope"))
+        slope = self._kept("_factor")
+        return F.chain(self._checked(dy, slope.shape, slope.dtype), slope)
 
 
 class Sigmoid(Activation):
@@ -194,14 +206,16 @@ class Dropout(Layer):
             raise bad_value("Dropout", "p must be less than 1", p)
 
     def forward(self, x, rng=None):  # noqa: D102
+        x = real_array("Dropout", "x", x)
         if rng is None:
-            self._mask = np.ones_like(x)
-            return x
-        self._mask = (rng.random(x.shape, x.dtype) >= self.p) / x.dtype.type(1 - self.p)
-        return F.chain(x, self._mask)
+            self._factor = np.ones_like(x)
+        else:
+            self._factor = (rng.random(x.shape, x.dtype) >= self.p) / x.dtype.type(1 - self.p)
+        return F.chain(x, self._factor)
 
     def backward(self, dy):  # noqa: D102
-        return F.chain(dy, self._kept("_mask"))
+        mask = self._kept("_factor")
+        return F.chain(self._checked(dy, mask.shape, mask.dtype), mask)
 
     def __repr__(self):
         return f"Dropout({self.p:g})"
@@ -213,12 +227,10 @@ ACTIVATIONS = {layer.name: layer for layer in (Sigmoid, Tanh, ReLU, Softplus)}
 def model_dtype(owner, dtype):
     """float32 or float64 as a numpy dtype, whatever way it is named."""
     try:
-        dtype = np.dtype(dtype)
+        if dtype is not None and np.dtype(dtype) in (np.float32, np.float64):  # np.dtype(None) is float64
+            return np.dtype(dtype)
     except TypeError:
         pass
-    else:
-        if dtype in (np.float32, np.float64):
-            return dtype
     raise bad_value(owner, "dtype must be float32 or float64", dtype)
 
 

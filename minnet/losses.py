@@ -5,6 +5,7 @@ exactly that value. Any object with these two methods serves as a loss; `minnet.
 """
 
 from minnet import functional as F
+from minnet import metrics
 from minnet._checks import bad_type, choice
 
 __all__ = ["BCELoss", "BCEWithLogitsLoss", "CrossEntropyLoss", "Loss", "MSELoss"]
@@ -20,7 +21,6 @@ class Loss:
     """
 
     function = None
-    classifies = False  # whether `accuracy` has a meaning for outputs trained with this loss
 
     def __init__(self, *, reduction="mean"):
         self.reduction = choice(type(self).__name__, "reduction", reduction, F.REDUCTIONS)
@@ -43,14 +43,14 @@ class CrossEntropyLoss(Loss):
     """Cross-entropy of softmax(outputs) with labels (N,) or probabilities (N, C); see `functional.cross_entropy`."""
 
     function = staticmethod(F.cross_entropy)
-    classifies = True
+    accuracy = staticmethod(metrics.accuracy)  # a loss with an accuracy is a loss of a classifier
 
 
 class BCEWithLogitsLoss(Loss):
     """Cross-entropy of sigmoid(outputs); see `functional.binary_cross_entropy_with_logits`."""
 
     function = staticmethod(F.binary_cross_entropy_with_logits)
-    classifies = True
+    accuracy = staticmethod(metrics.binary_accuracy)
 
 
 class BCELoss(Loss):

@@ -38,10 +38,11 @@ class Sequential(Layer):
     """
 
     def __init__(self, layers, *, seed=None):
+        rng = None if seed is None else generator(type(self).__name__, seed)
         self.layers = _checked_layers(layers)
         self._own()
-        if seed is not None:
-            self.initialize(generator(type(self).__name__, seed))
+        if rng is not None:
+            self.initialize(rng)
 
     def _own(self):
         """Allocate the flat vectors and move the layers' parameters into them."""
@@ -122,7 +123,7 @@ class Sequential(Layer):
         return z
 
     def __getstate__(self):
-        return {name: v for name, v in self.__dict__.items() if name not in ("params", "grads", "owned")}
+        return {name: v for name, v in self.__dict__.items() if name not in {"params", "grads", "owned"}}
 
     def __setstate__(self, state):
         self.__dict__.update(state)

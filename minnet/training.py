@@ -8,7 +8,6 @@ import time
 
 import numpy as np
 
-from minnet import metrics
 from minnet._checks import (
     any_array,
     bad_type,
@@ -41,8 +40,9 @@ class History:
 
     def __getitem__(self, key):
         if isinstance(key, str):
-            if not any(key in row for row in self.rows):
-                raise bad_value("History", f"column must be one of {', '.join(map(repr, self.columns))}", key)
+            if key not in self.columns:
+                rule = f"column must be one of {', '.join(map(repr, self.columns)) or 'none, as no epoch has ended'}"
+                raise bad_value("History", rule, key)
             return [row.get(key, np.nan) for row in self.rows]
         return self.rows[key]
 
@@ -52,15 +52,19 @@ class History:
         return list(dict.fromkeys(name for row in self.rows for name in row))
 
     def plot(self, *, ax=None):
-        """Draw losses, and accuracies where there are any, against epochs; gives the matplotlib axes (extra `plot`)."""
+        """Draw losses, and accuracies on a second axis, against epochs; gives the matplotlib axes (extra `plot`)."""
         if ax is None:
             figure = optional_module("History.plot", "matplotlib.figure", "plot").Figure(layout="constrained")
             ax = figure.add_subplot()
-        for name in self.columns:
-            if name.endswith("loss"):
-                ax.plot(self["epoch"], self[name], label=name)
         ax.set(xlabel="epoch", ylabel="loss")
-        ax.legend()
+        lines = [ax.plot(self["epoch"], self[name], label=name)[0] for name in self.columns if name.endswith("loss")]
+        scores = [name for name in self.columns if name.endswith("accuracy")]
+        if scores:
+            right = ax.twinx()
+            right.set_ylabel("accuracy")
+            lines += [right.plot(self["epoch"], self[name], "--", color="0.5", label=name)[0] for name in scores]
+        if lines:
+            ax.legend(handles=lines)
         return ax
 
     def __repr__(self):
@@ -124,30 +128,32 @@ def fit(
     ValueError, TypeError
         If an argument is wrong, before the first step.
     """
-    X, y = _training_data("fit", net, X, y)
-    loss, rng = _trainable_loss(loss), generator("fit", seed)
+    loss, rng = _trainable_loss("fit", loss), generator("fit", seed)
+    X, y = _training_data("fit", net, X, y, loss)
     batch_size = integer("fit", "batch_size", batch_size, 1)
     if not hasattr(optimizer, "step") or isinstance(optimizer, type):
         raise bad_type("fit", "optimizer must be an object such as SGD(lr=0.1)", optimizer)
     if validation_data is not None:
-        validation_data = _training_data("fit", net, *_pair(validation_data))
+        validation_data = _training_data("fit", net, *_pair(validation_data), loss, "validation_data's ")
     run = Run(net, X, y, loss, optimizer, integer("fit", "epochs", epochs, 0), validation_data)
     emit = _emitter(callbacks, run)
 
     emit("on_train_begin")
-    while run.epoch < run.epochs and not run.stop:
-        run.epoch += 1
-        emit("on_epoch_begin")
-        started = time.perf_counter()
-        order = rng.permutation(len(X)) if shuffle else np.arange(len(X))
-        mean_loss = _train_epoch(run, order, batch_size, rng, emit)
-        row = {"epoch": run.epoch, "loss": mean_loss, "seconds": time.perf_counter() - started}
-        if validation_data is not None:
-            scores = evaluate(net, *validation_data, loss=loss)
-            row.update({f"val_{name}": score for name, score in scores.items()})
-        run.history.rows.append(row)
-        emit("on_epoch_end")
-    emit("on_train_end")
+    try:
+        while run.epoch < run.epochs and not run.stop:
+            run.epoch += 1
+            emit("on_epoch_begin")
+            started = time.perf_counter()
+            order = rng.permutation(len(X)) if shuffle else np.arange(len(X))
+            row = {"epoch": run.epoch, "loss": _train_epoch(run, order, batch_size, rng, emit)}
+            row["seconds"] = time.perf_counter() - started
+            if validation_data is not None:
+                scores = _scores(net, *validation_data, loss)
+                row.update({f"val_{name}": score for name, score in scores.items()})
+            run.history.rows.append(row)
+            emit("on_epoch_end")
+    finally:
+        emit("on_train_end")  # bars are closed and the best weights restored, also when something went wrong
     return run.history
 
 
@@ -161,7 +167,7 @@ def _train_epoch(run, order, batch_size, rng, emit):
         value, gradient = run.loss.value_and_grad(outputs, run.y[rows])
         net.backward_params(gradient)
         run.optimizer.step(net.params, net.grads)
-        total += value * (1 if getattr(run.loss, "reduction", "mean") == "sum" else len(rows))
+        total += float(value) * _weight(run.loss, len(rows))
         emit("on_batch_end")
     return total / len(order)
 
@@ -185,36 +191,47 @@ def evaluate(net, X, y, *, loss="cross_entropy", batch_size=4096):
     dict
         "loss", and "accuracy" for losses that classify.
     """
-    X, y = _training_data("evaluate", net, X, y)
-    loss, batch_size = _trainable_loss(loss), integer("evaluate", "batch_size", batch_size, 1)
+    loss = _trainable_loss("evaluate", loss)
+    X, y = _training_data("evaluate", net, X, y, loss)
+    return _scores(net, X, y, loss, integer("evaluate", "batch_size", batch_size, 1))
+
+
+def _scores(net, X, y, loss, batch_size=4096):
+    """The sums behind `evaluate`, over batches, and their means."""
     sums = {"loss": 0.0}
     for start in range(0, len(X), batch_size):
         outputs, target = net.forward(X[start : start + batch_size]), y[start : start + batch_size]
-        size = 1 if getattr(loss, "reduction", "mean") == "sum" else len(target)
-        sums["loss"] += float(loss(outputs, target)) * size
-        if getattr(loss, "classifies", False):
-            sums["accuracy"] = sums.get("accuracy", 0.0) + metrics.accuracy(outputs, target) * len(target)
+        sums["loss"] += float(loss(outputs, target)) * _weight(loss, len(target))
+        if hasattr(loss, "accuracy"):
+            sums["accuracy"] = sums.get("accuracy", 0.0) + loss.accuracy(outputs, target) * len(target)
     return {name: total / len(X) for name, total in sums.items()}
 
 
-def _training_data(owner, net, X, y):
-    """X (N, ...) in the net's dtype and y with as many rows, at least one."""
-    if not all(hasattr(net, name) for name in ("forward", "backward_params", "params", "grads")):
+def _weight(loss, rows):
+    """What the loss of a batch counts in a mean over all rows: a sum has counted its rows already."""
+    return 1 if getattr(loss, "reduction", "mean") == "sum" else rows
+
+
+def _training_data(owner, net, X, y, loss, whose=""):
+    """X (N, ...) in the net's dtype and y with as many rows, at least one, that net and loss take."""
+    if isinstance(net, type) or not all(hasattr(net, name) for name in ("forward", "backward_params", "params")):
         raise bad_type(owner, "net must be a model such as MLP([64, 30, 10])", net)
-    X, y = real_array(owner, "X", X), any_array(owner, "y", y)
+    X, y = real_array(owner, f"{whose}X", X), any_array(owner, f"{whose}y", y)
     if X.ndim < 2:
-        raise bad_value(owner, "X must have shape (N, I)", X.shape, "one feature is X[:, None]")
+        raise bad_value(owner, f"{whose}X must have shape (N, I)", X.shape, "one feature is X[:, None]")
     if y.shape[:1] != X.shape[:1]:
-        raise bad_value(owner, f"y must have as many rows as X, {len(X)}", y.shape)
+        raise bad_value(owner, f"{whose}y must have as many rows as X, {len(X)}", y.shape)
     if not len(X):
-        raise bad_value(owner, "X must have at least one row", X.shape)
-    return X.astype(net.params.dtype, copy=False), y
+        raise bad_value(owner, f"{whose}X must have at least one row", X.shape)
+    X = X.astype(net.params.dtype, copy=False)
+    loss(np.repeat(net.forward(X[:1]), len(X), axis=0), y)  # all targets are checked before the first step
+    return X, y
 
 
-def _trainable_loss(loss):
-    loss = get_loss("fit", loss)
+def _trainable_loss(owner, loss):
+    loss = get_loss(owner, loss)
     if getattr(loss, "reduction", "mean") == "none":
-        raise bad_value("fit", "loss must reduce to one number", loss, 'reduction="mean"')
+        raise bad_value(owner, "loss must reduce to one number", loss, 'reduction="mean"')
     return loss
 
 

@@ -5,6 +5,7 @@ neuron that is confidently wrong hardly learns. For cross-entropy dC/da = (a - y
 """
 
 from minnet import functional as F
+from minnet import metrics
 
 __all__ = ["LOSSES", "CrossEntropyCost", "QuadraticCost"]
 
@@ -12,7 +13,7 @@ __all__ = ["LOSSES", "CrossEntropyCost", "QuadraticCost"]
 class Cost:
     """A cost summed over the outputs and averaged over the N rows; it can train a net, as any minnet loss."""
 
-    classifies = True
+    accuracy = staticmethod(metrics.accuracy)
 
     def __call__(self, logits, target):
         """The value, a float."""

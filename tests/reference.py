@@ -1,0 +1,163 @@
+"""Plain float64 twins of every kernel in minnet/_kernels.pyx: the formula in numpy, and no cleverness.
+
+They are exact where nothing is saturated (tests/test_exactness.py covers the rest with mpmath) and ignore
+floating-point flags. Losses return the value together with its gradient. Letters: N rows, C classes.
+"""
+
+import numpy as np
+
+
+def real(x):
+    """`x` as a new float64 array."""
+    return np.array(x, np.float64)
+
+
+# ---- activations and their slopes ----
+
+
+@np.errstate(all="ignore")
+def sigmoid(x):
+    return 1 / (1 + np.exp(-real(x)))
+
+
+@np.errstate(all="ignore")
+def sigmoid_slope(x):
+    return sigmoid(x) * sigmoid(-real(x))
+
+
+@np.errstate(all="ignore")
+def tanh(x):
+    return np.tanh(real(x))
+
+
+@np.errstate(all="ignore")
+def tanh_slope(x):
+    return 1 / np.cosh(real(x)) ** 2
+
+
+@np.errstate(all="ignore")
+def softplus(x):
+    return np.logaddexp(0, real(x))
+
+
+def softplus_slope(x):
+    return sigmoid(x)
+
+
+@np.errstate(all="ignore")
+def log_sigmoid(x):
+    return -np.logaddexp(0, -real(x))
+
+
+def log_sigmoid_slope(x):
+    return sigmoid(-real(x))
+
+
+def relu(x):
+    return np.maximum(real(x), 0)
+
+
+def relu_slope(x):
+    return (real(x) > 0).astype(np.float64)
+
+
+# ---- softmax family ----
+
+
+@np.errstate(all="ignore")
+def logsumexp(x, axis=-1):
+    x = real(x)
+    m = x.max(axis, keepdims=True)
+    return np.squeeze(m + np.log(np.exp(x - m).sum(axis, keepdims=True)), axis)
+
+
+@np.errstate(all="ignore")
+def log_softmax(x, axis=-1):
+    x = real(x)
+    return x - np.expand_dims(logsumexp(x, axis), axis)
+
+
+@np.errstate(all="ignore")
+def softmax(x, axis=-1):
+    return np.exp(log_softmax(x, axis))
+
+
+# ---- losses: (value, gradient) ----
+
+
+def reduced(losses, slopes, sample_weight, reduction):
+    """The value and gradient of (N, ...) losses with slopes d loss / d x (N, ...), the rows weighed."""
+    rows = len(losses) if losses.ndim else 1
+    w = np.ones(rows) if sample_weight is None else real(sample_weight)
+    weighed = losses * w.reshape(-1, *[1] * (losses.ndim - 1)) if losses.ndim else losses * w[0]
+    slopes = slopes * w.reshape(-1, *[1] * (slopes.ndim - 1)) if slopes.ndim else slopes * w[0]
+    per_row = losses.size / rows if rows else 0
+    count = {"none": 1, "sum": 1, "mean": w.sum() * per_row, "batchmean": rows}[reduction]
+    if reduction == "none":
+        return weighed, slopes
+    return (weighed.sum() / count, slopes / count) if count else (0.0, 0 * slopes)
+
+
+@np.errstate(all="ignore")
+def cross_entropy(logits, target, sample_weight=None, reduction="mean"):
+    """Of softmax(logits) (N, C) with labels (N,) or probabilities (N, C)."""
+    z, t = real(logits), np.asarray(target)
+    if t.ndim == 1:
+        t = np.eye(z.shape[1])[t.astype(np.int64)]
+    losses = -np.where(t == 0, 0, t * log_softmax(z)).sum(1)
+    slopes = t.sum(1, keepdims=True) * softmax(z) - t
+    return reduced(losses, slopes, sample_weight, reduction)
+
+
+@np.errstate(all="ignore")
+def binary_cross_entropy_with_logits(logits, target, sample_weight=None, reduction="mean"):
+    """Of sigmoid(logits) with targets in [0, 1] of the same shape."""
+    z, t = real(logits), real(target)
+    return reduced(softplus(z) - t * z, sigmoid(z) - t, sample_weight, reduction)
+
+
+@np.errstate(all="ignore")
+def binary_cross_entropy(probs, target, sample_weight=None, reduction="mean"):
+    """Of probabilities with targets in [0, 1] of the same shape; a share of 0 adds 0."""
+    p, t = real(probs), real(target)
+    losses = np.where(t > 0, -t * np.log(p), 0) + np.where(t < 1, -(1 - t) * np.log1p(-p), 0)
+    slopes = np.where(t < 1, (1 - t) / (1 - p), 0) - np.where(t > 0, t / p, 0)
+    return reduced(losses, slopes, sample_weight, reduction)
+
+
+def mse_loss(prediction, target, sample_weight=None, reduction="mean"):
+    """(x - t)^2, element by element."""
+    x, t = real(prediction), real(target)
+    return reduced((x - t) ** 2, 2 * (x - t), sample_weight, reduction)
+
+
+# ---- ranges ----
+
+
+def first_outside_range(y, classes):
+    return next((i for i, label in enumerate(y) if not 0 <= label < classes), -1)
+
+
+def first_outside_unit(x):
+    return next((i for i, value in enumerate(x) if not 0 <= value <= 1), -1)
+
+
+# ---- updates: the new parameters and states ----
+
+
+def sgd_step(w, g, v, lr, momentum=0.0, nesterov=False, weight_decay=0.0):
+    """One step of SGD as in torch: (w, v). With momentum 0 the velocity is the step itself."""
+    w, v = real(w), real(v)
+    d = real(g) + weight_decay * w
+    v = momentum * v + d
+    return w - lr * (d + momentum * v if nesterov else v), v
+
+
+def adam_step(w, g, m, v, t, lr, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.0):
+    """Step number t = 1, 2, ... of Adam as in torch: (w, m, v)."""
+    w = real(w)
+    d = real(g) + weight_decay * w
+    m = betas[0] * real(m) + (1 - betas[0]) * d
+    v = betas[1] * real(v) + (1 - betas[1]) * d**2
+    m_hat, v_hat = m / (1 - betas[0] ** t), v / (1 - betas[1] ** t)
+    return w - lr * m_hat / (np.sqrt(v_hat) + eps), m, v

@@ -1,0 +1,688 @@
+"""Exactness: activations, the softmax family and the losses against mpmath with 50 digits, mostly where they saturate.
+
+Errors are counted in units in the last place (ulp) of the result's dtype; where a result is subnormal, an ulp is the
+spacing of subnormal numbers.
+"""
+
+import math
+import subprocess
+import sys
+
+import mpmath
+import numpy as np
+import pytest
+
+import minnet
+from minnet import functional as F
+
+mp = mpmath.mp.clone()
+mp.dps = 50
+
+DTYPES = ["float32", "float64"]
+DIGITS = {"float32": 24, "float64": 53}
+LOWEST = {"float32": -149, "float64": -1074}  # exponent of the least subnormal number
+EPS = {"float32": 2.0**-23, "float64": 2.0**-52}
+TINY = {"float32": 2.0**-126, "float64": 2.0**-1022}  # the least normal number
+INF, NAN = math.inf, math.nan
+
+by_dtype = pytest.mark.parametrize("dtype", DTYPES)
+
+
+# ---- measures ----
+
+
+def ulp(exact, dtype):
+    """The distance of floats of `dtype` at `exact`."""
+    return mp.ldexp(1, max(mp.frexp(exact)[1] - DIGITS[dtype], LOWEST[dtype]))
+
+
+def errors(got, exact, dtype):
+    """How far each of `got` is from `exact`, in ulp; inf for what is not finite."""
+    pairs = zip(np.ravel(got).tolist(), exact, strict=True)
+    return [float(abs(mp.mpf(g) - e) / ulp(e, dtype)) if math.isfinite(g) else INF for g, e in pairs]
+
+
+def assert_within(bound, got, exact, dtype, x):
+    """Every error is at most `bound` ulp; the message shows the worst element and the `x` it came from."""
+    found = errors(got, exact, dtype)
+    assert found
+    worst = int(np.argmax(found))
+    assert found[worst] <= bound, (
+        f"{found[worst]:.3f} ulp at x = {x[worst]!r}: {np.ravel(got)[worst]!r}, not {mp.nstr(exact[worst], 20)}"
+    )
+
+
+def assert_close_in_tail(got, exact, dtype, what):
+    """Relative error at most 4 eps; at most one spacing where `exact` is subnormal in `dtype`."""
+    for g, e, name in zip(np.ravel(got).tolist(), exact, what, strict=True):
+        bound = 4 * EPS[dtype] * abs(e) if abs(e) >= TINY[dtype] else mp.ldexp(1, LOWEST[dtype])
+        assert math.isfinite(g), (g, name)
+        assert abs(mp.mpf(g) - e) <= bound, f"{g!r}, not {mp.nstr(e, 20)}, for {name}"
+
+
+def assert_near(got, want, dtype, relative=0, absolute=0):
+    """At most so many eps away, relative to `want` and absolutely; a spacing of subnormal numbers is always granted."""
+    with np.errstate(under="ignore"):
+        bounds = {"rtol": relative * EPS[dtype], "atol": absolute * EPS[dtype] + 2.0 ** LOWEST[dtype]}
+        np.testing.assert_allclose(np.asarray(got, np.float64), np.asarray(want, np.float64), **bounds)
+
+
+# ---- samples ----
+
+
+def neighbours(x, count, dtype):
+    """The `count` floats on either side of `x`, and `x`; `x` must not be near 0."""
+    bits = np.array(x, dtype).view(f"i{np.dtype(dtype).itemsize}")
+    return (bits + np.arange(-count, count + 1)).view(dtype)
+
+
+def subnormals(dtype, rng):
+    bits = rng.integers(1, 1 << (DIGITS[dtype] - 1), 200).astype(f"u{np.dtype(dtype).itemsize}")
+    least = bits[:1] * 0 + 1
+    return np.concatenate([bits, least, 2 * least, 3 * least]).view(dtype)
+
+
+def powers(low, high, count, dtype):
+    """`count` numbers from `low` to `high`, equally spaced in their logarithms."""
+    with np.errstate(under="ignore"):
+        return np.geomspace(low, high, count).astype(dtype)
+
+
+def random_bits(dtype, rng, count=3000):
+    width = np.dtype(dtype).itemsize
+    x = rng.integers(0, 256, (count, width), np.uint8).view(f"u{width}").view(dtype).ravel()
+    return x[np.isfinite(x)]
+
+
+# exp turns subnormal, then 0; a sigmoid or tanh rounds to 1; exp's and tanh's argument reductions switch.
+CUTOFFS = {
+    "float32": [8.66434, 9.01091, 16.63553, 17.32868, 87.33654, 88.0, 88.72284, 103.27893, 103.97208, 104.0, 104.5],
+    "float64": [18.71497, 19.06155, 36.7368, 37.42995, 708.39642, 709.78, 744.44007, 745.13322, 746.0],
+}
+SWITCHES = [(2 * k + 1) * math.log(2) / 4 for k in (*range(24), 99, 200)]
+
+
+def region(name, dtype):
+    rng = np.random.default_rng(1)
+    end = 110 if dtype == "float32" else 760
+    with np.errstate(all="ignore"):
+        half = {
+            "whole range": lambda: np.linspace(0, end, 3001),
+            "middle": lambda: np.linspace(0, 20, 3001) + rng.uniform(0, 1e-3, 3001),
+            "near 0": lambda: np.concatenate([powers(TINY[dtype], 1, 600, dtype), subnormals(dtype, rng)]),
+            "cutoffs": lambda: np.concatenate([neighbours(x, 40, dtype) for x in CUTOFFS[dtype]]),
+            "switches": lambda: np.concatenate([neighbours(x, 25, dtype) for x in SWITCHES]),
+            "random bits": lambda: random_bits(dtype, rng),
+        }[name]().astype(dtype)
+        return np.concatenate([half, -half])
+
+
+REGIONS = ["whole range", "middle", "near 0", "cutoffs", "switches", "random bits"]
+
+
+def exact_softplus(x):
+    return mp.log1p(mp.exp(x)) if x < 0 else x + mp.log1p(mp.exp(-x))
+
+
+EXACT = {
+    "sigmoid": lambda x: 1 / (1 + mp.exp(-x)),
+    "tanh": mp.tanh,
+    "softplus": exact_softplus,
+    "log_sigmoid": lambda x: -exact_softplus(-x),
+}
+SLOPES = {
+    "sigmoid": lambda x: mp.exp(-abs(x)) / (1 + mp.exp(-abs(x))) ** 2,
+    "tanh": lambda x: 4 * mp.exp(-2 * abs(x)) / (1 + mp.exp(-2 * abs(x))) ** 2,
+    "softplus": EXACT["sigmoid"],
+}
+
+
+# ---- activations ----
+
+
+@by_dtype
+@pytest.mark.parametrize("where", REGIONS)
+@pytest.mark.parametrize("name", list(EXACT))
+def test_activation_is_within_2_ulp(name, where, dtype):
+    x = region(where, dtype)
+    y = getattr(F, name)(x)
+    assert y.dtype == dtype
+    assert_within(2, y, [EXACT[name](mp.mpf(v)) for v in x.tolist()], dtype, x)
+
+
+@by_dtype
+@pytest.mark.parametrize("where", ["whole range", "near 0", "cutoffs", "switches"])
+@pytest.mark.parametrize("name", list(SLOPES))
+def test_slope_keeps_its_digits_where_the_unit_is_saturated(name, where, dtype):
+    x = region(where, dtype)
+    slope = F.value_and_slope(name, x)[1]
+    assert_within(5, slope, [SLOPES[name](mp.mpf(v)) for v in x.tolist()], dtype, x)
+
+
+@by_dtype
+@pytest.mark.parametrize("name", list(SLOPES))
+def test_value_beside_the_slope_is_the_value_alone_bit_for_bit(name, dtype):
+    x = region("middle", dtype)
+    np.testing.assert_array_equal(F.value_and_slope(name, x)[0], getattr(F, name)(x), strict=True)
+
+
+@by_dtype
+@pytest.mark.parametrize("name", list(EXACT))
+def test_some_results_are_subnormal(name, dtype):
+    x = np.concatenate([region("near 0", dtype), region("cutoffs", dtype)])
+    y = np.abs(getattr(F, name)(x))
+    assert np.count_nonzero((y > 0) & (y < TINY[dtype])) > 20
+
+
+LIMITS = {
+    "sigmoid": (0.0, 1.0),
+    "tanh": (-1.0, 1.0),
+    "softplus": (0.0, INF),
+    "log_sigmoid": (-INF, 0.0),
+    "relu": (0.0, INF),
+}
+
+
+@by_dtype
+@pytest.mark.parametrize("length", [2, 33])
+@pytest.mark.parametrize("name", list(LIMITS))
+def test_limits_at_infinity(name, length, dtype):
+    for x, limit in zip((-INF, INF), LIMITS[name], strict=True):
+        np.testing.assert_array_equal(getattr(F, name)(np.full(length, x, dtype)), np.full(length, limit, dtype))
+
+
+@by_dtype
+@pytest.mark.parametrize("name", list(LIMITS))
+def test_largest_numbers_go_to_the_limits(name, dtype):
+    largest = np.finfo(dtype).max
+    for x, limit in zip((-largest, largest), LIMITS[name], strict=True):
+        want = x if math.isinf(limit) else limit
+        assert getattr(F, name)(np.array([x], dtype))[0] == want
+
+
+@by_dtype
+@pytest.mark.parametrize("sign", [1, -1])
+@pytest.mark.parametrize("name", list(LIMITS))
+def test_nan_gives_nan(name, sign, dtype):
+    x = np.zeros(37, dtype)
+    x[[3, 20, 36]] = np.copysign(NAN, sign)
+    np.testing.assert_array_equal(np.isnan(getattr(F, name)(x)), np.isnan(x))
+
+
+@by_dtype
+def test_values_at_0(dtype):
+    zeros = np.array([0.0, -0.0], dtype)
+    np.testing.assert_array_equal(F.sigmoid(zeros), [0.5, 0.5])
+    np.testing.assert_array_equal(F.softplus(zeros), np.full(2, math.log(2), dtype))
+    np.testing.assert_array_equal(F.log_sigmoid(zeros), np.full(2, -math.log(2), dtype))
+    np.testing.assert_array_equal(F.relu(zeros), [0, 0])
+    np.testing.assert_array_equal(np.signbit(F.tanh(zeros)), [False, True])
+    np.testing.assert_array_equal(F.tanh(zeros), [0, 0])
+
+
+@by_dtype
+def test_symmetries_hold_bit_for_bit(dtype):
+    x = region("middle", dtype)
+    np.testing.assert_array_equal(F.tanh(-x), -F.tanh(x))
+    np.testing.assert_array_equal(F.log_sigmoid(x), -F.softplus(-x))
+
+
+# ---- softmax family ----
+
+
+def rows(classes, dtype, count):
+    """Rows of logits of many kinds: mild, steep, ties, far from 0, the smaller ones subnormal after exp."""
+    rng = np.random.default_rng(classes)
+    end = 104 if dtype == "float32" else 745
+    kinds = [
+        rng.normal(0, 3, classes),
+        rng.uniform(-end, 0, classes),
+        rng.normal(0, 30, classes) + 1e4,
+        rng.integers(-3, 4, classes),
+        np.where(np.arange(classes) == classes // 2, 0, rng.uniform(-end, 14 - end, classes)),
+        np.full(classes, -7.3),
+        rng.normal(-50, 1, classes),
+    ]
+    return np.array(kinds[:count]).astype(dtype)
+
+
+class ExactRow:
+    """All that follows from one row of finite logits."""
+
+    def __init__(self, row):
+        x = [mp.mpf(v) for v in row.tolist()]
+        top = max(range(len(x)), key=x.__getitem__)
+        gaps = [v - x[top] for v in x]
+        self.others = mp.fsum(mp.exp(g) for k, g in enumerate(gaps) if k != top)
+        self.log_sum, self.top = mp.log1p(self.others), x[top]
+        self.softmax = [mp.exp(g) / (1 + self.others) for g in gaps]
+        self.log_softmax = [g - self.log_sum for g in gaps]
+        self.logsumexp = self.top + self.log_sum
+
+
+WIDTHS = [(1, 7), (2, 7), (3, 7), (10, 7), (17, 7), (300, 5), (5000, 2)]
+widths = pytest.mark.parametrize(("classes", "count"), WIDTHS, ids=[f"C={c}" for c, _ in WIDTHS])
+
+
+@by_dtype
+@widths
+def test_softmax_is_within_2_ulp_and_1_where_subnormal(classes, count, dtype):
+    x = rows(classes, dtype, count)
+    for row, got in zip(x, F.softmax(x), strict=True):
+        exact = ExactRow(row).softmax
+        assert_within(2, got, exact, dtype, row)
+        small = [k for k in range(classes) if exact[k] < TINY[dtype]]
+        if small:
+            assert_within(1, got[small], [exact[k] for k in small], dtype, row[small])
+
+
+@by_dtype
+def test_some_of_those_probabilities_are_subnormal(dtype):
+    p = F.softmax(rows(300, dtype, 5))
+    assert np.count_nonzero((p > 0) & (p < TINY[dtype])) > 20
+
+
+@by_dtype
+@widths
+def test_log_softmax_is_within_2_ulp(classes, count, dtype):
+    x = rows(classes, dtype, count)
+    for row, got in zip(x, F.log_softmax(x), strict=True):
+        assert_within(2, got, ExactRow(row).log_softmax, dtype, row)
+
+
+@by_dtype
+@widths
+def test_logsumexp_is_within_2_ulp_where_nothing_cancels(classes, count, dtype):
+    x = np.abs(rows(classes, dtype, count))  # maximum >= 0: both terms of max + log(sum) are
+    assert_within(2, F.logsumexp(x), [ExactRow(row).logsumexp for row in x], dtype, x)
+
+
+def test_logsumexp_is_within_2_ulp_in_float32_where_its_terms_cancel_in_part(rng):
+    x = rng.uniform(-3, 0, (300, 7)).astype(np.float32)
+    x -= F.logsumexp(x)[:, None] + rng.uniform(0.05, 0.2, (300, 1)).astype(np.float32)  # a small result of large terms
+    exact = [ExactRow(row) for row in x]
+    assert all(abs(e.logsumexp) < e.log_sum / 2 for e in exact)
+    assert_within(2, F.logsumexp(x), [e.logsumexp for e in exact], "float32", x)
+
+
+@by_dtype
+def test_softmax_is_within_2_ulp_where_the_difference_of_two_logits_is_not_a_float(dtype, rng):
+    # exp must take in what the rounding of -3.3 - 40 drops: here 12 eps of the probability.
+    x = np.column_stack([rng.uniform(-9, 0, 500), rng.uniform(9, 80, 500)]).astype(dtype)
+    x = np.concatenate([np.array([[-3.3, 40]], dtype), x])
+    exact = [ExactRow(row).softmax[0] for row in x]
+    assert_within(2, F.softmax(x)[:, 0], exact, dtype, x)
+
+
+@by_dtype
+@pytest.mark.parametrize("classes", [2, 3, 40, 300])
+def test_softmax_of_minus_infinity_is_exactly_0(classes, dtype):
+    x = np.zeros((2, classes), dtype)
+    x[:, 1:] = -INF
+    x[1, -1] = 0
+    want = np.where(x == 0, 1 / (x == 0).sum(1, keepdims=True), 0)
+    np.testing.assert_array_equal(F.softmax(x), want)
+    np.testing.assert_array_equal(F.log_softmax(x)[:, 1:-1], np.full((2, classes - 2), -INF))
+    np.testing.assert_array_equal(F.logsumexp(x)[0], 0)
+
+
+@by_dtype
+@pytest.mark.parametrize("classes", [1, 2, 17, 300])
+def test_one_infinite_logit_has_probability_1(classes, dtype):
+    x = np.linspace(-5, 5, classes, dtype=dtype)[None].copy()
+    x[0, classes // 2] = INF
+    onehot = (np.arange(classes) == classes // 2)[None]
+    np.testing.assert_array_equal(F.softmax(x), onehot)
+    np.testing.assert_array_equal(F.log_softmax(x), np.where(onehot, 0, -INF))
+    assert F.logsumexp(x) == INF
+
+
+@by_dtype
+def test_infinite_logits_share_the_probability(dtype):
+    np.testing.assert_array_equal(F.softmax(np.array([INF, 3, INF, -INF], dtype)), [0.5, 0, 0.5, 0])
+
+
+@by_dtype
+@pytest.mark.parametrize("classes", [1, 2, 17, 300])
+def test_row_of_minus_infinity_only_has_no_softmax(classes, dtype):
+    x = np.zeros((3, classes), dtype)
+    x[1] = -INF
+    for function in (F.softmax, F.log_softmax):
+        np.testing.assert_array_equal(np.isnan(function(x)), np.isinf(x))
+    np.testing.assert_array_equal(F.logsumexp(x) == -INF, [False, True, False])
+
+
+@by_dtype
+@pytest.mark.parametrize("place", [0, 5, 16, 299])
+@pytest.mark.parametrize("rest", [0.0, INF, -INF], ids=["0", "inf", "-inf"])
+def test_nan_fills_its_row_and_no_other(rest, place, dtype):
+    x = np.zeros((3, 300), dtype)
+    x[1] = rest
+    x[1, place] = NAN
+    for function in (F.softmax, F.log_softmax):
+        np.testing.assert_array_equal(np.isnan(function(x)).all(1), [False, True, False])
+        np.testing.assert_array_equal(np.isnan(function(x)).any(1), [False, True, False])
+    np.testing.assert_array_equal(np.isnan(F.logsumexp(x)), [False, True, False])
+
+
+@by_dtype
+def test_logsumexp_over_no_entries_is_minus_infinity(dtype):
+    np.testing.assert_array_equal(F.logsumexp(np.empty((3, 0), dtype)), [-INF] * 3)
+
+
+@by_dtype
+@pytest.mark.parametrize("offset", [1e30, -1e30])
+def test_softmax_at_a_huge_offset(offset, dtype):
+    third = np.full(3, 1 / 3).astype(dtype)
+    np.testing.assert_array_equal(F.softmax(np.full(3, offset, dtype)), third)
+    assert_near(F.log_softmax(np.full(3, offset, dtype)), np.full(3, -math.log(3)), dtype, relative=1)
+    steep = np.array([offset, offset, -3 * offset], dtype)
+    np.testing.assert_array_equal(F.softmax(steep), [0.5, 0.5, 0] if offset > 0 else [0, 0, 1])
+
+
+@by_dtype
+@pytest.mark.parametrize("offset", [1024.0, -65536.0])
+def test_softmax_ignores_a_common_offset_bit_for_bit(offset, dtype, rng):
+    x = rng.integers(-200, 200, (5, 33)).astype(dtype) / 16  # the sums below are exact
+    np.testing.assert_array_equal(F.softmax(x + offset), F.softmax(x))
+    np.testing.assert_array_equal(F.log_softmax(x + offset), F.log_softmax(x))
+
+
+# ---- cross-entropy: the confident tail ----
+
+
+def gaps(dtype):
+    end, steps = (100, 401) if dtype == "float32" else (740, 741)
+    return np.unique(np.concatenate([np.linspace(0, end, steps), powers(1e-6, end, 200, dtype)]).astype(dtype))
+
+
+def confident(classes, dtype):
+    """Rows whose class 1 is ahead of all others by each of the gaps, of the last one by a little more."""
+    gap = gaps(dtype)
+    x = np.zeros((len(gap), classes), dtype)
+    x[:, 1] = gap
+    if classes > 2:
+        x[:, -1] = -np.minimum(gap / 64, 1)
+    return x
+
+
+tail_widths = pytest.mark.parametrize("classes", [2, 3, 10, 40, 300])
+
+
+@by_dtype
+@tail_widths
+@pytest.mark.parametrize("label", [0, 1], ids=["wrong", "right"])
+def test_cross_entropy_of_confident_rows_keeps_its_digits(label, classes, dtype):
+    x = confident(classes, dtype)[:: 1 if classes < 40 else 8]
+    losses, grad = F.cross_entropy(x, np.full(len(x), label), reduction="none", return_grad=True)
+    exact = [ExactRow(row) for row in x]
+    assert_close_in_tail(losses, [-e.log_softmax[label] for e in exact], dtype, x[:, 1])
+    target = [-sum(p for k, p in enumerate(e.softmax) if k != label) for e in exact]
+    assert_close_in_tail(grad[:, label], target, dtype, x[:, 1])
+    other = 1 - label
+    assert_close_in_tail(grad[:, other], [e.softmax[other] for e in exact], dtype, x[:, 1])
+
+
+@by_dtype
+@pytest.mark.parametrize("classes", [2, 3, 10])
+def test_reduced_cross_entropy_of_one_confident_row_keeps_its_digits(classes, dtype):
+    x = confident(classes, dtype)
+    values = [F.cross_entropy(row, 1) for row in x]
+    assert_close_in_tail(values, [-ExactRow(row).log_softmax[1] for row in x], dtype, x[:, 1])
+
+
+@by_dtype
+@pytest.mark.parametrize("target", ["label", "onehot"])
+@pytest.mark.parametrize("classes", [300, 5000, 100_000])
+def test_cross_entropy_of_many_classes_keeps_its_digits(classes, target, dtype):
+    x = np.full((1, classes), -35.25, dtype)
+    x[0, 0] = 0
+    onehot_row = np.eye(1, classes, dtype=dtype)
+    loss, grad = F.cross_entropy(x, [0] if target == "label" else onehot_row, reduction="none", return_grad=True)
+    others = (classes - 1) * mp.exp(mp.mpf("-35.25"))
+    assert_close_in_tail(loss, [mp.log1p(others)], dtype, ["loss"])
+    assert_close_in_tail(grad[0, :1], [-others / (1 + others)], dtype, ["target"])
+    assert_close_in_tail(grad[0, -1:], [mp.exp(mp.mpf("-35.25")) / (1 + others)], dtype, ["other"])
+
+
+@by_dtype
+@pytest.mark.parametrize("kind", ["confident", "random"])
+@tail_widths
+def test_rows_of_the_gradient_sum_to_0_within_rounding_of_the_largest_entry(classes, kind, dtype, rng):
+    x = confident(classes, dtype) if kind == "confident" else rng.normal(0, 5, (50, classes)).astype(dtype)
+    for label in (0, 1):
+        grad = F.cross_entropy(x, np.full(len(x), label), reduction="sum", return_grad=True)[1].astype(np.float64)
+        largest = np.abs(grad).max(1).tolist()
+        assert np.all(np.array(largest[: len(x) // 2]) > 0)
+        for row, entry in zip(grad, largest, strict=True):
+            assert abs(math.fsum(row)) <= 4 * EPS[dtype] * entry + classes * 2.0 ** LOWEST[dtype]
+
+
+OFFSETS = [0.0, 1.0, -1.0, 1e8, -1e8, 1e30, -1e30]
+
+
+@by_dtype
+@pytest.mark.parametrize("offset", OFFSETS)
+def test_cross_entropy_of_two_equal_logits_is_log_2(offset, dtype):
+    for v in (offset, np.copysign(np.finfo(dtype).max, offset)):
+        value, grad = F.cross_entropy(np.full((1, 2), v, dtype), [0], return_grad=True)
+        assert value == math.log(2)
+        np.testing.assert_array_equal(grad, [[-0.5, 0.5]])
+
+
+@pytest.mark.parametrize("offset", [1e300, -1e300])
+def test_cross_entropy_of_two_equal_logits_is_log_2_at_the_end_of_float64(offset):
+    assert F.cross_entropy([offset, offset], 0) == math.log(2)
+
+
+@by_dtype
+def test_cross_entropy_of_far_apart_logits_is_their_gap(dtype):
+    big = np.finfo(dtype).max / 2
+    value, grad = F.cross_entropy(np.array([[big, -big, 0]], dtype), [1], return_grad=True)
+    assert value == 2 * float(big)
+    np.testing.assert_array_equal(grad, [[1, -1, 0]])
+
+
+# ---- cross-entropy: probability targets ----
+
+
+def onehot(labels, classes, dtype):
+    return np.eye(classes, dtype=dtype)[labels]
+
+
+@by_dtype
+@pytest.mark.parametrize("classes", [1, 2, 10, 17, 300])
+def test_onehot_targets_are_labels(classes, dtype, rng):
+    x = np.concatenate([rng.normal(0, 5, (40, classes)), rng.uniform(-600, 0, (20, classes))]).astype(dtype)
+    y = rng.integers(0, classes, len(x))
+    for reduction in ("none", "mean", "sum", "batchmean"):
+        value, grad = F.cross_entropy(x, y, reduction=reduction, return_grad=True)
+        twin, twin_grad = F.cross_entropy(x, onehot(y, classes, dtype), reduction=reduction, return_grad=True)
+        np.testing.assert_array_equal(twin, value)
+        assert_near(twin_grad, grad, dtype, relative=4)
+
+
+@by_dtype
+@pytest.mark.parametrize("classes", [2, 3, 10])
+def test_onehot_targets_keep_the_digits_of_confident_rows(classes, dtype):
+    x = confident(classes, dtype)
+    grad = F.cross_entropy(x, onehot(np.ones(len(x), int), classes, dtype), reduction="sum", return_grad=True)[1]
+    target = [-sum(p for k, p in enumerate(ExactRow(row).softmax) if k != 1) for row in x]
+    assert_close_in_tail(grad[:, 1], target, dtype, x[:, 1])
+
+
+@by_dtype
+def test_soft_targets_against_mpmath(dtype, rng):
+    x = rng.normal(0, 10, (40, 5)).astype(dtype)
+    t = rng.dirichlet(np.ones(5), 40).astype(dtype)
+    losses, grad = F.cross_entropy(x, t, reduction="none", return_grad=True)
+    exact = [ExactRow(row) for row in x]
+    shares = [[mp.mpf(v) for v in row] for row in t.tolist()]
+    assert_close_in_tail(losses, [-mp.fdot(s, e.log_softmax) for s, e in zip(shares, exact, strict=True)], dtype, x)
+    for got, share, e in zip(grad, shares, exact, strict=True):
+        slopes = [mp.fsum(share) * p - s for p, s in zip(e.softmax, share, strict=True)]
+        assert_near(got, [float(s) for s in slopes], dtype, absolute=4)
+
+
+TABLE = [
+    ([-INF, 0, 0], [0, 0.5, 0.5], math.log(2)),
+    ([-INF, 0, 0], [0.4, 0.3, 0.3], INF),
+    ([-INF, 0, -INF], [0, 1, 0], 0.0),
+]
+
+
+@by_dtype
+@pytest.mark.parametrize(("logits", "target", "loss"), TABLE, ids=["log 2", "inf", "0"])
+def test_soft_targets_beside_infinite_logits(logits, target, loss, dtype):
+    # The cases of optax.losses.safe_softmax_cross_entropy's tests.
+    x, t = np.array([logits], dtype), np.array([target], dtype)
+    value, grad = F.cross_entropy(x, t, return_grad=True)
+    assert value == loss
+    assert np.isfinite(grad).all()
+    assert_near(grad, F.softmax(x) - t, dtype, absolute=4)
+
+
+@by_dtype
+@pytest.mark.parametrize("classes", [3, 40, 300])
+def test_class_of_minus_infinity_and_no_share_adds_nothing(classes, dtype, rng):
+    x = rng.normal(0, 3, (4, classes)).astype(dtype)
+    t = rng.dirichlet(np.ones(classes), 4).astype(dtype)
+    wider = np.insert(x, 1, -INF, axis=1), np.insert(t, 1, 0, axis=1)
+    value, grad = F.cross_entropy(*wider, return_grad=True)
+    twin, twin_grad = F.cross_entropy(x, t, return_grad=True)
+    assert value == pytest.approx(twin, rel=4 * EPS[dtype])
+    np.testing.assert_array_equal(grad[:, 1], np.zeros(4))
+    assert_near(np.delete(grad, 1, axis=1), twin_grad, dtype, absolute=4)
+
+
+@by_dtype
+@pytest.mark.parametrize("target", [[0], [[1.0, 0.0, 0.0]]], ids=["label", "onehot"])
+def test_target_of_minus_infinity_costs_infinity_and_has_a_finite_gradient(target, dtype):
+    value, grad = F.cross_entropy(np.array([[-INF, 0, 0]], dtype), target, return_grad=True)
+    assert value == INF
+    np.testing.assert_array_equal(grad, [[-1, 0.5, 0.5]])
+
+
+@by_dtype
+@pytest.mark.parametrize("target", [[1], [[0.0, 1.0, 0.0]]], ids=["label", "onehot"])
+def test_other_class_of_minus_infinity_costs_nothing(target, dtype):
+    value, grad = F.cross_entropy(np.array([[-INF, 2, 2]], dtype), target, return_grad=True)
+    assert value == math.log(2)
+    np.testing.assert_array_equal(grad, [[0, -0.5, 0.5]])
+
+
+@by_dtype
+@pytest.mark.parametrize("target", [[0, 0], [[1.0, 0.0]] * 2], ids=["label", "onehot"])
+@pytest.mark.parametrize("row", [[-INF, -INF], [NAN, 0], [0, NAN]], ids=["-inf only", "nan target", "nan other"])
+def test_row_without_a_softmax_costs_nan_and_leaves_other_rows_alone(row, target, dtype):
+    x = np.array([row, [0, 0]], dtype)
+    losses, grad = F.cross_entropy(x, target, reduction="none", return_grad=True)
+    np.testing.assert_array_equal(losses, np.array([NAN, math.log(2)], dtype))
+    assert np.isnan(grad[0]).all()
+    np.testing.assert_array_equal(grad[1], [-0.5, 0.5])
+
+
+# ---- binary cross-entropy ----
+
+
+@by_dtype
+@pytest.mark.parametrize("sign", [1, -1], ids=["z > 0", "z < 0"])
+@pytest.mark.parametrize("y", [0, 1])
+def test_binary_cross_entropy_with_logits_keeps_its_digits_in_both_tails(y, sign, dtype):
+    z = sign * gaps(dtype)
+    losses, grad = F.binary_cross_entropy_with_logits(z, np.full(len(z), y), reduction="none", return_grad=True)
+    side = 1 - 2 * y  # loss = softplus(side z), gradient = side sigmoid(side z)
+    numbers = [mp.mpf(v) * side for v in z.tolist()]
+    assert_close_in_tail(losses, [exact_softplus(v) for v in numbers], dtype, z)
+    assert_close_in_tail(grad, [side * EXACT["sigmoid"](v) for v in numbers], dtype, z)
+
+
+@by_dtype
+@pytest.mark.parametrize("t", [0.5, 0.25, 0.9, 1e-6, 1 - 2.0**-20])
+def test_binary_cross_entropy_with_logits_of_soft_targets(t, dtype):
+    half = gaps(dtype)[::4]
+    z = np.concatenate([half, -half])
+    share = mp.mpf(float(np.array(t, dtype)))
+    losses, grad = F.binary_cross_entropy_with_logits(z, np.full(len(z), t), reduction="none", return_grad=True)
+    numbers = [mp.mpf(v) for v in z.tolist()]
+    values = [share * exact_softplus(-v) + (1 - share) * exact_softplus(v) for v in numbers]
+    assert_close_in_tail(losses, values, dtype, z)
+    slopes = [float(EXACT["sigmoid"](v) - share) for v in numbers]
+    assert_near(grad, slopes, dtype, absolute=2)
+
+
+@by_dtype
+@pytest.mark.parametrize("y", [0, 1])
+def test_binary_cross_entropy_with_logits_at_0(y, dtype):
+    for z in (0.0, -0.0):
+        value, grad = F.binary_cross_entropy_with_logits(np.array([z], dtype), [y], return_grad=True)
+        assert value == pytest.approx(math.log(2), rel=EPS[dtype])
+        assert grad[0] == 0.5 - y
+
+
+INFINITIES = [(INF, 1, 0, 0), (-INF, 0, 0, 0), (INF, 0, INF, 1), (-INF, 1, INF, -1)]
+
+
+@by_dtype
+@pytest.mark.parametrize(("z", "y", "loss", "slope"), INFINITIES)
+def test_binary_cross_entropy_with_logits_at_infinity(z, y, loss, slope, dtype):
+    value, grad = F.binary_cross_entropy_with_logits(np.array([z], dtype), [y], return_grad=True)
+    assert (value, grad[0]) == (loss, slope)
+
+
+@by_dtype
+@pytest.mark.parametrize("z", [1e3, 1e20, 1e30])
+def test_binary_cross_entropy_with_logits_of_huge_logits(z, dtype):
+    x = np.array([z, -z, z, -z], dtype)
+    losses, grad = F.binary_cross_entropy_with_logits(x, [1, 0, 0, 1], reduction="none", return_grad=True)
+    np.testing.assert_array_equal(losses, [0, 0, x[0], x[0]])
+    np.testing.assert_array_equal(grad, [0, 0, 1, -1])
+
+
+@by_dtype
+@pytest.mark.parametrize(("p", "y", "loss"), [(0, 0, 0), (1, 1, 0), (0, 1, INF), (1, 0, INF)])
+def test_binary_cross_entropy_of_certain_answers_is_not_clipped(p, y, loss, dtype):
+    value, grad = F.binary_cross_entropy(np.array([p], dtype), [y], return_grad=True)
+    assert value == loss
+    assert grad[0] == (INF if loss else 1) * (1 - 2 * y)
+
+
+@by_dtype
+@pytest.mark.parametrize("y", [0, 1])
+def test_binary_cross_entropy_of_labels_against_mpmath(y, dtype, rng):
+    near_0 = powers(TINY[dtype], 0.5, 300, dtype)
+    p = np.concatenate([near_0, 1 - near_0[near_0 > EPS[dtype]], rng.uniform(0, 1, 300)]).astype(dtype)
+    losses, grad = F.binary_cross_entropy(p, np.full(len(p), y), reduction="none", return_grad=True)
+    numbers = [mp.mpf(v) for v in p.tolist()]
+    assert_close_in_tail(losses, [-mp.log(v) if y else -mp.log1p(-v) for v in numbers], dtype, p)
+    assert_close_in_tail(grad, [-1 / v if y else 1 / (1 - v) for v in numbers], dtype, p)
+
+
+@by_dtype
+def test_binary_cross_entropy_of_soft_targets_against_mpmath(dtype, rng):
+    p, t = rng.uniform(0, 1, (2, 500)).astype(dtype)
+    losses, grad = F.binary_cross_entropy(p, t, reduction="none", return_grad=True)
+    pairs = [(mp.mpf(a), mp.mpf(b)) for a, b in zip(p.tolist(), t.tolist(), strict=True)]
+    assert_close_in_tail(losses, [-b * mp.log(a) - (1 - b) * mp.log1p(-a) for a, b in pairs], dtype, p)
+    slopes = [float((a - b) / (a * (1 - a))) for a, b in pairs]
+    assert_near(grad, slopes, dtype, absolute=4 * np.max(np.abs(slopes)))
+
+
+# ---- the process ----
+
+AFTER_IMPORT = """
+import numpy as np
+import minnet
+x = np.full(40, 1e-38, np.float32)
+minnet.functional.cross_entropy(x[None], [0], return_grad=True)
+small = x * np.float32(0.1)
+assert (small > 0).all() and np.finfo(np.float32).smallest_subnormal > 0
+assert np.float64(5e-324) * np.float64(1) > 0
+print("subnormal")
+"""
+
+
+def test_subnormal_numbers_survive_the_import():
+    done = subprocess.run([sys.executable, "-c", AFTER_IMPORT], capture_output=True, text=True, timeout=60)
+    assert (done.stdout.strip(), done.stderr) == ("subnormal", "")
+    assert minnet.__version__

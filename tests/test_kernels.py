@@ -1,0 +1,245 @@
+"""The kernels themselves: how minnet/_kernels.pyx is written, that no None and no read-only array brings them down, and
+parity of those that functional.py does not wrap (ranges and updates) with reference.py."""
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+import reference
+
+import minnet
+from minnet import _kernels
+
+FILE = Path(minnet.__file__).with_name("_kernels.pyx")
+if not FILE.is_file():
+    pytest.skip("_kernels.pyx is not beside the package", allow_module_level=True)
+
+SOURCE = FILE.read_text(encoding="utf-8")
+SIGNATURES = dict(re.findall(r"^def (\w+)\((.*?)\):$", SOURCE, re.MULTILINE | re.DOTALL))
+BODIES = {"float": np.float32, "double": np.float64}
+UPDATES = ["sgd_update", "momentum_update", "adam_update"]
+
+by_body = pytest.mark.parametrize("body", list(BODIES))
+by_kernel = pytest.mark.parametrize("name", list(SIGNATURES))
+
+
+def parameters(name):
+    """The declarations of a kernel's parameters, such as 'const real[::1] x not None'."""
+    flat = " ".join(SIGNATURES[name].split()).rstrip(", ")
+    return re.split(r",\s*(?![^\[]*\])", flat)
+
+
+def is_array(parameter):
+    return "[" in parameter
+
+
+def argument(parameter, dtype, shape=(2, 3)):
+    """Something that fits a parameter: an array of zeros of its dtype and dimensions, or a number."""
+    if not is_array(parameter):
+        return 1
+    dtype = np.int64 if "int64_t" in parameter else np.float64 if "double[" in parameter else dtype
+    return np.zeros(shape if "[:, ::1]" in parameter else shape[0], dtype)
+
+
+def body_of(name, body):
+    """One of the two bodies of a fused kernel, or the kernel if it is not fused."""
+    kernel = getattr(_kernels, name)
+    return kernel[body] if "real[" in SIGNATURES[name] else kernel
+
+
+def arguments(name, body):
+    return [argument(parameter, BODIES[body]) for parameter in parameters(name)]
+
+
+# ---- the text ----
+
+
+def test_the_kernels_were_found():
+    assert {"sigmoid_forward", "softmax_forward", "cross_entropy_index", "squared_error", *UPDATES} <= set(SIGNATURES)
+    assert len(SIGNATURES) == len(re.findall(r"^def ", SOURCE, re.MULTILINE)) >= 18
+    assert parameters("sgd_update")[:2] == ["const real[::1] g not None", "real[::1] w not None"]
+    assert parameters("cross_entropy_index")[:2] == ["const real[:, ::1] z not None", "const int64_t[::1] y not None"]
+
+
+@by_kernel
+def test_every_array_is_not_none(name):
+    arrays = [parameter for parameter in parameters(name) if is_array(parameter)]
+    assert arrays
+    assert [parameter for parameter in arrays if not parameter.endswith(" not None")] == []
+
+
+@by_kernel
+def test_every_array_is_contiguous(name):
+    for parameter in filter(is_array, parameters(name)):
+        assert re.search(r"\[(:, )?::1\]", parameter), parameter
+
+
+@by_kernel
+def test_parameters_are_const_inputs_then_outputs_then_scalars(name):
+    ranks = [0 if p.startswith("const ") else 1 if is_array(p) else 2 for p in parameters(name)]
+    assert ranks == sorted(ranks)
+
+
+@by_kernel
+def test_docstring_has_formula_and_shape(name):
+    doc = getattr(_kernels, name).__doc__
+    if name.startswith("first_"):
+        assert re.search(r"[xy]_i.*else -1; [xy]: \(N,\)", doc)
+    else:
+        assert "=" in doc
+        assert re.search(r"\((N|P)\b", doc)
+
+
+def test_numpy_is_not_cimported():
+    assert not re.search(r"^\s*(cimport numpy|from numpy[\w.]* cimport)", SOURCE, re.MULTILINE)
+    assert re.search(r"^from libc\.math cimport", SOURCE, re.MULTILINE)
+
+
+def test_checks_are_off_by_the_directives_of_the_first_line():
+    first = SOURCE.splitlines()[0]
+    assert first.startswith("# cython: ")
+    for directive in ("boundscheck=False", "wraparound=False", "cdivision=True", "initializedcheck=False"):
+        assert directive in first
+
+
+def test_source_has_no_fast_math_and_no_parallel_runtime():
+    assert not re.search(r"fast-math|prange|openmp", SOURCE)
+
+
+# ---- calls ----
+
+
+@by_body
+@by_kernel
+def test_fitting_arguments_are_taken(name, body):
+    body_of(name, body)(*arguments(name, body))
+
+
+def places(name):
+    return [place for place, parameter in enumerate(parameters(name)) if is_array(parameter)]
+
+
+ARRAYS = [(name, place) for name in SIGNATURES for place in places(name)]
+INPUTS = [(name, place) for name, place in ARRAYS if parameters(name)[place].startswith("const ")]
+OUTPUTS = [pair for pair in ARRAYS if pair not in INPUTS]
+
+
+@by_body
+@pytest.mark.parametrize(("name", "place"), ARRAYS)
+def test_none_is_a_type_error(name, place, body):
+    given = arguments(name, body)
+    given[place] = None
+    with pytest.raises(TypeError, match="must not be None"):
+        body_of(name, body)(*given)
+
+
+@by_kernel
+def test_nothing_but_none_is_a_type_error(name):
+    with pytest.raises(TypeError):
+        getattr(_kernels, name)(*[None] * len(parameters(name)))
+
+
+@by_body
+@pytest.mark.parametrize(("name", "place"), INPUTS)
+def test_read_only_input_is_taken(name, place, body):
+    given = arguments(name, body)
+    given[place].flags.writeable = False
+    body_of(name, body)(*given)
+    np.testing.assert_array_equal(given[place], np.zeros_like(given[place]))
+
+
+@by_body
+@pytest.mark.parametrize(("name", "place"), OUTPUTS)
+def test_read_only_output_is_refused(name, place, body):
+    given = arguments(name, body)
+    given[place].flags.writeable = False
+    with pytest.raises(ValueError, match="read-only"):
+        body_of(name, body)(*given)
+
+
+@by_body
+@by_kernel
+def test_strided_array_is_refused(name, body):
+    given = arguments(name, body)
+    place = places(name)[0]
+    given[place] = np.zeros((*given[place].shape, 4), given[place].dtype)[..., 0]
+    with pytest.raises(ValueError, match="contiguous"):
+        body_of(name, body)(*given)
+
+
+@by_body
+@by_kernel
+def test_other_dtype_is_refused(name, body):
+    given = arguments(name, body)
+    given[places(name)[0]] = given[places(name)[0]].astype(np.complex128)
+    with pytest.raises(ValueError, match="Buffer dtype mismatch"):
+        body_of(name, body)(*given)
+
+
+# ---- parity of the kernels that functional.py does not wrap ----
+
+SIZES = [0, 1, 7, 16, 257]
+RTOL = {"float": 1e-5, "double": 1e-12}
+
+
+def vectors(count, size, body):
+    return np.random.default_rng(size).normal(size=(count, size)).astype(BODIES[body])
+
+
+def assert_close(got, want, body):
+    np.testing.assert_allclose(got, want, rtol=RTOL[body], atol=RTOL[body])
+
+
+@by_body
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("decay", [0.0, 0.1])
+def test_sgd_update_equals_its_twin(decay, size, body):
+    w, g = vectors(2, size, body)
+    want, _ = reference.sgd_step(w, g, np.zeros(size), 0.3, weight_decay=decay)
+    _kernels.sgd_update[body](g, w, 0.3, decay)
+    assert_close(w, want, body)
+
+
+@by_body
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("decay", [0.0, 0.1])
+@pytest.mark.parametrize("nesterov", [False, True])
+def test_momentum_update_equals_its_twin(nesterov, decay, size, body):
+    w, v, *gradients = vectors(5, size, body)
+    twin, twin_v = w, v
+    for g in gradients:
+        twin, twin_v = reference.sgd_step(twin, g, twin_v, 0.3, 0.9, nesterov, decay)
+        _kernels.momentum_update[body](g, w, v, 0.3, 0.9, nesterov, decay)
+        assert_close(v, twin_v, body)
+        assert_close(w, twin, body)
+
+
+@by_body
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("decay", [0.0, 0.1])
+def test_adam_update_equals_its_twin(decay, size, body):
+    w, *gradients = vectors(4, size, body)
+    m, v = np.zeros_like(w), np.zeros_like(w)
+    twin = w, m, v
+    for step, g in enumerate(gradients, 1):
+        twin = reference.adam_step(twin[0], g, twin[1], twin[2], step, 0.01, (0.8, 0.99), 1e-6, decay)
+        _kernels.adam_update[body](g, w, m, v, 0.01, 0.8, 0.99, 1e-6, decay, step)
+        for got, want in zip((w, m, v), twin, strict=True):
+            assert_close(got, want, body)
+
+
+@pytest.mark.parametrize("labels", [[], [0], [2, 1, 0], [0, 3, -1], [0, 1, -1], [-(2**63)], [2**63 - 1]], ids=str)
+def test_first_outside_range_equals_its_twin(labels):
+    y = np.array(labels, np.int64)
+    assert _kernels.first_outside_range(y, 3) == reference.first_outside_range(y, 3)
+
+
+CANDIDATES = [[], [0.0, -0.0, 1.0], [0.5, 1.0000001], [0, 0, -1e-30], [0.5, np.nan, 2], [np.inf], [-np.inf]]
+
+
+@by_body
+@pytest.mark.parametrize("values", CANDIDATES, ids=str)
+def test_first_outside_unit_equals_its_twin(values, body):
+    x = np.array(values, BODIES[body])
+    assert _kernels.first_outside_unit[body](x) == reference.first_outside_unit(x)
