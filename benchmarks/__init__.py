@@ -1,0 +1,1 @@
+"""Benchmarks: minnet beside numpy, scipy, torch, jax and scikit-learn, in one run. See README.md in this folder."""

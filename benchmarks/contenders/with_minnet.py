@@ -1,0 +1,41 @@
+"""minnet, through its public functions."""
+
+from functools import partial
+
+import numpy as np
+
+import minnet as mn
+from benchmarks.cases import ADAM, SGD
+from benchmarks.contenders import Job
+
+
+def contenders(threads):
+    """The functions and optimizers of minnet, with the threads that threads.py leaves them."""
+    jobs = {
+        "sigmoid": partial(_into, mn.functional.sigmoid),
+        "softmax": partial(_into, mn.functional.softmax),
+        "cross-entropy": _cross_entropy,
+        "binary cross-entropy": _binary_cross_entropy,
+        "SGD momentum": partial(_step, lambda: mn.SGD(SGD.lr, momentum=SGD.momentum)),
+        "Adam": partial(_step, lambda: mn.Adam(ADAM.lr, betas=ADAM.betas, eps=ADAM.eps)),
+    }
+    return {"minnet": jobs}
+
+
+def _into(function, p):
+    return Job(partial(function, p.x, out=np.empty_like(p.x)), lambda result: (result,))
+
+
+def _cross_entropy(p):
+    run = partial(mn.functional.cross_entropy, p.x, p.y, return_grad=True, out=np.empty_like(p.x))
+    return Job(run, lambda result: result)
+
+
+def _binary_cross_entropy(p):
+    loss = mn.functional.binary_cross_entropy_with_logits
+    return Job(partial(loss, p.x, p.t, return_grad=True, out=np.empty_like(p.x)), lambda result: result)
+
+
+def _step(optimizer, p):
+    w = p.w.copy()
+    return Job(partial(optimizer().step, w, p.g), lambda _: (w,))

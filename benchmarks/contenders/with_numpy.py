@@ -1,0 +1,112 @@
+"""numpy by hand, as one writes it who cares: buffers reused, as few passes as whole-array operations allow."""
+
+import numpy as np
+
+from benchmarks.cases import ADAM, SGD
+from benchmarks.contenders import Job
+
+
+def contenders(threads):
+    """Whole-array operations by hand; those used here have one thread."""
+    jobs = {
+        "sigmoid": _sigmoid,
+        "softmax": _softmax,
+        "cross-entropy": _cross_entropy,
+        "binary cross-entropy": _binary_cross_entropy,
+        "SGD momentum": _momentum,
+        "Adam": _adam,
+    }
+    return {"numpy": jobs}
+
+
+def _sigmoid(p):
+    y = np.empty_like(p.x)
+
+    def run():
+        np.negative(p.x, out=y)
+        np.exp(y, out=y)
+        np.add(y, 1, out=y)
+        np.reciprocal(y, out=y)
+
+    return Job(run, lambda _: (y,))
+
+
+def _softmax(p):
+    y = np.empty_like(p.x)
+
+    def run():
+        np.subtract(p.x, p.x.max(axis=1, keepdims=True), out=y)
+        np.exp(y, out=y)
+        np.multiply(y, 1 / y.sum(axis=1, keepdims=True), out=y)
+
+    return Job(run, lambda _: (y,))
+
+
+def _cross_entropy(p):
+    n, dx = len(p.x), np.empty_like(p.x)
+    rows = np.arange(n)
+
+    def run():
+        np.subtract(p.x, p.x.max(axis=1, keepdims=True), out=dx)
+        picked = dx[rows, p.y]
+        np.exp(dx, out=dx)
+        total = dx.sum(axis=1, keepdims=True)
+        np.multiply(dx, 1 / (n * total), out=dx)
+        dx[rows, p.y] -= 1 / n
+        return (np.log(total[:, 0]) - picked).mean(), dx
+
+    return Job(run, lambda result: result)
+
+
+def _binary_cross_entropy(p):
+    e, a, dx = (np.empty_like(p.x) for _ in range(3))
+
+    def run():
+        np.abs(p.x, out=e)
+        np.negative(e, out=e)
+        np.exp(e, out=e)  # exp(-|x|), which both the loss and its gradient are made of
+        np.log1p(e, out=a)
+        np.add(a, np.maximum(p.x, 0, out=dx), out=a)
+        np.subtract(a, np.multiply(p.x, p.t, out=dx), out=a)
+        value = a.mean()
+        np.add(e, 1, out=a)
+        np.copyto(e, 1, where=p.x >= 0)
+        np.divide(e, a, out=dx)
+        np.subtract(dx, p.t, out=dx)
+        np.multiply(dx, 1 / p.x.size, out=dx)
+        return value, dx
+
+    return Job(run, lambda result: result)
+
+
+def _momentum(p):
+    w, v, change = p.w.copy(), np.zeros_like(p.w), np.empty_like(p.w)
+
+    def run():
+        np.multiply(v, SGD.momentum, out=v)
+        np.add(v, p.g, out=v)
+        np.multiply(v, SGD.lr, out=change)
+        np.subtract(w, change, out=w)
+
+    return Job(run, lambda _: (w,))
+
+
+def _adam(p):
+    w, m, v, a = p.w.copy(), np.zeros_like(p.w), np.zeros_like(p.w), np.empty_like(p.w)
+    beta1, beta2 = ADAM.betas
+    steps = 0
+
+    def run():
+        nonlocal steps
+        steps += 1
+        np.multiply(m, beta1, out=m)
+        np.add(m, np.multiply(p.g, 1 - beta1, out=a), out=m)
+        np.multiply(v, beta2, out=v)
+        np.multiply(p.g, p.g, out=a)
+        np.add(v, np.multiply(a, 1 - beta2, out=a), out=v)
+        np.sqrt(v, out=a)
+        np.multiply(a, (1 - beta2**steps) ** -0.5, out=a)
+        np.divide(m, np.add(a, ADAM.eps, out=a), out=a)
+        np.subtract(w, np.multiply(a, ADAM.lr / (1 - beta1**steps), out=a), out=w)
+
+    return Job(run, lambda _: (w,))
