@@ -16,7 +16,10 @@ e) Activations give y and their slope dy/dx together, from one exp: their backwa
    Losses give value and gradient together: two separate functions could disagree.
 """
 
-from libc.math cimport INFINITY, NAN, log, log1p, sqrt, sqrtf
+from cpython.buffer cimport (
+    PyBUF_C_CONTIGUOUS, PyBUF_FORMAT, PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer,
+)
+from libc.math cimport INFINITY, NAN, log, log1p, sqrt
 from libc.stdint cimport int64_t
 
 from minnet cimport _math
@@ -24,6 +27,7 @@ from minnet._math cimport inlined, real
 
 cdef extern from "_simd.h":
     ctypedef void clones "MINNET_CLONES void"
+    ctypedef void narrow_clones "MINNET_NARROW_CLONES void"
 
 cdef enum:
     LANES = 64    # independent accumulators, so that sums and maxima vectorise without flags that reorder; gcc would
@@ -31,6 +35,7 @@ cdef enum:
     PAGE = 16     # blocks of LANES that are summed plainly
     ROWS = 32     # rows of few classes that go side by side
     FEW = 64      # classes up to which they do
+    SMALL = 4096  # elements up to which an array may go through a door
     CHUNK = 256   # elements whose losses are held on the stack between two passes
 
 
@@ -773,6 +778,152 @@ def first_outside_unit(const real[::1] x not None):
     return -1
 
 
+# ---- doors: small plain arrays ---------------------------------------------------------------------------------------
+# A small net spends its time in checks and in the acquisition of arrays. A door checks in C what functional checks in
+# Python, and does the work if all is plain: aligned C-contiguous arrays of one dtype, of the shapes they should have,
+# that do not overlap in part, no more than SMALL elements. Otherwise it leaves everything as it is and says so, and
+# functional does the work, or says what is wrong.
+
+cdef bint enter(object x, Py_buffer* view, bint writable) noexcept:
+    """Acquire the memory of x if it is C-contiguous and aligned; otherwise nothing is held."""
+    try:
+        PyObject_GetBuffer(x, view, PyBUF_FORMAT | PyBUF_C_CONTIGUOUS | (PyBUF_WRITABLE if writable else 0))
+    except (BufferError, TypeError, ValueError):
+        return False
+    if view.len > SMALL * view.itemsize or <size_t>view.buf % <size_t>view.itemsize or view.format[1] != 0:
+        PyBuffer_Release(view)
+        return False
+    return True
+
+
+cdef inline bint alike(const Py_buffer* a, const Py_buffer* b) noexcept:
+    """Whether two arrays have one dtype and one shape, and are the same memory or have none in common."""
+    cdef int i
+    if a.format[0] != b.format[0] or a.ndim != b.ndim or not (a.buf == b.buf or apart(a, b)):
+        return False
+    for i in range(a.ndim):
+        if a.shape[i] != b.shape[i]:
+            return False
+    return True
+
+
+cdef inline bint apart(const Py_buffer* a, const Py_buffer* b) noexcept:
+    """Whether two arrays have no memory in common."""
+    cdef Py_ssize_t distance = <char*>b.buf - <char*>a.buf
+    return distance >= a.len or -distance >= b.len
+
+
+cdef inline bint labels_of(const Py_buffer* y, Py_ssize_t n) noexcept:
+    """Whether y holds n > 0 labels in int64, whose format is l or q, as the platform has it."""
+    return y.shape[0] == n and n > 0 and y.itemsize == 8 and y.format[0] in (b"l", b"q")
+
+
+cdef bint activate(Activation which, object x, object y):
+    cdef Py_buffer a, b
+    cdef bint done = False
+    if not enter(x, &a, False):
+        return False
+    if enter(y, &b, True):
+        if alike(&a, &b):
+            if a.format[0] == b"f":
+                done = True
+                activation_loop(which, <const float*>a.buf, <float*>b.buf, a.len // 4)
+            elif a.format[0] == b"d":
+                done = True
+                activation_loop(which, <const double*>a.buf, <double*>b.buf, a.len // 8)
+        PyBuffer_Release(&b)
+    PyBuffer_Release(&a)
+    return done
+
+
+cdef enum Activation:
+    SIGMOID
+    TANH
+    SOFTPLUS
+    LOG_SIGMOID
+    RELU
+
+
+cdef void activation_loop(Activation which, const real* x, real* y, Py_ssize_t n) noexcept nogil:
+    if which == SIGMOID:
+        sigmoid_loop(x, y, <real*>NULL, n)
+    elif which == TANH:
+        tanh_loop(x, y, <real*>NULL, n)
+    elif which == SOFTPLUS:
+        softplus_loop(x, y, <real*>NULL, n)
+    elif which == LOG_SIGMOID:
+        log_sigmoid_loop(x, y, <real*>NULL, n)
+    else:
+        relu_loop(x, y, <real*>NULL, n)
+
+
+def sigmoid_door(x not None, y not None):
+    """y = sigmoid(x), if both are small plain arrays (N, ...); whether it was done."""
+    return activate(SIGMOID, x, y)
+
+
+def tanh_door(x not None, y not None):
+    """y = tanh(x), if both are small plain arrays (N, ...); whether it was done."""
+    return activate(TANH, x, y)
+
+
+def softplus_door(x not None, y not None):
+    """y = softplus(x), if both are small plain arrays (N, ...); whether it was done."""
+    return activate(SOFTPLUS, x, y)
+
+
+def log_sigmoid_door(x not None, y not None):
+    """y = log_sigmoid(x), if both are small plain arrays (N, ...); whether it was done."""
+    return activate(LOG_SIGMOID, x, y)
+
+
+def relu_door(x not None, y not None):
+    """y = relu(x), if both are small plain arrays (N, ...); whether it was done."""
+    return activate(RELU, x, y)
+
+
+cdef double mean_loss(
+    const real* z, const int64_t* y, real* dz, Py_ssize_t n, Py_ssize_t classes,
+) noexcept nogil:
+    """The mean cross-entropy of n rows and its gradient; -1 if a label is out of range."""
+    cdef double values[ROWS]
+    cdef double scale = 1.0 / n, part, total = 0
+    cdef Py_ssize_t i, j, rows
+    for i in range(n):
+        if y[i] < 0 or y[i] >= classes:
+            return -1
+    i = 0
+    while i < n:
+        rows = min(<Py_ssize_t>ROWS, n - i)
+        cross_entropy_tile(z + i * classes, y + i, <const double*>NULL, values, dz + i * classes, rows, classes, scale)
+        part = 0
+        for j in range(rows):
+            part += values[j]
+        total += part
+        i += rows
+    return total * scale
+
+
+def cross_entropy_door(z not None, y not None, dz not None):
+    """loss = mean(logsumexp(z) - z_y) and its gradient dz, if z, dz (N, C) and y (N,) are small and plain; else None."""
+    cdef Py_buffer a, b, c
+    cdef double loss = -1
+    if not enter(z, &a, False):
+        return None
+    if enter(y, &b, False):
+        if enter(dz, &c, True):
+            if alike(&a, &c) and a.buf != c.buf and apart(&b, &c) and a.ndim == 2 and b.ndim == 1:
+                if labels_of(&b, a.shape[0]) and 0 < a.shape[1] <= FEW:
+                    if a.format[0] == b"f":
+                        loss = mean_loss(<float*>a.buf, <int64_t*>b.buf, <float*>c.buf, a.shape[0], a.shape[1])
+                    elif a.format[0] == b"d":
+                        loss = mean_loss(<double*>a.buf, <int64_t*>b.buf, <double*>c.buf, a.shape[0], a.shape[1])
+            PyBuffer_Release(&c)
+        PyBuffer_Release(&b)
+    PyBuffer_Release(&a)
+    return None if loss == -1 else loss
+
+
 # ---- updates of a flat parameter vector, in place ------------------------------------------------------------------
 
 cdef clones sgd_loop(real* w, const real* g, Py_ssize_t n, real lr, real decay) noexcept nogil:
@@ -792,8 +943,8 @@ cdef clones momentum_loop(
         w[i] -= lr * (step + momentum * v[i] if nesterov else v[i])
 
 
-cdef clones adam_loop(
-    real* w, real* m, real* v, const real* g, Py_ssize_t n, real rate, real rest1, real beta2, real rest2, real root,
+cdef narrow_clones adam_loop(
+    real* w, real* m, real* v, const real* g, Py_ssize_t n, real rate, real rest1, real beta2, real rest2, real scale,
     real eps, real decay,
 ) noexcept nogil:
     cdef real step
@@ -802,7 +953,7 @@ cdef clones adam_loop(
         step = g[i] + decay * w[i]
         m[i] += (step - m[i]) * rest1
         v[i] = beta2 * v[i] + rest2 * step * step
-        w[i] -= rate * m[i] / ((sqrtf(v[i]) if real is float else sqrt(v[i])) / root + eps)
+        w[i] -= rate * m[i] / (_math.root(v[i]) * scale + eps)
 
 
 def sgd_update(const real[::1] g not None, real[::1] w not None, double lr, double decay):
@@ -826,7 +977,7 @@ def adam_update(
 ):
     """m, v = running means of g and g^2, w -= lr m' / (sqrt(v') + eps), m' = m / (1 - beta1^step) ...; all (P,)."""
     cdef double rate = lr / (1.0 - beta1 ** step)
-    cdef double root = sqrt(1.0 - beta2 ** step)
+    cdef double scale = 1.0 / sqrt(1.0 - beta2 ** step)
     # 1 - beta is taken in double: 1 - 0.999 in float is off by 1.3e-5.
     with nogil:
-        adam_loop(&w[0], &m[0], &v[0], &g[0], w.shape[0], rate, 1.0 - beta1, beta2, 1.0 - beta2, root, eps, decay)
+        adam_loop(&w[0], &m[0], &v[0], &g[0], w.shape[0], rate, 1.0 - beta1, beta2, 1.0 - beta2, scale, eps, decay)

@@ -6,7 +6,7 @@
 # `LOW if LOW > x else x`, never the other way round, so that NaN passes through. Constants are typed locals, because
 # Cython computes with bare ones in double.
 
-from libc.math cimport copysign, copysignf, fabs, fabsf
+from libc.math cimport copysign, copysignf, fabs, fabsf, sqrt, sqrtf
 
 cdef extern from "_simd.h":
     float minnet_pow2_f32(float t) noexcept nogil
@@ -23,7 +23,17 @@ ctypedef fused real:
 
 
 cdef inline real magnitude(real x) noexcept nogil:
-    return fabsf(x) if real is float else fabs(x)
+    if real is float:
+        return fabsf(x)
+    else:
+        return fabs(x)
+
+
+cdef inline real root(real x) noexcept nogil:
+    if real is float:
+        return sqrtf(x)
+    else:
+        return sqrt(x)
 
 
 # ---- exp -----------------------------------------------------------------------------------------------------------
@@ -37,7 +47,10 @@ cdef inline real rounder(real unused) noexcept nogil:
 
 cdef inline real pow2(real t) noexcept nogil:
     """2^n for t = n + rounder; n must give a normal number."""
-    return minnet_pow2_f32(t) if real is float else minnet_pow2_f64(t)
+    if real is float:
+        return minnet_pow2_f32(t)
+    else:
+        return minnet_pow2_f64(t)
 
 
 cdef inline real expm1_tail(real r) noexcept nogil:
@@ -144,10 +157,17 @@ cdef inline real log1p_unit(real y) noexcept nogil:
     return log1p_reduced((y - <real>1) * <real>0.5 if y > <real>0.5 else y, <real>1 if y > <real>0.5 else <real>0)
 
 
+cdef inline real exponent(real u) noexcept nogil:
+    if real is float:
+        return minnet_exponent_f32(u)
+    else:
+        return minnet_exponent_f64(u)
+
+
 cdef inline real log1p(real y) noexcept nogil:
     """log(1 + y) for 0 <= y < 2^63."""
     cdef real u = <real>1 + y
-    cdef real k = minnet_exponent_f32(u) if real is float else minnet_exponent_f64(u)
+    cdef real k = exponent(u)
     cdef real s = pow2(rounder(k) - k)
     return log1p_reduced(y * s + (s - <real>1), k)
 
@@ -155,7 +175,10 @@ cdef inline real log1p(real y) noexcept nogil:
 # ---- quotients -----------------------------------------------------------------------------------------------------
 
 cdef inline real head(real x) noexcept nogil:
-    return minnet_head_f32(x) if real is float else minnet_head_f64(x)
+    if real is float:
+        return minnet_head_f32(x)
+    else:
+        return minnet_head_f64(x)
 
 
 cdef inline inlined reciprocal(real a, real a_low, real* q, real* q_low) noexcept nogil:
@@ -222,7 +245,10 @@ cdef inline real tanh(real x) noexcept nogil:
     c = <real>2 - t
     q = t / c
     q = q + (low - q * (((<real>2 - c) - t) - low)) * (<real>1 + q) * <real>0.5
-    return copysignf(q, x) if real is float else copysign(q, x)
+    if real is float:
+        return copysignf(q, x)
+    else:
+        return copysign(q, x)
 
 
 cdef inline real tanh_slope(real x) noexcept nogil:

@@ -93,30 +93,34 @@ def sigmoid(x, *, out=None):
     ValueError
         If `x` is ragged, or `out` does not fit.
     """
-    return _elementwise("sigmoid", _sigmoid, x, out)
+    return _elementwise("sigmoid", _kernels.sigmoid_door, _sigmoid, x, out)
 
 
 def tanh(x, *, out=None):
     """Hyperbolic tangent, (exp(x) - exp(-x)) / (exp(x) + exp(-x)); parameters and errors as in `sigmoid`."""
-    return _elementwise("tanh", _tanh, x, out)
+    return _elementwise("tanh", _kernels.tanh_door, _tanh, x, out)
 
 
 def softplus(x, *, out=None):
     """log(1 + exp(x)), a smooth relu; parameters and errors as in `sigmoid`."""
-    return _elementwise("softplus", _softplus, x, out)
+    return _elementwise("softplus", _kernels.softplus_door, _softplus, x, out)
 
 
 def log_sigmoid(x, *, out=None):
     """log(sigmoid(x)) = -softplus(-x), exact even where sigmoid(x) rounds to 0 or 1; all else as in `sigmoid`."""
-    return _elementwise("log_sigmoid", _log_sigmoid, x, out)
+    return _elementwise("log_sigmoid", _kernels.log_sigmoid_door, _log_sigmoid, x, out)
 
 
 def relu(x, *, out=None):
     """max(x, 0); NaN stays NaN. Parameters and errors as in `sigmoid`."""
-    return _elementwise("relu", _relu, x, out)
+    return _elementwise("relu", _kernels.relu_door, _relu, x, out)
 
 
-def _elementwise(owner, kernel, x, out):
+def _elementwise(owner, door, kernel, x, out):
+    if type(x) is np.ndarray:
+        y = np.empty_like(x) if out is None else out
+        if y is not None and x.ndim and door(x, y):
+            return y
     x = real_array(owner, "x", x)
     y = np.empty(x.shape, x.dtype) if out is None else out_array(owner, out, x.shape, x.dtype)
     x = _apart(x, y)
@@ -269,6 +273,11 @@ def cross_entropy(logits, target, *, sample_weight=None, reduction="mean", retur
     C. M. Bishop, Pattern Recognition and Machine Learning, 2006, section 4.3.4.
     """
     owner = "cross_entropy"
+    if return_grad and sample_weight is None and reduction == "mean" and type(logits) is type(target) is np.ndarray:
+        grad = np.empty_like(logits) if out is None else out
+        value = _kernels.cross_entropy_door(logits, target, grad)
+        if value is not None:
+            return value, grad
     logits = real_array(owner, "logits", logits)
     z = matrix(owner, "logits", logits[None] if logits.ndim == 1 else logits)
     t, kernel = _class_target(owner, target, z, single=logits.ndim == 1)

@@ -16,7 +16,9 @@ if not FILE.is_file():
     pytest.skip("_kernels.pyx is not beside the package", allow_module_level=True)
 
 SOURCE = FILE.read_text(encoding="utf-8")
-SIGNATURES = dict(re.findall(r"^def (\w+)\((.*?)\):$", SOURCE, re.MULTILINE | re.DOTALL))
+EVERY_SIGNATURE = dict(re.findall(r"^def (\w+)\((.*?)\):$", SOURCE, re.MULTILINE | re.DOTALL))
+SIGNATURES = {name: text for name, text in EVERY_SIGNATURE.items() if not name.endswith("_door")}
+DOORS = [name for name in EVERY_SIGNATURE if name.endswith("_door")]
 BODIES = {"float": np.float32, "double": np.float64}
 UPDATES = ["sgd_update", "momentum_update", "adam_update"]
 
@@ -57,7 +59,7 @@ def arguments(name, body):
 
 def test_the_kernels_were_found():
     assert {"sigmoid_forward", "softmax_forward", "cross_entropy_index", "squared_error", *UPDATES} <= set(SIGNATURES)
-    assert len(SIGNATURES) == len(re.findall(r"^def ", SOURCE, re.MULTILINE)) >= 18
+    assert len(EVERY_SIGNATURE) == len(re.findall(r"^def ", SOURCE, re.MULTILINE)) >= 24
     assert parameters("sgd_update")[:2] == ["const real[::1] g not None", "real[::1] w not None"]
     assert parameters("cross_entropy_index")[:2] == ["const real[:, ::1] z not None", "const int64_t[::1] y not None"]
 
@@ -243,3 +245,90 @@ CANDIDATES = [[], [0.0, -0.0, 1.0], [0.5, 1.0000001], [0, 0, -1e-30], [0.5, np.n
 def test_first_outside_unit_equals_its_twin(values, body):
     x = np.array(values, BODIES[body])
     assert _kernels.first_outside_unit[body](x) == reference.first_outside_unit(x)
+
+
+# ---- doors ----
+
+ACTIVATION_DOORS = [name for name in DOORS if name != "cross_entropy_door"]
+by_door = pytest.mark.parametrize("name", ACTIVATION_DOORS)
+
+
+def strided(dtype):
+    return np.ones(8, dtype)[::2]
+
+
+def overlapping(dtype):
+    memory = np.ones(5, dtype)
+    return memory[:4], memory[1:]
+
+
+CLOSED = {
+    "list": lambda d: ([1.0] * 4, np.ones(4, d)),
+    "number": lambda d: (1.0, np.ones(4, d)),
+    "strided input": lambda d: (strided(d), np.ones(4, d)),
+    "strided output": lambda d: (np.ones(4, d), strided(d)),
+    "another shape": lambda d: (np.ones(4, d), np.ones(5, d)),
+    "another rank": lambda d: (np.ones(4, d), np.ones((2, 2), d)),
+    "another dtype": lambda d: (np.ones(4, d), np.ones(4, np.float16)),
+    "integers": lambda d: (np.ones(4, np.int64), np.ones(4, np.int64)),
+    "foreign bytes": lambda d: (np.ones(4, np.dtype(d).newbyteorder()), np.ones(4, np.dtype(d).newbyteorder())),
+    "overlap in part": overlapping,
+    "many": lambda d: (np.ones(5000, d), np.ones(5000, d)),
+}
+
+
+@by_door
+@by_body
+@pytest.mark.parametrize("case", list(CLOSED))
+def test_a_door_leaves_what_is_not_plain_alone(name, body, case):
+    x, y = CLOSED[case](BODIES[body])
+    before = np.array(y)
+    assert getattr(_kernels, name)(x, y) is False
+    np.testing.assert_array_equal(y, before)
+
+
+@by_door
+@by_body
+def test_a_door_does_what_the_kernel_does(name, body, rng):
+    x = rng.normal(0, 5, (7, 9)).astype(BODIES[body])
+    by_way_of_door, by_kernel_alone = np.empty_like(x), np.empty(x.size, x.dtype)
+    assert getattr(_kernels, name)(x, by_way_of_door) is True
+    kernel = body_of(name.replace("_door", "_forward"), body)
+    kernel(x.reshape(-1), by_kernel_alone, np.empty(0, x.dtype))
+    np.testing.assert_array_equal(by_way_of_door.reshape(-1), by_kernel_alone)
+
+
+@pytest.mark.parametrize("name", DOORS)
+def test_a_door_takes_no_none(name):
+    array = np.ones((2, 2))
+    for wrong in range(EVERY_SIGNATURE[name].count(",") + 1):
+        arguments = [array] * (EVERY_SIGNATURE[name].count(",") + 1)
+        arguments[wrong] = None
+        with pytest.raises(TypeError):
+            getattr(_kernels, name)(*arguments)
+
+
+BAD_BATCHES = {
+    "label too large": lambda z, y: (z, [0, 3], np.empty_like(z)),
+    "negative label": lambda z, y: (z, [0, -1], np.empty_like(z)),
+    "too few labels": lambda z, y: (z, [0], np.empty_like(z)),
+    "gradient over logits": lambda z, y: (z, y, z),
+    "gradient of another shape": lambda z, y: (z, y, np.empty((3, 2), z.dtype)),
+    "no rows": lambda z, y: (z[:0], [], np.empty_like(z[:0])),
+    "labels as a matrix": lambda z, y: (z, [[0, 1]], np.empty_like(z)),
+}
+
+
+@by_body
+@pytest.mark.parametrize("case", list(BAD_BATCHES))
+def test_the_door_of_cross_entropy_leaves_what_is_not_plain_alone(body, case, rng):
+    z, y, dz = BAD_BATCHES[case](rng.normal(size=(2, 3)).astype(BODIES[body]), [0, 1])
+    before = z.copy()
+    assert _kernels.cross_entropy_door(z, np.array(y, np.int64), dz) is None
+    np.testing.assert_array_equal(z, before)
+
+
+def test_the_door_of_cross_entropy_takes_labels_of_64_bits_alone():
+    z = np.zeros((2, 3))
+    assert _kernels.cross_entropy_door(z, np.array([0, 1], np.int32), np.empty_like(z)) is None
+    assert _kernels.cross_entropy_door(z, np.array([0, 1], np.int64), np.empty_like(z)) == pytest.approx(np.log(3))

@@ -1,0 +1,212 @@
+"""Threads: large work is cut at fixed places, and the calling thread shares the chunks with a small pool.
+
+Cuts and the order of results follow from the work alone, so that results are bit-identical for every number of threads.
+The caller takes part and waits only for chunks that some thread is working on: no call waits for another, and whatever
+becomes of the pool (busy, forked away, shut down with the interpreter), the work gets done.
+"""
+
+import math
+import os
+from _thread import allocate_lock  # threading.Lock, without the import of threading, which numpy does not need either
+from collections import deque
+from contextvars import ContextVar, copy_context
+from functools import cache, lru_cache
+from weakref import ref
+
+from minnet._checks import bad_value, integer
+
+QUOTA_FILES = [  # of control groups, version 2 and version 1
+    ["/sys/fs/cgroup/cpu.max"],
+    ["/sys/fs/cgroup/cpu/cpu.cfs_quota_us", "/sys/fs/cgroup/cpu/cpu.cfs_period_us"],
+]
+
+_chosen = None  # by set_num_threads
+_helping = ContextVar("minnet_helping", default=False)
+
+
+# ---- how many ----
+
+
+def set_num_threads(n):
+    """Set how many threads share large work, in this process and those forked from it.
+
+    Results do not depend on it. Work that has begun goes on as it is.
+
+    Parameters
+    ----------
+    n : int or None
+        At least 1, the calling thread included; 1 starts no threads. None goes back to the default: the environment
+        variable ``MINNET_NUM_THREADS`` or, without it, the CPUs that this process may use.
+
+    Raises
+    ------
+    TypeError
+        If `n` is not an integer.
+    ValueError
+        If `n` is less than 1.
+    """
+    global _chosen
+    _chosen = None if n is None else integer("set_num_threads", "n", n, 1)
+    _default_number.cache_clear()
+
+
+def get_num_threads():
+    """How many threads share large work, the calling thread included.
+
+    Returns
+    -------
+    int
+        What `set_num_threads` was told, or else the environment variable ``MINNET_NUM_THREADS``, or else the number of
+        CPUs that affinity and control group leave to this process; both are read when first needed.
+
+    Raises
+    ------
+    ValueError
+        If ``MINNET_NUM_THREADS`` is needed and not an integer of at least 1.
+    """
+    chosen = _chosen
+    return _default_number() if chosen is None else chosen
+
+
+@cache
+def _default_number():
+    text = os.environ.get("MINNET_NUM_THREADS")
+    return _parse_number(text) if text else min(_usable_cpus(), _granted_cpus())
+
+
+def _parse_number(text):
+    number = int(text) if text.strip().isdecimal() else 0
+    if number < 1:
+        raise bad_value("MINNET_NUM_THREADS", "must be an integer of at least 1", text)
+    return number
+
+
+def _usable_cpus():
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _granted_cpus():
+    """CPUs that the control group grants, inf where it says nothing."""
+    for paths in QUOTA_FILES:
+        try:
+            return _parse_quota(" ".join(map(_read, paths)))
+        except (OSError, ValueError, ZeroDivisionError):  # not this version, or not to be read: no limit is known
+            continue
+    return math.inf
+
+
+def _parse_quota(text):
+    """CPUs, rounded up, from "quota period" in microseconds; "max" (version 2) and -1 (version 1) are no limit."""
+    quota, period = text.split()
+    return math.inf if quota in ("max", "-1") else max(1, math.ceil(int(quota) / int(period)))
+
+
+def _read(path):
+    with open(path, encoding="ascii") as file:
+        return file.read()
+
+
+# ---- sharing ----
+
+
+def run_chunks(function, total, size):
+    """Call ``function(start, stop)`` for [0, size), [size, 2 size) ... of range(total), on several threads.
+
+    Every chunk sees the caller's context variables, np.errstate among them. After an error no more chunks are begun;
+    those under way are waited for, as they may be writing to the caller's arrays, and the first error by place is
+    raised, the one that a plain loop would have met. A chunk may call `run_chunks` itself.
+
+    Parameters
+    ----------
+    function : callable
+        Gains from threads as far as it lets the GIL go. Chunks must not write to the same elements.
+    total, size : int
+        Length of the range, and of a chunk (at least 1); the last one may be shorter.
+
+    Returns
+    -------
+    list
+        What the calls returned, in the order of the chunks.
+    """
+
+    def chunk(start):
+        return function(start, min(start + size, total))
+
+    starts = range(0, total, size)
+    threads = 1 if len(starts) < 2 or _helping.get() else get_num_threads()
+    return [chunk(start) for start in starts] if threads == 1 else _Job(chunk, starts).run(threads)
+
+
+class _Job:
+    """The chunks of one call, to be taken in order by any thread, and what came of them, by their starts."""
+
+    def __init__(self, chunk, starts):
+        self.chunk, self.starts, self.todo = chunk, starts, deque(starts)
+        self.results, self.errors = {}, {}
+
+    def run(self, threads):
+        locks = [allocate_lock() for _ in range(min(threads, len(self.starts)) - 1)]  # one a helper
+        try:
+            self.call_helpers(locks, threads)
+            self.work()
+        finally:
+            self.todo.clear()
+            _wait(locks)
+        if self.errors:
+            raise self.errors.pop(min(self.errors))
+        return [self.results[start] for start in self.starts]
+
+    def call_helpers(self, locks, threads):
+        try:
+            pool = _pool(threads - 1, os.getpid())
+            for lock in locks:
+                pool.submit(copy_context().run, _help, ref(self), lock)
+        except RuntimeError:  # the system has no more threads, or the interpreter is going down: the caller does it all
+            _pool.cache_clear()
+
+    def work(self):
+        """Take chunks until none is left."""
+        while self.todo:
+            try:
+                start = self.todo.popleft()  # a deque needs no lock, with the GIL or without it
+            except IndexError:  # another thread was faster
+                return
+            try:
+                self.results[start] = self.chunk(start)
+            except BaseException as error:
+                self.errors[start if isinstance(error, Exception) else -1] = error  # an interrupt goes before errors
+                self.todo.clear()
+
+
+def _help(job, lock):
+    """What a thread of the pool does: hold `lock` while it works, that is from before it takes its first chunk.
+
+    It may come late, when the caller has done all and gone; the weak reference lets the caller's arrays go with it.
+    """
+    _helping.set(True)
+    with lock:
+        job = job()
+        if job is not None:
+            job.work()
+
+
+def _wait(locks):
+    """Return when no helper works any more; helpers that come later find nothing to do."""
+    try:
+        for lock in locks:
+            with lock:
+                pass
+    except BaseException:  # an interrupt: kernels still write to the caller's arrays
+        _wait(locks)
+        raise
+
+
+@lru_cache(maxsize=1)
+def _pool(helpers, process):
+    """Threads that help; another number of them has a new pool, and so has another process, after a fork.
+
+    Nobody shuts a pool down, as somebody may be about to use it: its threads end with the last reference to it.
+    """
+    from concurrent.futures import ThreadPoolExecutor  # costs as much as a third of numpy
+
+    return ThreadPoolExecutor(helpers, "minnet")
