@@ -12,6 +12,7 @@
 import importlib
 
 from minnet import functional, initializers, metrics
+from minnet._threads import get_num_threads, set_num_threads
 from minnet.callbacks import EarlyStopping, ProgressBar, SaturationProbe
 from minnet.gradcheck import check_gradient
 from minnet.layers import Dropout, Layer, Linear, ReLU, Sigmoid, Softplus, Tanh
@@ -49,9 +50,11 @@ __all__ = [
     "evaluate",
     "fit",
     "functional",
+    "get_num_threads",
     "initializers",
     "lab",
     "metrics",
+    "set_num_threads",
 ]
 
 

@@ -254,8 +254,9 @@ cdef inlined exp_others(const real* z, real m, double* others, double* others_lo
 cdef inlined tile_load(const real* z, const double* weight, real* t, Py_ssize_t rows, Py_ssize_t n) noexcept nogil:
     """t[k, j] = z[j, k]; lanes without a row, or whose row has the weight 0, hold 0."""
     cdef Py_ssize_t j, k
-    for k in range(n * ROWS):
-        t[k] = 0
+    if rows < ROWS or weight != NULL:
+        for k in range(n * ROWS):
+            t[k] = 0
     for j in range(rows):
         if weight == NULL or weight[j] != 0:
             for k in range(n):
@@ -268,6 +269,24 @@ cdef inlined tile_store(const real* t, real* y, Py_ssize_t rows, Py_ssize_t n) n
     for j in range(rows):
         for k in range(n):
             y[j * n + k] = t[k * ROWS + j]
+
+
+cdef inlined tile_load_columns(const real* z, real* t, Py_ssize_t rows, Py_ssize_t n, Py_ssize_t step) noexcept nogil:
+    """t[k, j] = z[k, j], where a class of z is `step` long: columns stand side by side already."""
+    cdef Py_ssize_t j, k
+    for k in range(n):
+        for j in range(rows):
+            t[k * ROWS + j] = z[k * step + j]
+        for j in range(rows, ROWS):
+            t[k * ROWS + j] = 0
+
+
+cdef inlined tile_store_columns(const real* t, real* y, Py_ssize_t rows, Py_ssize_t n, Py_ssize_t step) noexcept nogil:
+    """y[k, j] = t[k, j]."""
+    cdef Py_ssize_t j, k
+    for k in range(n):
+        for j in range(rows):
+            y[k * step + j] = t[k * ROWS + j]
 
 
 cdef inlined tile_others(const real* t, real* m, double* others, double* others_low, real* e, Py_ssize_t n) noexcept nogil:
@@ -312,22 +331,54 @@ cdef inlined invert_total(double others, double others_low, real* high, real* lo
 
 # ---- softmax family ------------------------------------------------------------------------------------------------
 
-cdef clones softmax_tile(const real* x, real* y, Py_ssize_t rows, Py_ssize_t n) noexcept nogil:
-    cdef real t[FEW * ROWS]
+cdef inlined normalize_tile(real* t, Py_ssize_t n) noexcept nogil:
+    """The logits of a tile become probabilities."""
     cdef real m[ROWS]
     cdef double others[ROWS]
     cdef double others_low[ROWS]
     cdef real high[ROWS]
     cdef real low[ROWS]
     cdef Py_ssize_t j, k
-    tile_load(x, <const double*>NULL, t, rows, n)
     tile_others(t, m, others, others_low, t, n)
     for j in range(ROWS):
         invert_total(others[j] if m[j] > -INFINITY else <double>NAN, others_low[j], &high[j], &low[j])
     for k in range(n):
         for j in range(ROWS):
             t[k * ROWS + j] = t[k * ROWS + j] * high[j] + t[k * ROWS + j] * low[j]
-    tile_store(t, y, rows, n)
+
+
+cdef inlined log_normalize_tile(real* t, Py_ssize_t n) noexcept nogil:
+    """The logits of a tile become logarithms of probabilities."""
+    cdef real e[FEW * ROWS]
+    cdef real m[ROWS]
+    cdef double others[ROWS]
+    cdef double log_sum[ROWS]
+    cdef real L[ROWS]
+    cdef Py_ssize_t j, k
+    tile_others(t, m, others, log_sum, e, n)
+    for j in range(ROWS):
+        log_total(others[j] if m[j] > -INFINITY else <double>NAN, log_sum[j], &log_sum[j])
+        L[j] = log_sum[j]
+    for k in range(n):
+        for j in range(ROWS):
+            t[k * ROWS + j] = -L[j] if t[k * ROWS + j] == m[j] else (t[k * ROWS + j] - m[j]) - L[j]
+
+
+cdef clones softmax_tile(const real* x, real* y, Py_ssize_t rows, Py_ssize_t n, bint logarithm, Py_ssize_t step) noexcept nogil:
+    """One tile of rows (step 0), or of columns whose classes are `step` apart."""
+    cdef real t[FEW * ROWS]
+    if step:
+        tile_load_columns(x, t, rows, n, step)
+    else:
+        tile_load(x, <const double*>NULL, t, rows, n)
+    if logarithm:
+        log_normalize_tile(t, n)
+    else:
+        normalize_tile(t, n)
+    if step:
+        tile_store_columns(t, y, rows, n, step)
+    else:
+        tile_store(t, y, rows, n)
 
 
 cdef clones softmax_row(const real* x, real* y, Py_ssize_t n) noexcept nogil:
@@ -362,25 +413,54 @@ cdef clones logsumexp_row(const real* x, real* y, Py_ssize_t n) noexcept nogil:
     y[0] = m + log_sum if n > 0 else m
 
 
+cdef void softmax_rows(const real[:, ::1] x, real[:, ::1] y, bint logarithm) noexcept nogil:
+    cdef Py_ssize_t i = 0, n = x.shape[0], classes = x.shape[1]
+    while i < n:
+        if classes <= FEW:
+            softmax_tile(&x[i, 0], &y[i, 0], min(<Py_ssize_t>ROWS, n - i), classes, logarithm, 0)
+            i += ROWS
+        elif logarithm:
+            log_softmax_row(&x[i, 0], &y[i, 0], classes)
+            i += 1
+        else:
+            softmax_row(&x[i, 0], &y[i, 0], classes)
+            i += 1
+
+
+cdef void softmax_columns(const real[:, :, ::1] x, real[:, :, ::1] y, bint logarithm) noexcept nogil:
+    cdef Py_ssize_t a, i, columns = x.shape[2]
+    for a in range(x.shape[0]):
+        i = 0
+        while i < columns:
+            softmax_tile(&x[a, 0, i], &y[a, 0, i], min(<Py_ssize_t>ROWS, columns - i), x.shape[1], logarithm, columns)
+            i += ROWS
+
+
+FEW_CLASSES = FEW
+
+
 def softmax_forward(const real[:, ::1] x not None, real[:, ::1] y not None):
     """y = exp(x) / sum(exp(x)) a row; (N, C). Its backward is inside the losses."""
-    cdef Py_ssize_t i = 0, n = x.shape[0], classes = x.shape[1]
     with nogil:
-        while i < n:
-            if classes <= FEW:
-                softmax_tile(&x[i, 0], &y[i, 0], min(<Py_ssize_t>ROWS, n - i), classes)
-                i += ROWS
-            else:
-                softmax_row(&x[i, 0], &y[i, 0], classes)
-                i += 1
+        softmax_rows(x, y, False)
 
 
 def log_softmax_forward(const real[:, ::1] x not None, real[:, ::1] y not None):
     """y = x - log(sum(exp(x))) a row; (N, C). Its backward is inside the losses."""
-    cdef Py_ssize_t i
     with nogil:
-        for i in range(x.shape[0]):
-            log_softmax_row(&x[i, 0], &y[i, 0], x.shape[1])
+        softmax_rows(x, y, True)
+
+
+def softmax_middle_forward(const real[:, :, ::1] x not None, real[:, :, ::1] y not None):
+    """y = exp(x) / sum(exp(x)) over the middle axis of (N, C, S), C <= FEW_CLASSES. No backward, as above."""
+    with nogil:
+        softmax_columns(x, y, False)
+
+
+def log_softmax_middle_forward(const real[:, :, ::1] x not None, real[:, :, ::1] y not None):
+    """y = x - log(sum(exp(x))) over the middle axis of (N, C, S), C <= FEW_CLASSES. No backward, as above."""
+    with nogil:
+        softmax_columns(x, y, True)
 
 
 def logsumexp_forward(const real[:, ::1] x not None, real[::1] y not None):
@@ -769,12 +849,24 @@ def first_outside_range(const int64_t[::1] y not None, Py_ssize_t classes):
     return -1
 
 
+cdef clones count_outside_unit(const real* x, int* wrong, Py_ssize_t n) noexcept nogil:
+    cdef int count = 0
+    cdef Py_ssize_t i
+    for i in range(n):
+        count |= not ((x[i] >= 0) & (x[i] <= 1))
+    wrong[0] = count
+
+
 def first_outside_unit(const real[::1] x not None):
     """The first i for which 0 <= x_i <= 1 does not hold, NaN included, else -1; x: (N,)."""
+    cdef int wrong = 0
     cdef Py_ssize_t i
-    for i in range(x.shape[0]):
-        if not (0 <= x[i] <= 1):
-            return i
+    with nogil:
+        count_outside_unit(&x[0], &wrong, x.shape[0])
+    if wrong:
+        for i in range(x.shape[0]):
+            if not (0 <= x[i] <= 1):
+                return i
     return -1
 
 

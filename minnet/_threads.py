@@ -110,23 +110,11 @@ def _read(path):
 
 
 def run_chunks(function, total, size):
-    """Call ``function(start, stop)`` for [0, size), [size, 2 size) ... of range(total), on several threads.
+    """A list of ``function(start, stop)`` for [0, size), [size, 2 size) ... of range(total), on several threads.
 
     Every chunk sees the caller's context variables, np.errstate among them. After an error no more chunks are begun;
     those under way are waited for, as they may be writing to the caller's arrays, and the first error by place is
-    raised, the one that a plain loop would have met. A chunk may call `run_chunks` itself.
-
-    Parameters
-    ----------
-    function : callable
-        Gains from threads as far as it lets the GIL go. Chunks must not write to the same elements.
-    total, size : int
-        Length of the range, and of a chunk (at least 1); the last one may be shorter.
-
-    Returns
-    -------
-    list
-        What the calls returned, in the order of the chunks.
+    raised, the one that a plain loop would have met. A chunk may call `run_chunks` itself: a helper does it all alone.
     """
 
     def chunk(start):

@@ -25,6 +25,7 @@ from minnet._checks import (
     weight_array,
     words,
 )
+from minnet._threads import run_chunks
 
 __all__ = [
     "binary_cross_entropy",
@@ -40,6 +41,10 @@ __all__ = [
     "softplus",
     "tanh",
 ]
+
+# Elements of a chunk when large work is cut for several threads: some 100 us of it, several times what it costs to hand
+# a chunk over. Part of the definition of a sum: other cuts would round otherwise.
+SHARE = 2**17
 
 REDUCTIONS = ("mean", "sum", "none", "batchmean")
 
@@ -57,6 +62,8 @@ _relu = _by_dtype(_kernels.relu_forward)
 _chain = _by_dtype(_kernels.chain_backward)
 _softmax = _by_dtype(_kernels.softmax_forward)
 _log_softmax = _by_dtype(_kernels.log_softmax_forward)
+_softmax_middle = _by_dtype(_kernels.softmax_middle_forward)
+_log_softmax_middle = _by_dtype(_kernels.log_softmax_middle_forward)
 _cross_entropy_index = _by_dtype(_kernels.cross_entropy_index)
 _cross_entropy_soft = _by_dtype(_kernels.cross_entropy_soft)
 _bce_with_logits = _by_dtype(_kernels.binary_cross_entropy_with_logits)
@@ -124,8 +131,28 @@ def _elementwise(owner, door, kernel, x, out):
     x = real_array(owner, "x", x)
     y = np.empty(x.shape, x.dtype) if out is None else out_array(owner, out, x.shape, x.dtype)
     x = _apart(x, y)
-    kernel[x.dtype.char](x.reshape(-1), y.reshape(-1), _NONE[x.dtype.char])
+    _share(kernel[x.dtype.char], SHARE, x.reshape(-1), y.reshape(-1), _NONE[x.dtype.char])
     return y if out is not None or y.ndim else y[()]
+
+
+def _share(kernel, size, *arrays, scalars=()):
+    """Call a kernel on chunks of `size` rows, the work of several threads; arrays of length 0 stay as they are.
+
+    The cuts do not depend on the number of threads, nor then does the list of results.
+    """
+    rows = len(arrays[0])
+    if rows <= size:
+        return [kernel(*arrays, *scalars)]
+
+    def chunk(start, stop):
+        return kernel(*(a[start:stop] if len(a) else a for a in arrays), *scalars)
+
+    return run_chunks(chunk, rows, size)
+
+
+def _rows_a_share(columns):
+    """Rows of a chunk: whole tiles of 32 rows."""
+    return max(SHARE // max(columns, 1) // 32, 1) * 32
 
 
 def _apart(x, y):
@@ -144,14 +171,14 @@ def value_and_slope(name, x):
     """
     x = real_array(name, "x", x)
     y, slope = np.empty(x.shape, x.dtype), np.empty(x.shape, x.dtype)
-    _WITH_SLOPE[name][x.dtype.char](x.reshape(-1), y.reshape(-1), slope.reshape(-1))
+    _share(_WITH_SLOPE[name][x.dtype.char], SHARE, x.reshape(-1), y.reshape(-1), slope.reshape(-1))
     return y, slope
 
 
 def chain(dy, slope):
     """The backward of every activation, dx = dy * slope; two arrays of one shape and dtype."""
     dx = np.empty(dy.shape, dy.dtype)
-    _chain[dy.dtype.char](dy.reshape(-1), slope.reshape(-1), dx.reshape(-1))
+    _share(_chain[dy.dtype.char], SHARE, dy.reshape(-1), slope.reshape(-1), dx.reshape(-1))
     return dx
 
 
@@ -182,12 +209,12 @@ def softmax(x, *, axis=-1, out=None):
     ValueError
         If `x` has no axis `axis`, or `out` does not fit.
     """
-    return _along_axis("softmax", _softmax, x, axis, out)
+    return _along_axis("softmax", _softmax, _softmax_middle, x, axis, out)
 
 
 def log_softmax(x, *, axis=-1, out=None):
     """Log-probabilities, x - logsumexp(x), never rounded to 0 or 1 on the way; all else as in `softmax`."""
-    return _along_axis("log_softmax", _log_softmax, x, axis, out)
+    return _along_axis("log_softmax", _log_softmax, _log_softmax_middle, x, axis, out)
 
 
 def logsumexp(x, *, axis=-1):
@@ -197,29 +224,38 @@ def logsumexp(x, *, axis=-1):
     two of the larger of them. Errors as in `softmax`.
     """
     x = real_array("logsumexp", "x", x)
-    moved = _classes_last("logsumexp", x, axis).astype(np.float64, copy=False)
+    moved = np.ascontiguousarray(np.moveaxis(x, _axis("logsumexp", x, axis), -1), np.float64)
     y = np.empty(moved.shape[:-1])
     _kernels.logsumexp_forward["double"](_rows(moved), y.reshape(-1))
     return y.astype(x.dtype)[()]
 
 
-def _along_axis(owner, kernel, x, axis, out):
+def _along_axis(owner, kernel, middle_kernel, x, axis, out):
     x = real_array(owner, "x", x)
     y = np.empty(x.shape, x.dtype) if out is None else out_array(owner, out, x.shape, x.dtype)
-    moved = _classes_last(owner, x, axis)
-    direct = moved.shape == y.shape and np.shares_memory(moved, x) and not np.may_share_memory(x, y)
-    result = y if direct else np.empty(moved.shape, x.dtype)
-    kernel[x.dtype.char](_rows(moved), _rows(result))
-    if not direct:
+    if out is not None and np.may_share_memory(x, y):
+        x = x.copy()
+    axis = _axis(owner, x, axis)
+    before, after = math.prod(x.shape[:axis]), math.prod(x.shape[axis + 1 :])
+    if after == 1:
+        shape = before, x.shape[axis]
+        _share(kernel[x.dtype.char], _rows_a_share(shape[1]), x.reshape(shape), y.reshape(shape))
+    elif x.shape[axis] <= _kernels.FEW_CLASSES:
+        shape = before, x.shape[axis], after
+        middle_kernel[x.dtype.char](x.reshape(shape), y.reshape(shape))
+    else:
+        moved = np.ascontiguousarray(np.moveaxis(x, axis, -1))
+        result = np.empty_like(moved)
+        _share(kernel[x.dtype.char], _rows_a_share(moved.shape[-1]), _rows(moved), _rows(result))
         y[...] = np.moveaxis(result, -1, axis)
     return y
 
 
-def _classes_last(owner, x, axis):
-    """`x` with `axis` moved to the end, C-contiguous."""
+def _axis(owner, x, axis):
+    """`axis` counted from the front, if `x` has it."""
     if integer(owner, "axis", axis, -x.ndim) >= x.ndim:
         raise bad_value(owner, f"axis must be one of the {x.ndim} axes of x", axis)
-    return np.ascontiguousarray(np.moveaxis(x, axis, -1))
+    return int(axis) % x.ndim
 
 
 def _rows(x):
@@ -440,7 +476,9 @@ class _Losses:
         else:
             dx = grad.reshape(x.shape)
             x, target = (a.copy() if np.may_share_memory(a, dx) else a for a in (x, target))
-        total = kernel[char](x, target, self.weight, losses.reshape(-1), dx, self.scale)
+        arrays = x, target, self.weight, losses.reshape(-1), dx
+        size = SHARE if x.ndim == 1 else _rows_a_share(x.shape[1])
+        total = sum(_share(kernel[char], size, *arrays, scalars=(self.scale,)))
         value = losses[()] if none else total * self.scale
         return value if grad is None else (value, grad)
 

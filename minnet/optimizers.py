@@ -8,8 +8,11 @@ import numpy as np
 
 from minnet import _kernels
 from minnet._checks import bad_type, bad_value, number, real_array
+from minnet._threads import run_chunks
 
 __all__ = ["SGD", "Adam", "Optimizer"]
+
+SHARE = 2**17  # parameters of a chunk when a large update is cut for several threads
 
 
 class Optimizer:
@@ -21,7 +24,7 @@ class Optimizer:
         owner = type(self).__name__
         self.lr = number(owner, "lr", lr, 0)
         self.weight_decay = number(owner, "weight_decay", weight_decay, 0)
-        self.state = {}
+        self.state, self.steps = {}, 0
 
     def step(self, params, grads):
         """Update `params` (P,) in place from `grads` (P,), both float32 or both float64."""
@@ -40,7 +43,15 @@ class Optimizer:
             if kept.shape != params.shape or kept.dtype != params.dtype:
                 rule = f"params must be as at the first step, {kept.shape} of {kept.dtype}"
                 raise bad_value(owner, rule, (params.shape, str(params.dtype)), "one optimizer serves one model")
-        self._update(params, grads, "float" if params.dtype.char == "f" else "double")
+        self.steps += 1
+        body = "float" if params.dtype.char == "f" else "double"
+        if len(params) <= SHARE:
+            self._update(params, grads, self.state, body)
+        else:
+            run_chunks(lambda a, b: self._update(params[a:b], grads[a:b], self._part(a, b), body), len(params), SHARE)
+
+    def _part(self, start, stop):
+        return {name: vector[start:stop] for name, vector in self.state.items()}
 
 
 class SGD(Optimizer):
@@ -72,9 +83,9 @@ class SGD(Optimizer):
             raise bad_value("SGD", "nesterov needs a momentum above 0", momentum)
         self.slots = ("velocity",) if momentum else ()
 
-    def _update(self, w, g, body):
+    def _update(self, w, g, state, body):
         if self.momentum:
-            v = self.state["velocity"]
+            v = state["velocity"]
             _kernels.momentum_update[body](g, w, v, self.lr, self.momentum, self.nesterov, self.weight_decay)
         else:
             _kernels.sgd_update[body](g, w, self.lr, self.weight_decay)
@@ -117,11 +128,9 @@ class Adam(Optimizer):
         if 1 in self.betas:
             raise bad_value("Adam", "betas must be less than 1", betas)
         self.eps = number("Adam", "eps", eps, 0, above=True)
-        self.steps = 0
 
-    def _update(self, w, g, body):
-        self.steps += 1
-        m, v = self.state["mean"], self.state["square"]
+    def _update(self, w, g, state, body):
+        m, v = state["mean"], state["square"]
         _kernels.adam_update[body](g, w, m, v, self.lr, *self.betas, self.eps, self.weight_decay, self.steps)
 
     def __repr__(self):
