@@ -1,4 +1,4 @@
-"""Large work on several threads: the same bits for every number of threads, from many Python threads at once, after fork."""
+"""Large work on several threads: the same bits for every number of them, from many Python threads, after a fork."""
 
 import os
 import subprocess

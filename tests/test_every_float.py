@@ -1,6 +1,6 @@
 """Every float32: sigmoid, log_sigmoid, softplus and tanh within 2 ulp, and the arithmetic that measures this.
 
-All 2^32 of them are tried where MINNET_EVERY_FLOAT=1 is set, which takes minutes, and every 499th otherwise.
+All 2^32 of them are tried where MINNET_EVERY_FLOAT=1 is set, which takes minutes, and every 101st otherwise.
 """
 
 import importlib
@@ -27,18 +27,19 @@ FUNCTIONS = list(every_float.EXACT)
 INF, NAN = math.inf, math.nan
 
 by_function = pytest.mark.parametrize("function", FUNCTIONS)
-wanted = pytest.mark.skipif(os.environ.get("MINNET_EVERY_FLOAT") != "1", reason="set MINNET_EVERY_FLOAT=1, have minutes")
+wanted = pytest.mark.skipif(
+    os.environ.get("MINNET_EVERY_FLOAT") != "1", reason="set MINNET_EVERY_FLOAT=1, have minutes"
+)
 
 
 # ---- minnet ----
 
 
-def assert_promise_is_kept(function, stride, capsys):
+def assert_promise_is_kept(function, stride):
     ways, _, _ = every_float.load(["minnet"], [function])
     found = every_float.sweep(ways, stride)
-    with capsys.disabled():
-        print("", *every_float.table(ways, found), sep="\n")
-    assert 0.25 < found[0].all.ulp <= 2, found[0]
+    print("", *every_float.table(ways, found), sep="\n")
+    assert 0.25 < found[0].all.ulp <= every_float.PROMISE == 2, found[0]
 
 
 @pytest.mark.slow
@@ -46,18 +47,21 @@ def assert_promise_is_kept(function, stride, capsys):
 @wanted
 @by_function
 def test_every_float_is_within_2_ulp(function, capsys):
-    assert_promise_is_kept(function, 1, capsys)
+    with capsys.disabled():
+        assert_promise_is_kept(function, 1)
 
 
 @by_function
-def test_every_499th_float_is_within_2_ulp(function, capsys):
-    assert_promise_is_kept(function, 499, capsys)
+def test_every_101st_float_is_within_2_ulp(function):
+    assert_promise_is_kept(function, 101)
 
 
 @by_function
 def test_result_does_not_depend_on_the_place_in_the_array(function, rng):
     # The sweep goes through long arrays only; their last numbers, and short arrays, may take other code.
-    x = np.concatenate([rng.normal(0, 3, 400), rng.uniform(-110, 110, 400), rng.normal(0, 1e-3, 200)]).astype(np.float32)
+    x = np.concatenate([rng.normal(0, 3, 400), rng.uniform(-110, 110, 400), rng.normal(0, 1e-3, 200)]).astype(
+        np.float32
+    )
     y = getattr(F, function)(x)
     for length in (1, 2, 3, 5, 7, 15, 17, 31, 33):
         pieces = [getattr(F, function)(x[start : start + length]) for start in range(0, len(x), length)]
@@ -91,14 +95,20 @@ def test_references_are_right_to_2_to_the_minus_51(function, rng):
 
 @pytest.mark.parametrize(
     ("function", "first", "last"),
-    [("tanh", 2**-149, 2**-27), ("tanh", -(2**-149), -(2**-27)), ("softplus", 64, 3e38), ("log_sigmoid", -64, -3e38)],
+    [
+        ("tanh", 2**-149, 2**-27.01),
+        ("tanh", -(2**-149), -(2**-27.01)),
+        ("softplus", 64, 3e38),
+        ("log_sigmoid", -64, -3e38),
+    ],
 )
 def test_result_is_x_itself_where_that_is_said(function, first, last):
-    for number in np.copysign(np.geomspace(abs(first), abs(last), 300), first):
-        x = np.nextafter(np.float32(number), np.float32(0 if function == "tanh" else INF * number))
+    with np.errstate(under="ignore"):
+        numbers = np.copysign(np.geomspace(abs(first), abs(last), 300), first).astype(np.float32)
+    for x, ulp in zip(numbers, every_float.ulp(numbers.astype(np.float64)), strict=True):
         assert every_float.IS_X[function](np.array([x]))
         exact = MPMATH[function](mp.mpf(float(x)))
-        assert abs(exact - mp.mpf(float(x))) < 2**-29 * np.spacing(abs(x)).astype(np.float64)
+        assert abs(exact - mp.mpf(float(x))) < 2**-29 * ulp
 
 
 @pytest.mark.parametrize(
@@ -134,8 +144,9 @@ def test_ulp(exact, want):
 
 
 def test_ulp_is_the_spacing_of_float32(rng):
-    x = np.abs(rng.integers(0, every_float.INFINITY, 5000).astype(np.uint32).view(np.float32))
-    np.testing.assert_array_equal(every_float.ulp(x.astype(np.float64)), np.spacing(x))
+    x = rng.integers(0, every_float.INFINITY, 5000).astype(np.uint32).view(np.float32)
+    with np.errstate(under="ignore"):
+        np.testing.assert_array_equal(every_float.ulp(x.astype(np.float64)), np.spacing(x))
 
 
 @pytest.mark.parametrize(
@@ -166,8 +177,11 @@ def block(first, count=1000):
 
 
 def rounded(function):
+    """A way that cannot be bettered."""
+
     def run(x):
-        return every_float.EXACT[function](x.astype(np.float64)).astype(np.float32)
+        with np.errstate(under="ignore"):
+            return every_float.EXACT[function](x.astype(np.float64)).astype(np.float32)
 
     return run
 
@@ -188,25 +202,26 @@ def test_short_cuts_hide_no_error(function, start, sign):
             assert every_float.Exact(function, x).worst(y).all.ulp == pytest.approx(plain, abs=2**-26)
 
 
-@pytest.mark.parametrize(("wrong", "want"), [(NAN, INF), (INF, INF), (-INF, INF)])
+@pytest.mark.parametrize("wrong", [NAN, INF, -INF])
 @pytest.mark.parametrize("start", [0.3, 120.0])
 @by_function
-def test_what_is_not_finite_is_an_infinite_error_at_its_place(function, start, wrong, want):
+def test_what_is_not_finite_is_an_infinite_error_at_its_place(function, start, wrong):
     x = block(start)
     y = rounded(function)(x)
     y[321] = wrong
     found = every_float.Exact(function, x).worst(y)
-    assert found == every_float.infinite(x[321])
-    assert found.all.ulp == want
+    assert found.all == (INF, x[321])
 
 
 @by_function
-def test_one_wrong_number_in_a_constant_block_is_found(function):
-    x = block(-120.0)
+def test_one_wrong_number_where_nothing_happens_is_found(function):
+    x = block(-126.0)
+    y = rounded(function)(x)
     with np.errstate(under="ignore"):
-        y = rounded(function)(x)
-        y[321] = np.nextafter(np.nextafter(y[321], np.float32(9)), np.float32(9))
-        assert every_float.Exact(function, x).worst(y).all == (pytest.approx(2 if y[321] < 1 else 1), x[321])
+        y[321] = np.nextafter(np.nextafter(y[321], np.float32(9)), np.float32(9))  # two steps up
+    found = every_float.Exact(function, x).worst(y).all
+    want = 1 if function == "tanh" else 2  # from -1 towards 0 a step is half an ulp of 1
+    assert found == (pytest.approx(want), x[321])
 
 
 def test_results_that_underflow_are_told_from_normal_ones():
@@ -232,7 +247,7 @@ def test_the_first_of_equal_errors_is_kept():
 
 @pytest.mark.parametrize("stride", [1, 3])
 def test_blocks_hold_every_pattern_once(stride):
-    last = 2 * stride * every_float.BLOCK + 5
+    last = 2 * stride * every_float.BLOCK + 50
     found = [x.view(np.uint32) for x in every_float.blocks(7, last, stride)]
     assert len(found) == 6
     half = np.arange(7, last, stride, dtype=np.uint32)
@@ -266,10 +281,11 @@ def test_wrong_limits_and_lost_nans_are_infinite_errors(run):
 
 
 def test_each_way_has_its_own_error():
-    ways = [made_up("tanh", run) for run in (rounded("tanh"), lambda x: rounded("tanh")(x) * np.float32(1.25))]
+    right = rounded("log_sigmoid")
+    ways = [made_up("log_sigmoid", run) for run in (right, lambda x: right(x) * np.float32(0.75))]
     good, bad = every_float.sweep(ways, 999_983)
     assert good.all.ulp <= 0.5
-    assert 2.0**20 < bad.all.ulp < 2.0**22
+    assert 2.0**21 <= bad.all.ulp <= 2.0**22
 
 
 @pytest.mark.parametrize("run", [lambda x: x.astype(np.float64), lambda x: x[:1]], ids=["dtype", "shape"])
