@@ -164,6 +164,16 @@ cdef inlined renormalize(double* high, double* low) noexcept nogil:
     high[0] = total
 
 
+cdef inlined unshift_sum(
+    double high, double low, double ties, double scale, double* others, double* others_low,
+) noexcept nogil:
+    """others = ties + (high + low) scale, where a small product must be rounded to a subnormal number only once."""
+    renormalize(&high, &low)
+    others[0], others_low[0] = ties, low * scale
+    add(others, others_low, high * scale)
+    renormalize(others, others_low)
+
+
 cdef inlined pad(const real* z, real* block, Py_ssize_t n) noexcept nogil:
     """block = z, n entries, and then -inf."""
     cdef Py_ssize_t j
@@ -224,7 +234,7 @@ cdef inlined exp_others(const real* z, real m, double* others, double* others_lo
     cdef real ties[LANES]
     cdef real tail[LANES]
     cdef real scratch[LANES]
-    cdef double scale = _math.unshift(m), total = -1.0, total_low = 0.0   # the one maximum that does not count
+    cdef double scale = _math.unshift(m), total = -1.0   # the one maximum that does not count
     cdef Py_ssize_t block, j, width = LANES // 2
     for j in range(LANES):
         high[j] = low[j] = sums[j] = ties[j] = 0
@@ -245,10 +255,7 @@ cdef inlined exp_others(const real* z, real m, double* others, double* others_lo
             add(&high[j], &low[j], high[j + width])
             low[j] += low[j + width]
         width //= 2
-    add(&total, &total_low, (high[0] + low[0]) * scale)
-    add(&total, &total_low, (low[0] - ((high[0] + low[0]) - high[0])) * scale)
-    others[0], others_low[0] = total, total_low
-    renormalize(others, others_low)
+    unshift_sum(high[0], low[0], total, scale, others, others_low)
 
 
 cdef inlined tile_load(const real* z, const double* weight, real* t, Py_ssize_t rows, Py_ssize_t n) noexcept nogil:
@@ -310,9 +317,7 @@ cdef inlined tile_others(const real* t, real* m, double* others, double* others_
             ties[j] += <real>1 if t[k * ROWS + j] == m[j] else <real>0
             e[k * ROWS + j] = <real>1 if t[k * ROWS + j] == m[j] else x * _math.unshift(x)
     for j in range(ROWS):
-        others[j], others_low[j] = ties[j], low[j] * <double>_math.unshift(m[j])
-        add(&others[j], &others_low[j], sums[j] * <double>_math.unshift(m[j]))
-        renormalize(&others[j], &others_low[j])
+        unshift_sum(sums[j], low[j], ties[j], _math.unshift(m[j]), &others[j], &others_low[j])
 
 
 cdef inlined log_total(double others, double low, double* log_sum) noexcept nogil:
@@ -596,9 +601,11 @@ def cross_entropy_index(
 #     d loss / d z_k = T p_k - t_k = p_k (T - t_k) - t_k (1 - p_k), where 1 - p_k is (S - e_k) / S, or others / S at the
 #     maximum: for a one-hot t this is the gradient of the label, digit by digit.
 
-cdef inlined soft_term(real z, double t, real m, double log_sum, double* mass, double* loss) noexcept nogil:
-    mass[0] += t
-    loss[0] += 0.0 if t == 0 else t * ((0.0 if z == m else <double>m - z) + log_sum)
+cdef inlined soft_term(
+    real z, double t, real m, double log_sum, double* mass, double* mass_low, double* loss, double* loss_low,
+) noexcept nogil:
+    add(mass, mass_low, t)
+    add(loss, loss_low, <double>0 if t == 0 else t * ((<double>0 if z == m else <double>m - z) + log_sum))
 
 
 cdef inlined soft_gradient(real z, real t, real m, real T, real rest, real S, real factor, real* e) noexcept nogil:
@@ -609,7 +616,7 @@ cdef clones cross_entropy_soft_row(
     const real* z, const real* t, double* loss, real* dz, Py_ssize_t n, double scale,
 ) noexcept nogil:
     cdef real m, T, rest, S, factor
-    cdef double others, low, log_sum, mass = 0
+    cdef double others, low, log_sum, mass = 0, mass_low = 0, loss_low = 0
     cdef Py_ssize_t k
     row_max(z, &m, n)
     exp_others(z, m, &others, &low, dz, n)
@@ -617,9 +624,10 @@ cdef clones cross_entropy_soft_row(
     log_total(others, low, &log_sum)
     loss[0] = 0
     for k in range(n):
-        soft_term(z[k], t[k], m, log_sum, &mass, loss)
+        soft_term(z[k], t[k], m, log_sum, &mass, &mass_low, loss, &loss_low)
+    loss[0] += <double>0 if loss[0] == INFINITY else loss_low   # the low part of an infinite sum is NaN
     if dz != NULL:
-        T, rest, S, factor = mass, others, 1.0 + others, scale / (1.0 + others)
+        T, rest, S, factor = mass + mass_low, others, 1.0 + others, scale / (1.0 + others)
         for k in range(n):
             soft_gradient(z[k], t[k], m, T, rest, S, factor, &dz[k])
 
@@ -638,6 +646,8 @@ cdef clones cross_entropy_soft_tile(
     cdef double others[ROWS]
     cdef double low[ROWS]
     cdef double mass[ROWS]
+    cdef double mass_low[ROWS]
+    cdef double loss_low[ROWS]
     cdef Py_ssize_t j, k
     tile_load(z, weight, zs, rows, n)
     tile_load(t, weight, ts, rows, n)
@@ -645,14 +655,17 @@ cdef clones cross_entropy_soft_tile(
     for j in range(ROWS):
         others[j] = others[j] if m[j] > -INFINITY else <double>NAN
         log_total(others[j], low[j], &low[j])
-        loss[j] = mass[j] = 0
+        loss[j] = loss_low[j] = mass[j] = mass_low[j] = 0
     for k in range(n):
         for j in range(ROWS):
-            soft_term(zs[k * ROWS + j], ts[k * ROWS + j], m[j], low[j], &mass[j], &loss[j])
+            soft_term(
+                zs[k * ROWS + j], ts[k * ROWS + j], m[j], low[j], &mass[j], &mass_low[j], &loss[j], &loss_low[j])
+    for j in range(ROWS):
+        loss[j] += <double>0 if loss[j] == INFINITY else loss_low[j]   # the low part of an infinite sum is NaN
     if dz == NULL:
         return
     for j in range(ROWS):
-        T[j], rest[j], S[j] = mass[j], others[j], 1.0 + others[j]
+        T[j], rest[j], S[j] = mass[j] + mass_low[j], others[j], 1.0 + others[j]
         factor[j] = (scale * weight[j] if weight != NULL and j < rows else scale) / (1.0 + others[j])
     for k in range(n):
         for j in range(ROWS):
@@ -778,27 +791,24 @@ cdef enum Kind:
 
 
 cdef double elementwise(
-    Kind kind, const real[::1] x, const real[::1] t, const double[::1] weight, real[::1] loss, real[::1] dx, double scale,
+    Kind kind, const real* x, const real* t, const double* weight, real* loss, real* dx, Py_ssize_t n, double scale,
 ) noexcept nogil:
+    """The sum of the losses; weight, loss and dx may be NULL."""
     cdef real chunk_loss[CHUNK]
     cdef real chunk_slope[CHUNK]
     cdef double total = 0
-    cdef Py_ssize_t i = 0, size, n = x.shape[0]
+    cdef Py_ssize_t i = 0, size
     while i < n:
         size = min(<Py_ssize_t>CHUNK, n - i)
         if kind == BCE_WITH_LOGITS:
-            bce_with_logits_loop(&x[i], &t[i], chunk_loss, chunk_slope, size)
+            bce_with_logits_loop(x + i, t + i, chunk_loss, chunk_slope, size)
         elif kind == BCE:
-            bce_loop(&x[i], &t[i], chunk_loss, chunk_slope, size)
+            bce_loop(x + i, t + i, chunk_loss, chunk_slope, size)
         else:
-            squared_error_loop(&x[i], &t[i], chunk_loss, chunk_slope, size)
+            squared_error_loop(x + i, t + i, chunk_loss, chunk_slope, size)
         settle(
-            chunk_loss, chunk_slope,
-            &weight[i] if weight.shape[0] > 0 else NULL,
-            &total,
-            &loss[i] if loss.shape[0] > 0 else NULL,
-            &dx[i] if dx.shape[0] > 0 else NULL,
-            size, scale)
+            chunk_loss, chunk_slope, NULL if weight == NULL else weight + i, &total, NULL if loss == NULL else loss + i,
+            NULL if dx == NULL else dx + i, size, scale)
         i += size
     return total
 
@@ -810,7 +820,9 @@ def binary_cross_entropy_with_logits(
     """loss = weight (softplus(z) - t z), dz = scale weight (sigmoid(z) - t); all (N,). Returns the sum of the losses."""
     cdef double total
     with nogil:
-        total = elementwise(BCE_WITH_LOGITS, z, t, weight, loss, dz, scale)
+        total = elementwise(
+            BCE_WITH_LOGITS, &z[0], &t[0], &weight[0] if weight.shape[0] > 0 else NULL, pointer(loss), pointer(dz),
+            z.shape[0], scale)
     return total
 
 
@@ -823,7 +835,9 @@ def binary_cross_entropy(
     Returns the sum of the losses."""
     cdef double total
     with nogil:
-        total = elementwise(BCE, p, t, weight, loss, dp, scale)
+        total = elementwise(
+            BCE, &p[0], &t[0], &weight[0] if weight.shape[0] > 0 else NULL, pointer(loss), pointer(dp),
+            p.shape[0], scale)
     return total
 
 
@@ -834,7 +848,9 @@ def squared_error(
     """loss = weight (x - t)^2, dx = scale weight 2 (x - t); all (N,). Returns the sum of the losses."""
     cdef double total
     with nogil:
-        total = elementwise(SQUARED_ERROR, x, t, weight, loss, dx, scale)
+        total = elementwise(
+            SQUARED_ERROR, &x[0], &t[0], &weight[0] if weight.shape[0] > 0 else NULL, pointer(loss), pointer(dx),
+            x.shape[0], scale)
     return total
 
 
@@ -994,6 +1010,35 @@ cdef double mean_loss(
         total += part
         i += rows
     return total * scale
+
+
+cdef double mean_binary_loss(const real* z, const real* t, real* dz, Py_ssize_t n) noexcept nogil:
+    """The mean binary cross-entropy of n logits and its gradient; -1 if a target is outside [0, 1]."""
+    cdef double scale = 1.0 / n
+    cdef int wrong = 0
+    count_outside_unit(t, &wrong, n)
+    if wrong:
+        return -1
+    return scale * elementwise(BCE_WITH_LOGITS, z, t, <const double*>NULL, <real*>NULL, dz, n, scale)
+
+
+def binary_cross_entropy_with_logits_door(z not None, t not None, dz not None):
+    """loss = mean(softplus(z) - t z) and its gradient dz, if all are small and plain (N, ...); else None."""
+    cdef Py_buffer a, b, c
+    cdef double loss = -1
+    if not enter(z, &a, False):
+        return None
+    if enter(t, &b, False):
+        if enter(dz, &c, True):
+            if alike(&a, &b) and alike(&a, &c) and apart(&a, &c) and apart(&b, &c) and a.len > 0:
+                if a.format[0] == b"f":
+                    loss = mean_binary_loss(<float*>a.buf, <float*>b.buf, <float*>c.buf, a.len // 4)
+                elif a.format[0] == b"d":
+                    loss = mean_binary_loss(<double*>a.buf, <double*>b.buf, <double*>c.buf, a.len // 8)
+            PyBuffer_Release(&c)
+        PyBuffer_Release(&b)
+    PyBuffer_Release(&a)
+    return None if loss == -1 else loss
 
 
 def cross_entropy_door(z not None, y not None, dz not None):

@@ -82,11 +82,12 @@ cdef inline real unshift(real unused) noexcept nogil:
 
 
 cdef inline real exp_shifted(real x, real low) noexcept nogil:
-    """exp(x + low) / unshift for x <= 0 and |low| <= ulp(x); 0 where exp is below half the least subnormal number.
+    """exp(x + low) / unshift for x <= 0 and |low| <= ulp(x); 0 where even the shifted number would be subnormal.
 
-    Sums of exponentials are made of these and unshifted once: rounded to subnormal numbers each, they would lose digits.
+    Sums of exponentials are made of these and unshifted once: rounded to subnormal numbers each, they would lose digits,
+    and many that are too small for one subnormal number can have a sum that is not.
     """
-    cdef real LOWEST = -104.0 if real is float else -745.2
+    cdef real LOWEST = -131.0 if real is float else -1060.0
     cdef real LOG2E = 1.4426950408889634
     cdef real LN2_HIGH = 0.693359375 if real is float else 0.693147180369123816490
     cdef real LN2_LOW = -2.12194440054690583e-4 if real is float else 1.90821492927058770002e-10
@@ -116,7 +117,7 @@ cdef inline real exp_difference(real a, real b) noexcept nogil:
     Without it the error of the result is |a - b| / 2 ulp. The error term is Knuth's TwoSum; it is NaN where a is -inf,
     and dropped there, where exp is 0 anyway.
     """
-    cdef real LOWEST = -104.0 if real is float else -745.2
+    cdef real LOWEST = -131.0 if real is float else -1060.0
     cdef real d = a - b
     cdef real b_part = d - a
     cdef real low = (a - (d - b_part)) - (b + b_part)

@@ -381,6 +381,11 @@ def binary_cross_entropy_with_logits(
         If `logits` or `target` do not hold real numbers.
     """
     owner = "binary_cross_entropy_with_logits"
+    if return_grad and sample_weight is None and reduction == "mean" and type(logits) is type(target) is np.ndarray:
+        grad = np.empty_like(logits) if out is None else out
+        value = _kernels.binary_cross_entropy_with_logits_door(logits, target, grad)
+        if value is not None:
+            return value, grad
     z = real_array(owner, "logits", logits)
     t = _unit_array(owner, "target", _like(owner, "logits", z, target), z.dtype)
     losses = _Losses(owner, z.shape, sample_weight, reduction)

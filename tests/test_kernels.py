@@ -249,7 +249,7 @@ def test_first_outside_unit_equals_its_twin(values, body):
 
 # ---- doors ----
 
-ACTIVATION_DOORS = [name for name in DOORS if name != "cross_entropy_door"]
+ACTIVATION_DOORS = [name for name in DOORS if "cross_entropy" not in name]
 by_door = pytest.mark.parametrize("name", ACTIVATION_DOORS)
 
 
@@ -332,3 +332,34 @@ def test_the_door_of_cross_entropy_takes_labels_of_64_bits_alone():
     z = np.zeros((2, 3))
     assert _kernels.cross_entropy_door(z, np.array([0, 1], np.int32), np.empty_like(z)) is None
     assert _kernels.cross_entropy_door(z, np.array([0, 1], np.int64), np.empty_like(z)) == pytest.approx(np.log(3))
+
+
+BAD_QUESTIONS = {
+    "target above 1": lambda z, t: (z, t + 1, np.empty_like(z)),
+    "target nan": lambda z, t: (z, t * np.nan, np.empty_like(z)),
+    "target of another shape": lambda z, t: (z, t[:1], np.empty_like(z)),
+    "target of another dtype": lambda z, t: (z, t.astype(np.int64), np.empty_like(z)),
+    "gradient over logits": lambda z, t: (z, t, z),
+    "gradient over targets": lambda z, t: (z, t, t),
+    "no rows": lambda z, t: (z[:0], t[:0], np.empty_like(z[:0])),
+}
+
+
+@by_body
+@pytest.mark.parametrize("case", list(BAD_QUESTIONS))
+def test_the_door_of_binary_cross_entropy_leaves_what_is_not_plain_alone(body, case, rng):
+    z, t, dz = BAD_QUESTIONS[case](*(rng.random((2, 3)).astype(BODIES[body]) for _ in range(2)))
+    before = z.copy(), t.copy()
+    assert _kernels.binary_cross_entropy_with_logits_door(z, t, dz) is None
+    np.testing.assert_array_equal(z, before[0])
+    np.testing.assert_array_equal(t, before[1])
+
+
+@by_body
+def test_the_door_of_binary_cross_entropy_does_what_the_kernel_does(body, rng):
+    z, t, dz = (rng.random((20, 30)).astype(BODIES[body]) for _ in range(3))
+    twin, none = np.empty(600, z.dtype), np.empty(0, z.dtype)
+    value = _kernels.binary_cross_entropy_with_logits_door(z, t, dz)
+    kernel = body_of("binary_cross_entropy_with_logits", body)
+    assert value == pytest.approx(kernel(z.reshape(-1), t.reshape(-1), np.empty(0), none, twin, 1 / 600) / 600)
+    np.testing.assert_array_equal(dz.reshape(-1), twin)
