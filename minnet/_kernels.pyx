@@ -97,6 +97,27 @@ cdef clones relu_loop(const real* x, real* y, real* slope, Py_ssize_t n) noexcep
             y[i] = <real>0 if 0 > x[i] else x[i]
 
 
+cdef enum Activation:
+    SIGMOID
+    TANH
+    SOFTPLUS
+    LOG_SIGMOID
+    RELU
+
+
+cdef void activation_loop(Activation which, const real* x, real* y, real* slope, Py_ssize_t n) noexcept nogil:
+    if which == SIGMOID:
+        sigmoid_loop(x, y, slope, n)
+    elif which == TANH:
+        tanh_loop(x, y, slope, n)
+    elif which == SOFTPLUS:
+        softplus_loop(x, y, slope, n)
+    elif which == LOG_SIGMOID:
+        log_sigmoid_loop(x, y, slope, n)
+    else:
+        relu_loop(x, y, slope, n)
+
+
 def sigmoid_forward(const real[::1] x not None, real[::1] y not None, real[::1] slope not None):
     """y = 1 / (1 + exp(-x)), slope = y (1 - y); all (N,)."""
     with nogil:
@@ -137,6 +158,66 @@ def chain_backward(const real[::1] dy not None, const real[::1] slope not None, 
     """dx = dy slope, the chain rule through any activation; all (N,)."""
     with nogil:
         product_loop(&dy[0], &slope[0], &dx[0], dy.shape[0])
+
+
+# ---- a bias before an activation: one pass forward, one backward ---------------------------------------------------
+
+cdef clones add_loop(const real* b, real* z, Py_ssize_t n) noexcept nogil:
+    cdef Py_ssize_t i
+    for i in range(n):
+        z[i] += b[i]
+
+
+cdef void biased_rows(
+    Activation which, const real[::1] b, real[:, ::1] z, real[:, ::1] slope,
+) noexcept nogil:
+    cdef Py_ssize_t i, n = z.shape[1]
+    for i in range(z.shape[0]):
+        add_loop(&b[0], &z[i, 0], n)
+        activation_loop(which, &z[i, 0], &z[i, 0], &slope[i, 0], n)
+
+
+def sigmoid_biased_forward(const real[::1] b not None, real[:, ::1] z not None, real[:, ::1] slope not None):
+    """z = sigmoid(z + b) in place, with its slope; z, slope: (N, O), b: (O,)."""
+    with nogil:
+        biased_rows(SIGMOID, b, z, slope)
+
+
+def tanh_biased_forward(const real[::1] b not None, real[:, ::1] z not None, real[:, ::1] slope not None):
+    """z = tanh(z + b) in place, with its slope; z, slope: (N, O), b: (O,)."""
+    with nogil:
+        biased_rows(TANH, b, z, slope)
+
+
+def softplus_biased_forward(const real[::1] b not None, real[:, ::1] z not None, real[:, ::1] slope not None):
+    """z = softplus(z + b) in place, with its slope; z, slope: (N, O), b: (O,)."""
+    with nogil:
+        biased_rows(SOFTPLUS, b, z, slope)
+
+
+def relu_biased_forward(const real[::1] b not None, real[:, ::1] z not None, real[:, ::1] slope not None):
+    """z = relu(z + b) in place, with its slope; z, slope: (N, O), b: (O,)."""
+    with nogil:
+        biased_rows(RELU, b, z, slope)
+
+
+cdef clones product_sum_loop(const real* dy, const real* slope, real* dx, real* db, Py_ssize_t n) noexcept nogil:
+    cdef Py_ssize_t i
+    for i in range(n):
+        dx[i] = dy[i] * slope[i]
+        db[i] += dx[i]
+
+
+def chain_biased_backward(
+    const real[:, ::1] dy not None, const real[:, ::1] slope not None, real[:, ::1] dx not None, real[::1] db not None,
+):
+    """dx = dy slope, db = sum of dx over rows; dy, slope, dx: (N, O), db: (O,)."""
+    cdef Py_ssize_t i
+    with nogil:
+        for i in range(db.shape[0]):
+            db[i] = 0
+        for i in range(dy.shape[0]):
+            product_sum_loop(&dy[i, 0], &slope[i, 0], &dx[i, 0], &db[0], dy.shape[1])
 
 
 # ---- rows of logits ------------------------------------------------------------------------------------------------
@@ -935,34 +1016,13 @@ cdef bint activate(Activation which, object x, object y):
         if alike(&a, &b):
             if a.format[0] == b"f":
                 done = True
-                activation_loop(which, <const float*>a.buf, <float*>b.buf, a.len // 4)
+                activation_loop(which, <const float*>a.buf, <float*>b.buf, <float*>NULL, a.len // 4)
             elif a.format[0] == b"d":
                 done = True
-                activation_loop(which, <const double*>a.buf, <double*>b.buf, a.len // 8)
+                activation_loop(which, <const double*>a.buf, <double*>b.buf, <double*>NULL, a.len // 8)
         PyBuffer_Release(&b)
     PyBuffer_Release(&a)
     return done
-
-
-cdef enum Activation:
-    SIGMOID
-    TANH
-    SOFTPLUS
-    LOG_SIGMOID
-    RELU
-
-
-cdef void activation_loop(Activation which, const real* x, real* y, Py_ssize_t n) noexcept nogil:
-    if which == SIGMOID:
-        sigmoid_loop(x, y, <real*>NULL, n)
-    elif which == TANH:
-        tanh_loop(x, y, <real*>NULL, n)
-    elif which == SOFTPLUS:
-        softplus_loop(x, y, <real*>NULL, n)
-    elif which == LOG_SIGMOID:
-        log_sigmoid_loop(x, y, <real*>NULL, n)
-    else:
-        relu_loop(x, y, <real*>NULL, n)
 
 
 def sigmoid_door(x not None, y not None):

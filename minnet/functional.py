@@ -175,6 +175,40 @@ def value_and_slope(name, x):
     return y, slope
 
 
+_BIASED = {
+    "sigmoid": _by_dtype(_kernels.sigmoid_biased_forward),
+    "tanh": _by_dtype(_kernels.tanh_biased_forward),
+    "softplus": _by_dtype(_kernels.softplus_biased_forward),
+    "relu": _by_dtype(_kernels.relu_biased_forward),
+}
+_chain_biased = _by_dtype(_kernels.chain_biased_backward)
+
+
+def value_and_slope_biased(name, z, b):
+    """The same for f(z + b), in one pass that writes y over z: z (N, O) is a product that nobody else needs."""
+    slope = np.empty_like(z)
+    kernel, size = _BIASED[name][z.dtype.char], _rows_a_share(z.shape[1])
+    run_chunks(lambda start, stop: kernel(b, z[start:stop], slope[start:stop]), len(z), size)
+    return z, slope
+
+
+def chain_biased(dy, slope, db):
+    """The backward of f(z + b), dz = dy * slope, and its sum over rows, db, in one pass; dy, slope (N, O), db (O,)."""
+    dz = np.empty_like(dy)
+    kernel, size = _chain_biased[dy.dtype.char], _rows_a_share(dy.shape[1])
+    if len(dy) <= size:
+        kernel(dy, slope, dz, db)
+        return dz
+
+    def chunk(start, stop):
+        part = np.empty_like(db)
+        kernel(dy[start:stop], slope[start:stop], dz[start:stop], part)
+        return part
+
+    np.sum(run_chunks(chunk, len(dy), size), axis=0, out=db)
+    return dz
+
+
 def chain(dy, slope):
     """The backward of every activation, dx = dy * slope; two arrays of one shape and dtype."""
     dx = np.empty(dy.shape, dy.dtype)

@@ -130,20 +130,27 @@ class Linear(Layer):
         self.b[...] = 0
 
     def forward(self, x, rng=None):  # noqa: D102
-        self._x = matrix("Linear", "x", x, self.in_features, self.W.dtype)
-        y = np.dot(self._x, self.W)
+        y = self.product(x)
         y += self.b
         return y
 
     def backward_params(self, dy):  # noqa: D102
-        x = self._kept("_x")
-        dy = self._checked(dy, (len(x), self.out_features), x.dtype)
-        np.dot(x.T, dy, out=self.dW)
+        dy = self._checked(dy, (len(self._kept("_x")), self.out_features), self.W.dtype)
+        self.backward_product(dy)
         np.sum(dy, axis=0, out=self.db)
 
     def backward(self, dy):  # noqa: D102
         self.backward_params(dy)
         return np.dot(np.asarray(dy, self.W.dtype), self.W.T)
+
+    def product(self, x):
+        """The product x @ W alone, for a model whose next layer adds the bias in its own pass."""
+        self._x = matrix("Linear", "x", x, self.in_features, self.W.dtype)
+        return np.dot(self._x, self.W)
+
+    def backward_product(self, dy):
+        """The gradient of W alone: db is the next layer's, too."""
+        np.dot(self._x.T, dy, out=self.dW)
 
     def __repr__(self):
         return f"Linear({self.in_features}, {self.out_features})"
@@ -161,6 +168,18 @@ class Activation(Layer):
     def backward(self, dy):
         slope = self._kept("_factor")
         return F.chain(self._checked(dy, slope.shape, slope.dtype), slope)
+
+    def forward_biased(self, linear, x):
+        """The activation of `linear`, the layer before it, in one pass with its bias."""
+        y, self._factor = F.value_and_slope_biased(self.name, linear.product(x), linear.b)
+        return y
+
+    def backward_biased(self, linear, dy):
+        """The gradient of `linear`'s output; those of its parameters are filled, in one pass with this layer's."""
+        slope = self._kept("_factor")
+        dz = F.chain_biased(self._checked(dy, slope.shape, slope.dtype), slope, linear.db)
+        linear.backward_product(dz)
+        return dz
 
 
 class Sigmoid(Activation):

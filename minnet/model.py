@@ -10,7 +10,7 @@ import numpy as np
 
 from minnet import functional as F
 from minnet._checks import bad_type, bad_value, generator, integer, real_array, words
-from minnet.layers import Layer, Linear, activation, model_dtype
+from minnet.layers import Activation, Layer, Linear, activation, model_dtype
 
 __all__ = ["MLP", "Sequential"]
 
@@ -53,6 +53,7 @@ class Sequential(Layer):
         self.bind(np.empty(self.size, dtype), np.zeros(self.size, dtype))
         for layer in self.layers:
             layer.owned = True
+        self._steps = _pair_off(self.layers)
 
     @property
     def dtype(self):
@@ -86,24 +87,31 @@ class Sequential(Layer):
         """Raw outputs (N, O) for a batch (N, I); `rng`, a numpy Generator, only in training (dropout draws from it)."""
         x = real_array(type(self).__name__, "x", x)
         x = x.astype(self.dtype, copy=False)
-        for layer in self.layers:
-            x = layer.forward(x, rng)
+        for layer, follower in self._steps:
+            x = layer.forward(x, rng) if follower is None else follower.forward_biased(layer, x)
         return x
 
     def backward(self, dy):
         """Gradient of the last input (N, I) from that of the outputs (N, O); overwrites `grads`."""
-        return self._back(dy, self.layers)
+        return self._back(dy, 0, True)
 
     def backward_params(self, dy):
         """Fill `grads`, without the gradient of the input, which the first layer need not compute."""
-        first = next((i for i, layer in enumerate(self.layers) if layer.size), None)
+        first = next((i for i, (layer, _) in enumerate(self._steps) if layer.size), None)
         if first is not None:
-            self.layers[first].backward_params(self._back(dy, self.layers[first + 1 :]))
+            self._back(dy, first, False)
 
-    def _back(self, dy, layers):
+    def _back(self, dy, first, need_dx):
+        """Through the steps from the last to the `first`, whose gradient of the input may not be needed."""
         dy = real_array(f"{type(self).__name__}.backward", "dy", dy).astype(self.dtype, copy=False)
-        for layer in reversed(layers):
-            dy = layer.backward(dy)
+        for i in range(len(self._steps) - 1, first - 1, -1):
+            layer, follower = self._steps[i]
+            only_params = i == first and not need_dx
+            if follower is not None:
+                dz = follower.backward_biased(layer, dy)
+                dy = None if only_params else np.dot(dz, layer.W.T)
+            else:
+                dy = layer.backward_params(dy) if only_params else layer.backward(dy)
         return dy
 
     def predict(self, X):
@@ -123,7 +131,7 @@ class Sequential(Layer):
         return z
 
     def __getstate__(self):
-        return {name: v for name, v in self.__dict__.items() if name not in {"params", "grads", "owned"}}
+        return {name: v for name, v in self.__dict__.items() if name not in {"params", "grads", "owned", "_steps"}}
 
     def __setstate__(self, state):
         self.__dict__.update(state)
@@ -164,6 +172,17 @@ class MLP(Sequential):
 
     def __repr__(self):
         return f"MLP({self.sizes}, activation={self.activation!r})"
+
+
+def _pair_off(layers):
+    """Steps (layer, None), or (linear, activation) where an activation can take the bias along in its own pass."""
+    steps, i = [], 0
+    while i < len(layers):
+        pair = layers[i : i + 2]
+        fused = len(pair) == 2 and type(pair[0]) is Linear and isinstance(pair[1], Activation)
+        steps.append(tuple(pair) if fused else (layers[i], None))
+        i += 1 + fused
+    return steps
 
 
 def _plain_stack(sizes, name, init, dtype):

@@ -186,20 +186,25 @@ def rounded(function):
     return run
 
 
-STARTS = [0.0, 1e-40, 1e-20, 2.0**-27, 0.3, 9.5, 17.0, 70.0, 87.336, 103.97, 120.0, 3e38]
+STARTS = [0.0, 1e-40, 1e-20, 2.0**-27, 0.3, 9.5, 17.0, 70.0, 103.97, 120.0, 3e38]
+CROSSINGS = [0.43274, 0.54928, 1.09855, 87.3365]  # blocks in which results go past 1/2, 1/4, or the least normal number
 
 
 @pytest.mark.parametrize("sign", [1, -1])
-@pytest.mark.parametrize("start", STARTS)
+@pytest.mark.parametrize("start", STARTS + CROSSINGS)
 @by_function
 def test_short_cuts_hide_no_error(function, start, sign):
     x = block(math.copysign(start, sign))
+    right = rounded(function)(x)
     with np.errstate(under="ignore"):
-        right = rounded(function)(x)
         exact = every_float.EXACT[function](x.astype(np.float64))
-        for y in (right, np.full_like(x, right[500]), np.nextafter(right, np.float32(2)), x):
-            plain = every_float.errors(y, exact, every_float.ulp(exact)).max()
-            assert every_float.Exact(function, x).worst(y).all.ulp == pytest.approx(plain, abs=2**-26)
+        constants = [np.full_like(x, right[500] * np.float32(factor)) for factor in (1, 0.99, 1.01, 0)]
+        for y in (right, np.nextafter(right, np.float32(2)), x, *constants):
+            plain = every_float.errors(y, exact, every_float.ulp(exact))
+            found = every_float.Exact(function, x).worst(y)
+            assert found.all.ulp == pytest.approx(plain.max(), abs=2**-26)
+            normal = plain[np.abs(exact) >= 2.0**-126]
+            assert found.normal.ulp == pytest.approx(normal.max(initial=0), abs=2**-26)
 
 
 @pytest.mark.parametrize("wrong", [NAN, INF, -INF])
@@ -269,11 +274,15 @@ def clear_nan(x):
     return np.nan_to_num(np.tanh(x), nan=1)
 
 
+def clear_last_nans(x):
+    return np.where(x.view(np.uint32) & 0x7FF00000 == 0x7FF00000, np.float32(1), np.tanh(x))
+
+
 def wrong_limit(x):
     return np.where(x == INF, np.float32(0.5), np.tanh(x))
 
 
-@pytest.mark.parametrize("run", [clear_nan, wrong_limit])
+@pytest.mark.parametrize("run", [clear_nan, clear_last_nans, wrong_limit])
 def test_wrong_limits_and_lost_nans_are_infinite_errors(run):
     (found,) = every_float.sweep([made_up("tanh", run)], 999_983)
     assert found.all.ulp == found.normal.ulp == INF

@@ -354,3 +354,33 @@ def test_sizes_are_kept_as_plain_integers():
 def test_repr_reads_as_the_call_that_made_the_model():
     assert repr(mn.MLP([784, 30, 10], activation="tanh")) == "MLP([784, 30, 10], activation='tanh')"
     assert repr(mn.Sequential([mn.Linear(3, 2), mn.ReLU()])) == "Sequential([Linear(3, 2), ReLU()])"
+
+
+# ---- steps: a linear layer and the activation after it share their passes ----
+
+
+@pytest.mark.parametrize("rows", [1, 7, 6000])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("activation", ["sigmoid", "tanh", "relu", "softplus"])
+def test_shared_passes_give_what_the_layers_give_alone(activation, dtype, rows, rng):
+    net = mn.MLP([5, 40, 3], activation=activation, dtype=dtype, seed=0)
+    net.params[...] = rng.normal(size=net.size)
+    x, dy = rng.normal(size=(rows, 5)).astype(dtype), rng.normal(size=(rows, 3)).astype(dtype)
+    y = net.forward(x)
+    dx, grads = net.backward(dy), net.grads.copy()
+
+    twin = mn.MLP([5, 40, 3], activation=activation, dtype=dtype)
+    twin.params[...] = net.params
+    alone, dalone = x, dy
+    for layer in twin.layers:
+        alone = layer.forward(alone)
+    for layer in reversed(twin.layers):
+        dalone = layer.backward(dalone)
+    tolerance = 1e-5 if dtype == np.float32 else 1e-13
+    np.testing.assert_allclose(y, alone, rtol=tolerance, atol=tolerance)
+    np.testing.assert_allclose(dx, dalone, rtol=tolerance, atol=10 * tolerance)
+    np.testing.assert_allclose(grads, twin.grads, rtol=tolerance, atol=tolerance * rows)
+
+    net.grads[...] = np.nan
+    net.backward_params(dy)
+    np.testing.assert_array_equal(net.grads, grads)

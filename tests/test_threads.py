@@ -270,6 +270,27 @@ def test_no_threads_at_all_leave_the_work_to_the_caller(monkeypatch):
 
     monkeypatch.setattr(threading.Thread, "start", start)
     assert run_chunks(lambda start, stop: start, 100, 1) == list(range(100))
+    assert _threads._pool.cache_info().currsize == 0  # calls for help that nobody hears do not pile up
+
+
+def test_an_interrupt_between_chunks_leaves_the_rest_undone(monkeypatch):
+    set_num_threads(2)
+    submit, begun, first = ThreadPoolExecutor.submit, [], threading.Event()
+
+    def submit_and_interrupt(*arguments):
+        submit(*arguments)
+        first.wait(WAIT)
+        raise KeyboardInterrupt
+
+    def chunk(start, stop):
+        begun.append(start)
+        first.set()
+        time.sleep(0.05)
+
+    monkeypatch.setattr(ThreadPoolExecutor, "submit", submit_and_interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        run_chunks(chunk, 10, 1)
+    assert begun == [0]
 
 
 # ---- many calls at once ----
@@ -289,13 +310,18 @@ def test_nested_calls_end(threads):
 
 def test_a_helper_does_nested_work_alone():
     set_num_threads(3)
-    caller, meet = threading.current_thread(), meeting(3)
+    caller, meet, one = threading.current_thread(), meeting(3), threading.Lock()
+
+    def inner(start, stop):
+        time.sleep(0.005)  # time enough for the other helper, which is idle, to join in
+        return threading.current_thread()
 
     def outer(start, stop):
         me = meet(start, stop)
-        return me is caller or set(run_chunks(lambda a, b: threading.current_thread(), 50, 1)) == {me}
+        if me is not caller and one.acquire(blocking=False):
+            return set(run_chunks(inner, 20, 1)) == {me}
 
-    assert run_chunks(outer, 3, 1) == [True] * 3
+    assert sorted(run_chunks(outer, 3, 1), key=str) == [None, None, True]
 
 
 def add_rows(seed):
