@@ -13,6 +13,7 @@ import importlib
 
 from minnet import functional, initializers, metrics
 from minnet.callbacks import EarlyStopping, ProgressBar, SaturationProbe
+from minnet.config import show_config
 from minnet.gradcheck import check_gradient
 from minnet.layers import Dropout, Layer, Linear, ReLU, Sigmoid, Softplus, Tanh
 from minnet.losses import BCELoss, BCEWithLogitsLoss, CrossEntropyLoss, Loss, MSELoss
@@ -52,6 +53,7 @@ __all__ = [
     "initializers",
     "lab",
     "metrics",
+    "show_config",
 ]
 
 
