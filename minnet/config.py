@@ -88,4 +88,4 @@ def _lines(config):
         yield part
         for name, value in entries.items():
             text = ", ".join(value) if isinstance(value, tuple) else "not installed" if value is None else str(value)
-            yield f"    {name.replace('_', ' '):<14}{text}".rstrip()
+            yield f"    {name.replace('_', ' '):<13} {text}".rstrip()
