@@ -1,4 +1,10 @@
-"""The compiled half of the build; everything else stands in pyproject.toml."""
+"""The compiled half of the build; everything else stands in pyproject.toml.
+
+The environment variable MINNET_SIMD (baseline, x86-64-v3, x86-64-v4) forces one SIMD level instead of the choice at run
+time. It is for tests: see docs/numerics.md.
+"""
+
+import os
 
 from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
@@ -7,22 +13,36 @@ from setuptools.command.build_ext import build_ext
 # Never a fast-math flag: it breaks NaN and rounding, and linking with one flushes the whole process's subnormals.
 UNIX = ["-O3", "-g0", "-fno-math-errno", "-fno-trapping-math"]
 MSVC = ["/O2"]
+LEVELS = {"baseline": "0", "x86-64-v3": "3", "x86-64-v4": "4"}
+
+
+def forced_level():
+    """The macro that forces a level, if one is asked for."""
+    name = os.environ.get("MINNET_SIMD", "")
+    if name and name not in LEVELS:
+        raise ValueError(f"setup.py: MINNET_SIMD must be one of {', '.join(LEVELS)}, or unset, got {name!r}")
+    return [("MINNET_SIMD", LEVELS[name])] if name else []
 
 
 class Build(build_ext):
-    """build_ext with flags that fit the compiler at hand."""
+    """build_ext with flags that fit the compiler at hand, and a note of them in the result."""
 
     def build_extensions(self):  # noqa: D102
+        flags = MSVC if self.compiler.compiler_type == "msvc" else UNIX
+        asked = [*getattr(self.compiler, "compiler_so", []), *flags]
+        noted = " ".join(flag for flag in asked if flag.startswith(("-O", "-f", "-m", "/O")) and "=/" not in flag)
         for extension in self.extensions:
-            extension.extra_compile_args = MSVC if self.compiler.compiler_type == "msvc" else UNIX
+            extension.extra_compile_args = flags
+            extension.define_macros.append(("MINNET_FLAGS", f'"{noted}"'))
+        self.force = True  # an older build in this folder may be of another level
         super().build_extensions()
 
 
-kernels = Extension(
-    "minnet._kernels",
-    ["minnet/_kernels.pyx"],
-    depends=["minnet/_math.pxd", "minnet/_simd.h"],
-    include_dirs=["minnet"],
-)
+def extension(name, *depends):
+    """A compiled module of the package."""
+    depends = ["minnet/_simd.h", *depends]
+    source, macros = f"minnet/{name}.pyx", forced_level()
+    return Extension(f"minnet.{name}", [source], depends=depends, include_dirs=["minnet"], define_macros=macros)
 
-setup(ext_modules=[kernels], cmdclass={"build_ext": Build})
+
+setup(ext_modules=[extension("_kernels", "minnet/_math.pxd"), extension("_simd")], cmdclass={"build_ext": Build})

@@ -14,6 +14,7 @@ import importlib
 from minnet import functional, initializers, metrics
 from minnet._threads import get_num_threads, set_num_threads
 from minnet.callbacks import EarlyStopping, ProgressBar, SaturationProbe
+from minnet.config import show_config
 from minnet.gradcheck import check_gradient
 from minnet.layers import Dropout, Layer, Linear, ReLU, Sigmoid, Softplus, Tanh
 from minnet.losses import BCELoss, BCEWithLogitsLoss, CrossEntropyLoss, Loss, MSELoss
@@ -55,6 +56,7 @@ __all__ = [
     "lab",
     "metrics",
     "set_num_threads",
+    "show_config",
 ]
 
 

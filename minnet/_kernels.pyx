@@ -947,11 +947,20 @@ def first_outside_range(const int64_t[::1] y not None, Py_ssize_t classes):
 
 
 cdef clones count_outside_unit(const real* x, int* wrong, Py_ssize_t n) noexcept nogil:
-    cdef int count = 0
-    cdef Py_ssize_t i
-    for i in range(n):
-        count |= not ((x[i] >= 0) & (x[i] <= 1))
-    wrong[0] = count
+    cdef real lanes[LANES]
+    cdef real v, total = 0
+    cdef Py_ssize_t block, j
+    for j in range(LANES):
+        lanes[j] = 0
+    for block in range(n // LANES):
+        for j in range(LANES):
+            v = x[block * LANES + j]
+            lanes[j] += (<real>0 if v >= 0 else <real>1) + (<real>0 if v <= 1 else <real>1)
+    for j in range(n % LANES):
+        lanes[j] += <real>0 if 0 <= x[n - n % LANES + j] <= 1 else <real>1
+    for j in range(LANES):
+        total += lanes[j]
+    wrong[0] = total > 0
 
 
 def first_outside_unit(const real[::1] x not None):

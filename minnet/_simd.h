@@ -1,26 +1,75 @@
-/* The dispatch macro and the bit casts, nothing else. */
+/* The dispatch macros, what they come to here, and the bit casts. */
 #ifndef MINNET_SIMD_H
 #define MINNET_SIMD_H
 
 #include <stdint.h>
 #include <stdlib.h> /* a libc header, so that __GLIBC__ is defined where it holds */
 
+/* minnet promises exact tails, which these flags give away. */
+#if defined(__FAST_MATH__) || defined(__ASSOCIATIVE_MATH__) || defined(_M_FP_FAST) || \
+    (defined(__FINITE_MATH_ONLY__) && __FINITE_MATH_ONLY__)
+#error "minnet must be compiled without fast-math flags; take them out of CFLAGS"
+#endif
+
 /* Compile a function once for each of three x86-64 levels; the loader picks one by the CPU at hand (an ifunc, which
    musl, macOS and Windows lack). gcc knows the level names from 12 on; clang before 18 accepts them and dispatches
-   wrongly (llvm issue 55830). Elsewhere: plain code. Levels differ in last bits, since the higher ones fuse a * b + c. */
-#if defined(__x86_64__) && defined(__GLIBC__) && \
+   wrongly (llvm issue 55830). Elsewhere: plain code. Levels differ in last bits, since the higher ones fuse a * b + c.
+   MINNET_SIMD, if the build defines it, forces one level for all: 0 (plain), 3 or 4.
+   Narrow clones are for loops that are all square root: on Zen 4 one of 512 bits takes three times as long as two of
+   256. */
+#if defined(__x86_64__) && \
     ((defined(__clang__) && __clang_major__ >= 18) || (!defined(__clang__) && defined(__GNUC__) && __GNUC__ >= 12))
+#define MINNET_KNOWS_LEVELS
+#endif
+
+#if defined(MINNET_SIMD) && MINNET_SIMD > 0
+#if !defined(__x86_64__) || !defined(__GNUC__)
+#error "MINNET_SIMD forces a level of x86-64, which needs that CPU, and gcc or clang"
+#endif
+#define MINNET_NARROW_CLONES __attribute__((target("arch=x86-64-v3")))
+#if MINNET_SIMD == 3
+#define MINNET_CLONES MINNET_NARROW_CLONES
+#define MINNET_LEVELS "x86-64-v3"
+#else
+#define MINNET_CLONES __attribute__((target("arch=x86-64-v4")))
+#define MINNET_LEVELS "x86-64-v4"
+#endif
+#elif !defined(MINNET_SIMD) && defined(MINNET_KNOWS_LEVELS) && defined(__GLIBC__)
 #define MINNET_CLONES __attribute__((target_clones("default", "arch=x86-64-v3", "arch=x86-64-v4")))
-/* For loops that are all square root: on Zen 4 one of 512 bits takes three times as long as two of 256. */
 #define MINNET_NARROW_CLONES __attribute__((target_clones("default", "arch=x86-64-v3")))
+#define MINNET_LEVELS "baseline x86-64-v3 x86-64-v4"
 #else
 #define MINNET_CLONES
 #define MINNET_NARROW_CLONES
+#define MINNET_LEVELS "baseline"
+#endif
+
+/* The highest level that this CPU has, by the test that the resolvers of clones make; "" where it cannot be asked. */
+static inline const char* minnet_cpu_level(void)
+{
+#ifdef MINNET_KNOWS_LEVELS
+    __builtin_cpu_init();
+    return __builtin_cpu_supports("x86-64-v4") ? "x86-64-v4" : __builtin_cpu_supports("x86-64-v3") ? "x86-64-v3" : "baseline";
+#else
+    return "";
+#endif
+}
+
+/* How this was built, to be shown. setup.py gives the flags. */
+#if defined(__clang__)
+#define MINNET_COMPILER __VERSION__
+#elif defined(__GNUC__)
+#define MINNET_COMPILER "gcc " __VERSION__
+#else
+#define MINNET_COMPILER ""
+#endif
+#ifndef MINNET_FLAGS
+#define MINNET_FLAGS ""
 #endif
 
 /* For helpers of clones: one that is not inlined would run as baseline code. */
 #if defined(__GNUC__)
-#define MINNET_INLINE __attribute__((always_inline))
+#define MINNET_INLINE inline __attribute__((always_inline))
 #else
 #define MINNET_INLINE
 #endif

@@ -195,6 +195,6 @@ def _pool(helpers, process):
 
     Nobody shuts a pool down, as somebody may be about to use it: its threads end with the last reference to it.
     """
-    from concurrent.futures import ThreadPoolExecutor  # costs as much as a third of numpy
+    from concurrent.futures import ThreadPoolExecutor  # some milliseconds that only large work should cost
 
     return ThreadPoolExecutor(helpers, "minnet")

@@ -1,18 +1,20 @@
 """The command line. `minnet saturation` is the main job: one saturated neuron, or a net, under two costs.
 
 A command prints a table, writes what can be drawn or read again into a folder, and says what it wrote. Wrong arguments
-end with exit status 2 and one line that says why.
+end with exit status 2 and one line that says why. `minnet info` tells what runs here, `minnet bench` how fast.
 """
 
 import argparse
 import csv
+import importlib
 import math
 import os
 import sys
+from pathlib import Path
 
 import minnet
 from minnet import datasets
-from minnet._checks import bad_value, optional_module
+from minnet._checks import bad_value, optional_module, words
 from minnet.initializers import INITIALIZERS
 from minnet.lab.losses import LOSSES
 from minnet.lab.network import train_networks
@@ -23,13 +25,15 @@ __all__ = ["main"]
 
 def main(arguments=None):
     """Run a command; give its exit status."""
-    options = _parser().parse_args(arguments)
+    parser = _parser()
+    options, rest = parser.parse_known_args(arguments)
+    if rest and options.command != "bench":
+        parser.error(f"unrecognized arguments: {' '.join(rest)}")
     try:
-        options.run(options)
+        return options.run(options, *rest) or 0
     except (ValueError, TypeError, OSError) as error:
         print(f"minnet {options.command}: error: {error}", file=sys.stderr)
         return 2
-    return 0
 
 
 def _parser():
@@ -37,7 +41,24 @@ def _parser():
     parser.add_argument("--version", action="version", version=f"minnet {minnet.__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     _add_saturation(commands)
+    text = "how minnet was built and what it finds here: SIMD level, threads, libraries"
+    info = commands.add_parser("info", help=text, description=text[0].upper() + text[1:] + ".")
+    info.set_defaults(run=lambda options: minnet.show_config())
+    # Everything behind `bench`, -h included, is for the benchmarks' own parser.
+    bench = commands.add_parser("bench", help="time minnet beside other libraries; needs a clone", add_help=False)
+    bench.set_defaults(run=lambda options, *rest: _bench(list(rest)))
     return parser
+
+
+def _bench(arguments):
+    """Hand over to the benchmarks, which stand beside the package in a clone and are not installed."""
+    folders = [Path(minnet.__file__).parents[1], Path.cwd()]
+    clones = [str(folder) for folder in folders if (folder / "benchmarks" / "contenders").is_dir()]
+    if not clones:
+        rule, hint = "the folder benchmarks must be here or beside the package", "run it in a clone of minnet"
+        raise bad_value("bench", rule, words("neither"), hint)
+    sys.path.insert(0, clones[0])
+    return importlib.import_module("benchmarks.__main__").main(arguments)
 
 
 def _add_saturation(commands):

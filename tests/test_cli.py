@@ -1,9 +1,11 @@
 """The command line: what it prints, what it writes, and what it says to wrong arguments."""
 
 import csv
+import importlib
 import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -110,7 +112,9 @@ def test_wrong_values_end_in_one_line_and_status_2(options, message, tmp_path, c
     assert not (tmp_path / "out").exists()
 
 
-@pytest.mark.parametrize("options", [[], ["saturatoin"], ["saturation", "--loss", "mae"], ["saturation", "--x", "one"]])
+@pytest.mark.parametrize(
+    "options", [[], ["saturatoin"], ["saturation", "--loss", "mae"], ["saturation", "--x", "one"], ["info", "-v"]]
+)
 def test_unknown_words_end_in_usage(options, capsys):
     with pytest.raises(SystemExit) as exit_:
         main(options)
@@ -147,3 +151,49 @@ def test_help_names_every_option(capsys):
 def test_module_and_version():
     result = subprocess.run([sys.executable, "-m", "minnet", "--version"], capture_output=True, text=True, check=True)
     assert result.stdout == f"minnet {minnet.__version__}\n"
+
+
+# ---- info, bench ----
+
+
+def test_info_says_what_runs(capsys):
+    assert main(["info"]) == 0
+    assert f"    version       {minnet.__version__}\n" in capsys.readouterr().out
+
+
+@pytest.fixture
+def in_clone(monkeypatch):
+    """The working directory is the clone, and the path, to which `bench` adds it, is put back."""
+    monkeypatch.chdir(Path(__file__).parents[1])
+    monkeypatch.setattr(sys, "path", [*sys.path])
+
+
+@pytest.mark.usefixtures("in_clone")
+@pytest.mark.parametrize("status", [0, 1])
+def test_bench_hands_over_all_options_and_gives_the_status_back(status, monkeypatch):
+    seen = []
+    sys.path.append(".")
+    monkeypatch.setattr(
+        importlib.import_module("benchmarks.__main__"), "main", lambda arguments: seen.append(arguments) or status
+    )
+    assert main(["bench", "--quick", "--only", "sigmoid 64", "-h", "--version"]) == status
+    assert seen == [["--quick", "--only", "sigmoid 64", "-h", "--version"]]
+
+
+@pytest.mark.usefixtures("in_clone")
+def test_bench_reaches_the_benchmarks(capsys):
+    with pytest.raises(SystemExit) as exit_:
+        main(["bench", "--only", "no such case"])
+    assert exit_.value.code == 2
+    assert "python -m benchmarks: error: --only: no case matches 'no such case'" in capsys.readouterr().err
+
+
+def test_bench_without_a_clone_is_one_line(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(minnet, "__file__", str(tmp_path / "minnet" / "__init__.py"))
+    assert main(["bench", "--quick"]) == 2
+    error = capsys.readouterr().err
+    assert re.search(
+        r"^minnet bench: error: bench: the folder benchmarks must be .*, got neither \(run it in a clone", error
+    )
+    assert error.count("\n") == 1
