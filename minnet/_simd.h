@@ -67,11 +67,16 @@ static inline const char* minnet_cpu_level(void)
 #define MINNET_FLAGS ""
 #endif
 
-/* For helpers of clones: one that is not inlined would run as baseline code. */
+/* For helpers of clones: one that is not inlined would run as baseline code. gcc inlines what Cython calls inline by
+   itself; clang left log_sigmoid and softplus of doubles out. */
 #if defined(__GNUC__)
 #define MINNET_INLINE inline __attribute__((always_inline))
 #else
 #define MINNET_INLINE
+#endif
+#if defined(__clang__) && defined(CYTHON_INLINE)
+#undef CYTHON_INLINE
+#define CYTHON_INLINE __inline__ __attribute__((always_inline, unused))
 #endif
 
 /* 2^n from t = n + 1.5 * 2^23 (float) or n + 1.5 * 2^52 (double): the low bits of t hold n, and shifting them, plus
