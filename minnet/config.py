@@ -3,13 +3,13 @@
 A report of a wrong number or of a slow machine should hold it. `minnet info` prints it.
 """
 
-import importlib
 import platform
 
 import numpy as np
 
 from minnet import _simd
 from minnet._checks import choice
+from minnet._threads import get_num_threads
 
 __all__ = ["show_config"]
 
@@ -56,15 +56,7 @@ def _minnet():
     from minnet import __version__  # the face imports this module first
 
     levels = {"simd_levels": _simd.levels(), "simd_level": _simd.level()}
-    return {"version": __version__, **levels, "threads": _threads()}
-
-
-def _threads():
-    """How many threads a kernel may use: 1, its caller's, in a build that has no others."""
-    try:
-        return importlib.import_module("minnet._threads").get_num_threads()
-    except ImportError:
-        return 1
+    return {"version": __version__, **levels, "threads": get_num_threads()}
 
 
 def _blas():

@@ -19,7 +19,7 @@ def test_dicts_hold_versions_levels_and_libraries():
     assert shown["minnet"]["version"] == mn.__version__
     assert shown["minnet"]["simd_levels"] == _simd.levels()
     assert shown["minnet"]["simd_level"] == _simd.level()
-    assert shown["minnet"]["threads"] >= 1
+    assert shown["minnet"]["threads"] == mn.get_num_threads()
     assert shown["python"]["version"].startswith(platform.python_version())
     assert shown["numpy"]["version"] == np.__version__
     assert re.search(r"blas|accelerate|mkl", shown["numpy"]["blas"], flags=re.IGNORECASE)
