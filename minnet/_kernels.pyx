@@ -32,7 +32,6 @@ cdef extern from "_simd.h":
 cdef enum:
     LANES = 64    # independent accumulators, so that sums and maxima vectorise without flags that reorder; gcc would
                   # unroll a loop over 16 of them into scalar code
-    PAGE = 16     # blocks of LANES that are summed plainly
     ROWS = 32     # rows of few classes that go side by side
     FEW = 64      # classes up to which they do
     SMALL = 4096  # elements up to which an array may go through a door
@@ -288,23 +287,15 @@ cdef inlined row_max(const real* z, real* m, Py_ssize_t n) noexcept nogil:
     m[0] = lanes[0]
 
 
-cdef inlined exp_block(const real* z, real m, real* e, real* sums, real* ties) noexcept nogil:
+cdef inlined exp_block(const real* z, real m, real* e, real* sums, real* sums_low, real* ties) noexcept nogil:
     """e = exp(z - m) for one block; the (shifted) exponentials below 1 are summed, maxima are counted."""
     cdef real x
     cdef Py_ssize_t j
     for j in range(LANES):
         x = _math.exp_difference(z[j], m)
         e[j] = <real>1 if z[j] == m else x * _math.unshift(x)
-        sums[j] += <real>0 if z[j] == m else x
+        add(&sums[j], &sums_low[j], <real>0 if z[j] == m else x)
         ties[j] += <real>1 if z[j] == m else <real>0
-
-
-cdef inlined flush(real* sums, double* high, double* low) noexcept nogil:
-    """Move the sums of a page, few enough that they have lost no digits, to the compensated ones."""
-    cdef Py_ssize_t j
-    for j in range(LANES):
-        add(&high[j], &low[j], <double>sums[j])
-        sums[j] = 0
 
 
 cdef inlined exp_others(const real* z, real m, double* others, double* others_low, real* e, Py_ssize_t n) noexcept nogil:
@@ -312,24 +303,23 @@ cdef inlined exp_others(const real* z, real m, double* others, double* others_lo
     cdef double high[LANES]
     cdef double low[LANES]
     cdef real sums[LANES]
+    cdef real sums_low[LANES]
     cdef real ties[LANES]
     cdef real tail[LANES]
     cdef real scratch[LANES]
     cdef double scale = _math.unshift(m), total = -1.0   # the one maximum that does not count
     cdef Py_ssize_t block, j, width = LANES // 2
     for j in range(LANES):
-        high[j] = low[j] = sums[j] = ties[j] = 0
+        sums[j] = sums_low[j] = ties[j] = 0
     for block in range(n // LANES):
-        exp_block(z + block * LANES, m, &scratch[0] if e == NULL else e + block * LANES, sums, ties)
-        if block % PAGE == PAGE - 1:
-            flush(sums, high, low)
+        exp_block(z + block * LANES, m, &scratch[0] if e == NULL else e + block * LANES, sums, sums_low, ties)
     pad(z + n - n % LANES, tail, n % LANES)
-    exp_block(tail, m, scratch, sums, ties)
+    exp_block(tail, m, scratch, sums, sums_low, ties)
     if e != NULL:
         for j in range(n % LANES):
             e[n - n % LANES + j] = scratch[j]
-    flush(sums, high, low)
     for j in range(LANES):
+        high[j], low[j] = sums[j], sums_low[j]
         total += ties[j]
     while width > 0:
         for j in range(width):
