@@ -287,14 +287,18 @@ cdef inlined row_max(const real* z, real* m, Py_ssize_t n) noexcept nogil:
     m[0] = lanes[0]
 
 
-cdef inlined exp_block(const real* z, real m, real* e, real* sums, real* sums_low, real* ties) noexcept nogil:
+cdef inlined exp_block(const real* z, real m, real* e, double* high, double* low, real* ties) noexcept nogil:
     """e = exp(z - m) for one block; the (shifted) exponentials below 1 are summed, maxima are counted."""
     cdef real x
     cdef Py_ssize_t j
     for j in range(LANES):
         x = _math.exp_difference(z[j], m)
         e[j] = <real>1 if z[j] == m else x * _math.unshift(x)
-        add(&sums[j], &sums_low[j], <real>0 if z[j] == m else x)
+        x = <real>0 if z[j] == m else x
+        if real is float:
+            high[j] += x   # a double has 29 bits to spare
+        else:
+            add(&high[j], &low[j], x)
         ties[j] += <real>1 if z[j] == m else <real>0
 
 
@@ -302,24 +306,21 @@ cdef inlined exp_others(const real* z, real m, double* others, double* others_lo
     """Sum of exp(z - m) over all entries but one maximum; the exponentials themselves go to `e` unless it is NULL."""
     cdef double high[LANES]
     cdef double low[LANES]
-    cdef real sums[LANES]
-    cdef real sums_low[LANES]
     cdef real ties[LANES]
     cdef real tail[LANES]
     cdef real scratch[LANES]
     cdef double scale = _math.unshift(m), total = -1.0   # the one maximum that does not count
     cdef Py_ssize_t block, j, width = LANES // 2
     for j in range(LANES):
-        sums[j] = sums_low[j] = ties[j] = 0
+        high[j] = low[j] = ties[j] = 0
     for block in range(n // LANES):
-        exp_block(z + block * LANES, m, &scratch[0] if e == NULL else e + block * LANES, sums, sums_low, ties)
+        exp_block(z + block * LANES, m, &scratch[0] if e == NULL else e + block * LANES, high, low, ties)
     pad(z + n - n % LANES, tail, n % LANES)
-    exp_block(tail, m, scratch, sums, sums_low, ties)
+    exp_block(tail, m, scratch, high, low, ties)
     if e != NULL:
         for j in range(n % LANES):
             e[n - n % LANES + j] = scratch[j]
     for j in range(LANES):
-        high[j], low[j] = sums[j], sums_low[j]
         total += ties[j]
     while width > 0:
         for j in range(width):
