@@ -216,6 +216,15 @@ def test_a_helpers_error_reaches_the_caller_and_the_pool_lives_on(error):
     assert len(set(run_chunks(meeting(2), 2, 1))) == 2
 
 
+@pytest.fixture
+def _interruptible():
+    """Ctrl-C interrupts, also where the tests run in the background of a shell, which has SIGINT ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("_interruptible")
 @pytest.mark.skipif(not hasattr(signal, "pthread_kill"), reason="needs signals")
 @pytest.mark.parametrize("callers_chunk", [0.0, 5.0], ids=["while waiting", "in a chunk"])
 def test_an_interrupt_waits_for_the_running_chunks(callers_chunk):
