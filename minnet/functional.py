@@ -2,7 +2,8 @@
 
 Letters as everywhere: N rows of a batch, C classes, classes on the last axis. float32 and float64 are computed as they
 come; integers, bools and lists become float64. Inputs are never written to. This module alone imports the loss and
-activation kernels, and every check stands here, in front of them.
+activation kernels, and every check stands here, in front of them; small plain arrays may go by a door instead, which
+checks in C and declines what is not plain.
 
 Losses take logits, the raw outputs of a net, and with ``return_grad=True`` also give the gradient of exactly the value
 they return.
