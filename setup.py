@@ -38,11 +38,13 @@ class Build(build_ext):
         super().build_extensions()
 
 
-def extension(name, *depends):
+def extension(name):
     """A compiled module of the package."""
-    depends = ["minnet/_simd.h", *depends]
+    depends = [f"minnet/{file}" for file in ("_simd.h", "_loops.pxd", "_math.pxd", "_doors.pxd")]
     source, macros = f"minnet/{name}.pyx", forced_level()
     return Extension(f"minnet.{name}", [source], depends=depends, include_dirs=["minnet"], define_macros=macros)
 
 
-setup(ext_modules=[extension("_kernels", "minnet/_math.pxd"), extension("_simd")], cmdclass={"build_ext": Build})
+MODULES = ["_activations", "_softmax", "_elementwise", "_updates", "_simd"]
+
+setup(ext_modules=[extension(name) for name in MODULES], cmdclass={"build_ext": Build})

@@ -15,7 +15,7 @@ cdef extern from "_simd.h":
     double minnet_exponent_f64(double u) noexcept nogil
     float minnet_head_f32(float x) noexcept nogil
     double minnet_head_f64(double x) noexcept nogil
-    ctypedef void inlined "MINNET_INLINE void"
+    ctypedef void inlined "MINNET_INLINE void"  # a helper of clones: left out of line, it would be baseline code
 
 ctypedef fused real:
     float

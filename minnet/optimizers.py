@@ -6,7 +6,7 @@ starts at zero at the first step and stays with the optimizer, so that training 
 
 import numpy as np
 
-from minnet import _kernels
+from minnet import _updates
 from minnet._checks import bad_type, bad_value, number, real_array
 from minnet._threads import run_chunks
 
@@ -86,9 +86,9 @@ class SGD(Optimizer):
     def _update(self, w, g, state, body):
         if self.momentum:
             v = state["velocity"]
-            _kernels.momentum_update[body](g, w, v, self.lr, self.momentum, self.nesterov, self.weight_decay)
+            _updates.momentum_update[body](g, w, v, self.lr, self.momentum, self.nesterov, self.weight_decay)
         else:
-            _kernels.sgd_update[body](g, w, self.lr, self.weight_decay)
+            _updates.sgd_update[body](g, w, self.lr, self.weight_decay)
 
     def __repr__(self):
         return f"SGD(lr={self.lr:g}, momentum={self.momentum:g})"
@@ -131,7 +131,7 @@ class Adam(Optimizer):
 
     def _update(self, w, g, state, body):
         m, v = state["mean"], state["square"]
-        _kernels.adam_update[body](g, w, m, v, self.lr, *self.betas, self.eps, self.weight_decay, self.steps)
+        _updates.adam_update[body](g, w, m, v, self.lr, *self.betas, self.eps, self.weight_decay, self.steps)
 
     def __repr__(self):
         return f"Adam(lr={self.lr:g})"

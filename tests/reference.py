@@ -1,4 +1,4 @@
-"""Plain float64 twins of every kernel in minnet/_kernels.pyx: the formula in numpy, and no cleverness.
+"""Plain float64 twins of every kernel: the formula in numpy, and no cleverness.
 
 They are exact where nothing is saturated (tests/test_exactness.py covers the rest with mpmath) and ignore
 floating-point flags. Losses return the value together with its gradient. Letters: N rows, C classes.

@@ -8,12 +8,12 @@ import pytest
 import reference
 
 import minnet
-from minnet import _checks, _kernels
+from minnet import _activations, _checks
 from minnet import functional as F
 
 DTYPES = ["float32", "float64"]
 EPS = {"float32": 2.0**-23, "float64": 2.0**-52}
-BLOCKS = [15, 16, 17, 255, 256, 257]  # around LANES and CHUNK in _kernels.pyx
+BLOCKS = [15, 16, 17, 255, 256, 257]  # around LANES and CHUNK of the kernels
 SHAPES = [(1, 1), (3, 7), (5, 3), (0, 4), (3, 1000), *((2, columns) for columns in BLOCKS)]
 REDUCTIONS = ["none", "mean", "sum", "batchmean"]
 
@@ -94,7 +94,7 @@ def test_value_and_slope_equal_their_twins(name, shape, dtype, rng):
 def test_log_sigmoid_kernel_gives_its_slope(size, dtype, rng):
     x = rng.normal(0, 3, size).astype(dtype)
     y, slope = np.empty_like(x), np.empty_like(x)
-    _kernels.log_sigmoid_forward[{"float32": "float", "float64": "double"}[dtype]](x, y, slope)
+    _activations.log_sigmoid_forward[{"float32": "float", "float64": "double"}[dtype]](x, y, slope)
     assert_close(y, reference.log_sigmoid(x), dtype)
     assert_close(slope, reference.log_sigmoid_slope(x), dtype)
 

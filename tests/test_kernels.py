@@ -1,5 +1,5 @@
-"""The kernels themselves: how minnet/_kernels.pyx is written, that no None and no read-only array brings them down, and
-parity of those that functional.py does not wrap (ranges and updates) with reference.py."""
+"""The kernels themselves: how the compiled modules are written, that no None and no read-only array brings them down,
+and parity of those that functional does not wrap (ranges and updates) with reference.py."""
 
 import re
 from pathlib import Path
@@ -9,14 +9,16 @@ import pytest
 import reference
 
 import minnet
-from minnet import _kernels
+from minnet import _activations, _elementwise, _softmax, _updates
 
-FILE = Path(minnet.__file__).with_name("_kernels.pyx")
-if not FILE.is_file():
-    pytest.skip("_kernels.pyx is not beside the package", allow_module_level=True)
+MODULES = [_activations, _softmax, _elementwise, _updates]
+FILES = [Path(minnet.__file__).with_name(f"{module.__name__.split('.')[-1]}.pyx") for module in MODULES]
+if not all(file.is_file() for file in FILES):
+    pytest.skip("the sources are not beside the package", allow_module_level=True)
 
-SOURCE = FILE.read_text(encoding="utf-8")
-EVERY_SIGNATURE = dict(re.findall(r"^def (\w+)\((.*?)\):$", SOURCE, re.MULTILINE | re.DOTALL))
+SOURCES = [file.read_text(encoding="utf-8") for file in FILES]
+EVERY_SIGNATURE = dict(re.findall(r"^def (\w+)\((.*?)\):$", "".join(SOURCES), re.MULTILINE | re.DOTALL))
+KERNELS = {name: getattr(module, name) for module in MODULES for name in EVERY_SIGNATURE if hasattr(module, name)}
 SIGNATURES = {name: text for name, text in EVERY_SIGNATURE.items() if not name.endswith("_door")}
 DOORS = [name for name in EVERY_SIGNATURE if name.endswith("_door")]
 BODIES = {"float": np.float32, "double": np.float64}
@@ -46,7 +48,7 @@ def argument(parameter, dtype, shape=(2, 3)):
 
 def body_of(name, body):
     """One of the two bodies of a fused kernel, or the kernel if it is not fused."""
-    kernel = getattr(_kernels, name)
+    kernel = KERNELS[name]
     return kernel[body] if "real[" in SIGNATURES[name] else kernel
 
 
@@ -59,7 +61,8 @@ def arguments(name, body):
 
 def test_the_kernels_were_found():
     assert {"sigmoid_forward", "softmax_forward", "cross_entropy_index", "squared_error", *UPDATES} <= set(SIGNATURES)
-    assert len(EVERY_SIGNATURE) == len(re.findall(r"^def ", SOURCE, re.MULTILINE)) >= 24
+    assert set(KERNELS) == set(EVERY_SIGNATURE)
+    assert len(EVERY_SIGNATURE) == len(re.findall(r"^def ", "".join(SOURCES), re.MULTILINE)) >= 24
     assert parameters("sgd_update")[:2] == ["const real[::1] g not None", "real[::1] w not None"]
     assert parameters("cross_entropy_index")[:2] == ["const real[:, ::1] z not None", "const int64_t[::1] y not None"]
 
@@ -85,7 +88,7 @@ def test_parameters_are_const_inputs_then_outputs_then_scalars(name):
 
 @by_kernel
 def test_docstring_has_formula_and_shape(name):
-    doc = getattr(_kernels, name).__doc__
+    doc = KERNELS[name].__doc__
     if name.startswith("first_"):
         assert re.search(r"[xy]_i.*else -1; [xy]: \(N,\)", doc)
     else:
@@ -93,20 +96,26 @@ def test_docstring_has_formula_and_shape(name):
         assert re.search(r"\((N|P)\b", doc)
 
 
-def test_numpy_is_not_cimported():
-    assert not re.search(r"^\s*(cimport numpy|from numpy[\w.]* cimport)", SOURCE, re.MULTILINE)
-    assert re.search(r"^from libc\.math cimport", SOURCE, re.MULTILINE)
+by_source = pytest.mark.parametrize("source", SOURCES, ids=[file.name for file in FILES])
 
 
-def test_checks_are_off_by_the_directives_of_the_first_line():
-    first = SOURCE.splitlines()[0]
+@by_source
+def test_numpy_is_not_cimported(source):
+    assert not re.search(r"^\s*(cimport numpy|from numpy[\w.]* cimport)", source, re.MULTILINE)
+    assert re.search(r"^from minnet\._math cimport", source, re.MULTILINE)
+
+
+@by_source
+def test_checks_are_off_by_the_directives_of_the_first_line(source):
+    first = source.splitlines()[0]
     assert first.startswith("# cython: ")
     for directive in ("boundscheck=False", "wraparound=False", "cdivision=True", "initializedcheck=False"):
         assert directive in first
 
 
-def test_source_has_no_fast_math_and_no_parallel_runtime():
-    assert not re.search(r"fast-math|prange|openmp", SOURCE)
+@by_source
+def test_source_has_no_fast_math_and_no_parallel_runtime(source):
+    assert not re.search(r"fast-math|prange|openmp", source)
 
 
 # ---- calls ----
@@ -139,7 +148,7 @@ def test_none_is_a_type_error(name, place, body):
 @by_kernel
 def test_nothing_but_none_is_a_type_error(name):
     with pytest.raises(TypeError):
-        getattr(_kernels, name)(*[None] * len(parameters(name)))
+        KERNELS[name](*[None] * len(parameters(name)))
 
 
 @by_body
@@ -179,7 +188,7 @@ def test_other_dtype_is_refused(name, body):
         body_of(name, body)(*given)
 
 
-# ---- parity of the kernels that functional.py does not wrap ----
+# ---- parity of the kernels that functional does not wrap ----
 
 SIZES = [0, 1, 7, 16, 257]
 RTOL = {"float": 1e-5, "double": 1e-12}
@@ -199,7 +208,7 @@ def assert_close(got, want, body):
 def test_sgd_update_equals_its_twin(decay, size, body):
     w, g = vectors(2, size, body)
     want, _ = reference.sgd_step(w, g, np.zeros(size), 0.3, weight_decay=decay)
-    _kernels.sgd_update[body](g, w, 0.3, decay)
+    _updates.sgd_update[body](g, w, 0.3, decay)
     assert_close(w, want, body)
 
 
@@ -212,7 +221,7 @@ def test_momentum_update_equals_its_twin(nesterov, decay, size, body):
     twin, twin_v = w, v
     for g in gradients:
         twin, twin_v = reference.sgd_step(twin, g, twin_v, 0.3, 0.9, nesterov, decay)
-        _kernels.momentum_update[body](g, w, v, 0.3, 0.9, nesterov, decay)
+        _updates.momentum_update[body](g, w, v, 0.3, 0.9, nesterov, decay)
         assert_close(v, twin_v, body)
         assert_close(w, twin, body)
 
@@ -226,7 +235,7 @@ def test_adam_update_equals_its_twin(decay, size, body):
     twin = w, m, v
     for step, g in enumerate(gradients, 1):
         twin = reference.adam_step(twin[0], g, twin[1], twin[2], step, 0.01, (0.8, 0.99), 1e-6, decay)
-        _kernels.adam_update[body](g, w, m, v, 0.01, 0.8, 0.99, 1e-6, decay, step)
+        _updates.adam_update[body](g, w, m, v, 0.01, 0.8, 0.99, 1e-6, decay, step)
         for got, want in zip((w, m, v), twin, strict=True):
             assert_close(got, want, body)
 
@@ -234,7 +243,7 @@ def test_adam_update_equals_its_twin(decay, size, body):
 @pytest.mark.parametrize("labels", [[], [0], [2, 1, 0], [0, 3, -1], [0, 1, -1], [-(2**63)], [2**63 - 1]], ids=str)
 def test_first_outside_range_equals_its_twin(labels):
     y = np.array(labels, np.int64)
-    assert _kernels.first_outside_range(y, 3) == reference.first_outside_range(y, 3)
+    assert _softmax.first_outside_range(y, 3) == reference.first_outside_range(y, 3)
 
 
 CANDIDATES = [[], [0.0, -0.0, 1.0], [0.5, 1.0000001], [0, 0, -1e-30], [0.5, np.nan, 2], [np.inf], [-np.inf]]
@@ -244,7 +253,7 @@ CANDIDATES = [[], [0.0, -0.0, 1.0], [0.5, 1.0000001], [0, 0, -1e-30], [0.5, np.n
 @pytest.mark.parametrize("values", CANDIDATES, ids=str)
 def test_first_outside_unit_equals_its_twin(values, body):
     x = np.array(values, BODIES[body])
-    assert _kernels.first_outside_unit[body](x) == reference.first_outside_unit(x)
+    assert _elementwise.first_outside_unit[body](x) == reference.first_outside_unit(x)
 
 
 # ---- doors ----
@@ -283,7 +292,7 @@ CLOSED = {
 def test_a_door_leaves_what_is_not_plain_alone(name, body, case):
     x, y = CLOSED[case](BODIES[body])
     before = np.array(y)
-    assert getattr(_kernels, name)(x, y) is False
+    assert KERNELS[name](x, y) is False
     np.testing.assert_array_equal(y, before)
 
 
@@ -292,7 +301,7 @@ def test_a_door_leaves_what_is_not_plain_alone(name, body, case):
 def test_a_door_does_what_the_kernel_does(name, body, rng):
     x = rng.normal(0, 5, (7, 9)).astype(BODIES[body])
     by_way_of_door, by_kernel_alone = np.empty_like(x), np.empty(x.size, x.dtype)
-    assert getattr(_kernels, name)(x, by_way_of_door) is True
+    assert KERNELS[name](x, by_way_of_door) is True
     kernel = body_of(name.replace("_door", "_forward"), body)
     kernel(x.reshape(-1), by_kernel_alone, np.empty(0, x.dtype))
     np.testing.assert_array_equal(by_way_of_door.reshape(-1), by_kernel_alone)
@@ -305,7 +314,7 @@ def test_a_door_takes_no_none(name):
         arguments = [array] * (EVERY_SIGNATURE[name].count(",") + 1)
         arguments[wrong] = None
         with pytest.raises(TypeError):
-            getattr(_kernels, name)(*arguments)
+            KERNELS[name](*arguments)
 
 
 BAD_BATCHES = {
@@ -324,14 +333,14 @@ BAD_BATCHES = {
 def test_the_door_of_cross_entropy_leaves_what_is_not_plain_alone(body, case, rng):
     z, y, dz = BAD_BATCHES[case](rng.normal(size=(2, 3)).astype(BODIES[body]), [0, 1])
     before = z.copy()
-    assert _kernels.cross_entropy_door(z, np.array(y, np.int64), dz) is None
+    assert _softmax.cross_entropy_door(z, np.array(y, np.int64), dz) is None
     np.testing.assert_array_equal(z, before)
 
 
 def test_the_door_of_cross_entropy_takes_labels_of_64_bits_alone():
     z = np.zeros((2, 3))
-    assert _kernels.cross_entropy_door(z, np.array([0, 1], np.int32), np.empty_like(z)) is None
-    assert _kernels.cross_entropy_door(z, np.array([0, 1], np.int64), np.empty_like(z)) == pytest.approx(np.log(3))
+    assert _softmax.cross_entropy_door(z, np.array([0, 1], np.int32), np.empty_like(z)) is None
+    assert _softmax.cross_entropy_door(z, np.array([0, 1], np.int64), np.empty_like(z)) == pytest.approx(np.log(3))
 
 
 BAD_QUESTIONS = {
@@ -350,7 +359,7 @@ BAD_QUESTIONS = {
 def test_the_door_of_binary_cross_entropy_leaves_what_is_not_plain_alone(body, case, rng):
     z, t, dz = BAD_QUESTIONS[case](*(rng.random((2, 3)).astype(BODIES[body]) for _ in range(2)))
     before = z.copy(), t.copy()
-    assert _kernels.binary_cross_entropy_with_logits_door(z, t, dz) is None
+    assert _elementwise.binary_cross_entropy_with_logits_door(z, t, dz) is None
     np.testing.assert_array_equal(z, before[0])
     np.testing.assert_array_equal(t, before[1])
 
@@ -359,7 +368,7 @@ def test_the_door_of_binary_cross_entropy_leaves_what_is_not_plain_alone(body, c
 def test_the_door_of_binary_cross_entropy_does_what_the_kernel_does(body, rng):
     z, t, dz = (rng.random((20, 30)).astype(BODIES[body]) for _ in range(3))
     twin, none = np.empty(600, z.dtype), np.empty(0, z.dtype)
-    value = _kernels.binary_cross_entropy_with_logits_door(z, t, dz)
+    value = _elementwise.binary_cross_entropy_with_logits_door(z, t, dz)
     kernel = body_of("binary_cross_entropy_with_logits", body)
     assert value == pytest.approx(kernel(z.reshape(-1), t.reshape(-1), np.empty(0), none, twin, 1 / 600) / 600)
     np.testing.assert_array_equal(dz.reshape(-1), twin)

@@ -1,0 +1,247 @@
+# cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True, initializedcheck=False
+# cython: freethreading_compatible=True
+# The checks are off because functional has made them, once a call, before the first kernel.
+"""Activations: y = f(x) with the slope f'(x), alone or behind a bias.
+
+Letters, in all compiled modules: N rows of a batch, C classes, O outputs, P parameters, S = N or any other number of
+elements.
+
+Design of all compiled modules
+a) The scalar functions stand in _math.pxd, forward beside derivative.
+b) A `clones` function loops over pointers; it is compiled once for each SIMD level (_simd.h) and holds the vectors.
+c) A `def` kernel takes typed memoryviews, lets the GIL go, and calls b). It trusts its arguments: shapes agree, arrays
+   are C-contiguous, labels are in range. Only `functional` (and, for updates, `optimizers`) may call it.
+d) Arguments: const inputs, then outputs, then scalars. An array of length 0 stands for one that is not given, or an
+   output that is not wanted.
+e) Activations give y and their slope dy/dx together, from one exp: their backward is one product, `chain_backward`.
+   Losses give value and gradient together: two separate functions could disagree.
+f) A `_door` makes the checks of the commonest calls in C, for small plain arrays (_doors.pxd).
+"""
+
+from cpython.buffer cimport PyBuffer_Release
+
+from minnet cimport _math
+from minnet._doors cimport alike, enter
+from minnet._math cimport real
+from minnet._loops cimport clones, pointer
+
+
+# ---- activations: y = f(x), slope = f'(x) --------------------------------------------------------------------------
+
+cdef clones sigmoid_loop(const real* x, real* y, real* slope, Py_ssize_t n) noexcept nogil:
+    cdef Py_ssize_t i
+    if slope == NULL:
+        for i in range(n):
+            y[i] = _math.sigmoid(x[i])
+    else:
+        for i in range(n):
+            y[i], slope[i] = _math.sigmoid(x[i]), _math.sigmoid_slope(x[i])
+
+
+cdef clones tanh_loop(const real* x, real* y, real* slope, Py_ssize_t n) noexcept nogil:
+    cdef Py_ssize_t i
+    if slope == NULL:
+        for i in range(n):
+            y[i] = _math.tanh(x[i])
+    else:
+        for i in range(n):
+            y[i], slope[i] = _math.tanh(x[i]), _math.tanh_slope(x[i])
+
+
+cdef clones softplus_loop(const real* x, real* y, real* slope, Py_ssize_t n) noexcept nogil:
+    cdef Py_ssize_t i
+    if slope == NULL:
+        for i in range(n):
+            y[i] = _math.softplus(x[i])
+    else:
+        for i in range(n):
+            y[i], slope[i] = _math.softplus(x[i]), _math.sigmoid(x[i])
+
+
+cdef clones log_sigmoid_loop(const real* x, real* y, real* slope, Py_ssize_t n) noexcept nogil:
+    cdef Py_ssize_t i
+    if slope == NULL:
+        for i in range(n):
+            y[i] = _math.log_sigmoid(x[i])
+    else:
+        for i in range(n):
+            y[i], slope[i] = _math.log_sigmoid(x[i]), _math.sigmoid(-x[i])
+
+
+cdef clones relu_loop(const real* x, real* y, real* slope, Py_ssize_t n) noexcept nogil:
+    cdef Py_ssize_t i
+    if slope == NULL:
+        for i in range(n):
+            y[i] = <real>0 if 0 > x[i] else x[i]
+    else:
+        for i in range(n):
+            slope[i] = <real>1 if x[i] > 0 else <real>0
+            y[i] = <real>0 if 0 > x[i] else x[i]
+
+
+cdef enum Activation:
+    SIGMOID
+    TANH
+    SOFTPLUS
+    LOG_SIGMOID
+    RELU
+
+
+cdef void activation_loop(Activation which, const real* x, real* y, real* slope, Py_ssize_t n) noexcept nogil:
+    if which == SIGMOID:
+        sigmoid_loop(x, y, slope, n)
+    elif which == TANH:
+        tanh_loop(x, y, slope, n)
+    elif which == SOFTPLUS:
+        softplus_loop(x, y, slope, n)
+    elif which == LOG_SIGMOID:
+        log_sigmoid_loop(x, y, slope, n)
+    else:
+        relu_loop(x, y, slope, n)
+
+
+def sigmoid_forward(const real[::1] x not None, real[::1] y not None, real[::1] slope not None):
+    """y = 1 / (1 + exp(-x)), slope = y (1 - y); all (N,)."""
+    with nogil:
+        sigmoid_loop(&x[0], &y[0], pointer(slope), x.shape[0])
+
+
+def tanh_forward(const real[::1] x not None, real[::1] y not None, real[::1] slope not None):
+    """y = tanh(x), slope = 1 - y^2; all (N,)."""
+    with nogil:
+        tanh_loop(&x[0], &y[0], pointer(slope), x.shape[0])
+
+
+def softplus_forward(const real[::1] x not None, real[::1] y not None, real[::1] slope not None):
+    """y = log(1 + exp(x)), slope = sigmoid(x); all (N,)."""
+    with nogil:
+        softplus_loop(&x[0], &y[0], pointer(slope), x.shape[0])
+
+
+def log_sigmoid_forward(const real[::1] x not None, real[::1] y not None, real[::1] slope not None):
+    """y = -log(1 + exp(-x)), slope = sigmoid(-x); all (N,)."""
+    with nogil:
+        log_sigmoid_loop(&x[0], &y[0], pointer(slope), x.shape[0])
+
+
+def relu_forward(const real[::1] x not None, real[::1] y not None, real[::1] slope not None):
+    """y = max(x, 0), slope = 1 where x > 0, else 0; all (N,)."""
+    with nogil:
+        relu_loop(&x[0], &y[0], pointer(slope), x.shape[0])
+
+
+cdef clones product_loop(const real* a, const real* b, real* y, Py_ssize_t n) noexcept nogil:
+    cdef Py_ssize_t i
+    for i in range(n):
+        y[i] = a[i] * b[i]
+
+
+def chain_backward(const real[::1] dy not None, const real[::1] slope not None, real[::1] dx not None):
+    """dx = dy slope, the chain rule through any activation; all (N,)."""
+    with nogil:
+        product_loop(&dy[0], &slope[0], &dx[0], dy.shape[0])
+
+
+# ---- a bias before an activation: one pass forward, one backward ---------------------------------------------------
+
+cdef clones add_loop(const real* b, real* z, Py_ssize_t n) noexcept nogil:
+    cdef Py_ssize_t i
+    for i in range(n):
+        z[i] += b[i]
+
+
+cdef void biased_rows(
+    Activation which, const real[::1] b, real[:, ::1] z, real[:, ::1] slope,
+) noexcept nogil:
+    cdef Py_ssize_t i, n = z.shape[1]
+    for i in range(z.shape[0]):
+        add_loop(&b[0], &z[i, 0], n)
+        activation_loop(which, &z[i, 0], &z[i, 0], &slope[i, 0], n)
+
+
+def sigmoid_biased_forward(const real[::1] b not None, real[:, ::1] z not None, real[:, ::1] slope not None):
+    """z = sigmoid(z + b) in place, with its slope; z, slope: (N, O), b: (O,)."""
+    with nogil:
+        biased_rows(SIGMOID, b, z, slope)
+
+
+def tanh_biased_forward(const real[::1] b not None, real[:, ::1] z not None, real[:, ::1] slope not None):
+    """z = tanh(z + b) in place, with its slope; z, slope: (N, O), b: (O,)."""
+    with nogil:
+        biased_rows(TANH, b, z, slope)
+
+
+def softplus_biased_forward(const real[::1] b not None, real[:, ::1] z not None, real[:, ::1] slope not None):
+    """z = softplus(z + b) in place, with its slope; z, slope: (N, O), b: (O,)."""
+    with nogil:
+        biased_rows(SOFTPLUS, b, z, slope)
+
+
+def relu_biased_forward(const real[::1] b not None, real[:, ::1] z not None, real[:, ::1] slope not None):
+    """z = relu(z + b) in place, with its slope; z, slope: (N, O), b: (O,)."""
+    with nogil:
+        biased_rows(RELU, b, z, slope)
+
+
+cdef clones product_sum_loop(const real* dy, const real* slope, real* dx, real* db, Py_ssize_t n) noexcept nogil:
+    cdef Py_ssize_t i
+    for i in range(n):
+        dx[i] = dy[i] * slope[i]
+        db[i] += dx[i]
+
+
+def chain_biased_backward(
+    const real[:, ::1] dy not None, const real[:, ::1] slope not None, real[:, ::1] dx not None, real[::1] db not None,
+):
+    """dx = dy slope, db = sum of dx over rows; dy, slope, dx: (N, O), db: (O,)."""
+    cdef Py_ssize_t i
+    with nogil:
+        for i in range(db.shape[0]):
+            db[i] = 0
+        for i in range(dy.shape[0]):
+            product_sum_loop(&dy[i, 0], &slope[i, 0], &dx[i, 0], &db[0], dy.shape[1])
+
+
+# ---- doors: see _doors.pxd -----------------------------------------------------------------------------------------
+
+cdef bint activate(Activation which, object x, object y):
+    cdef Py_buffer a, b
+    cdef bint done = False
+    if not enter(x, &a, False):
+        return False
+    if enter(y, &b, True):
+        if alike(&a, &b):
+            if a.format[0] == b"f":
+                done = True
+                activation_loop(which, <const float*>a.buf, <float*>b.buf, <float*>NULL, a.len // 4)
+            elif a.format[0] == b"d":
+                done = True
+                activation_loop(which, <const double*>a.buf, <double*>b.buf, <double*>NULL, a.len // 8)
+        PyBuffer_Release(&b)
+    PyBuffer_Release(&a)
+    return done
+
+
+def sigmoid_door(x not None, y not None):
+    """y = sigmoid(x), if both are small plain arrays (N, ...); whether it was done."""
+    return activate(SIGMOID, x, y)
+
+
+def tanh_door(x not None, y not None):
+    """y = tanh(x), if both are small plain arrays (N, ...); whether it was done."""
+    return activate(TANH, x, y)
+
+
+def softplus_door(x not None, y not None):
+    """y = softplus(x), if both are small plain arrays (N, ...); whether it was done."""
+    return activate(SOFTPLUS, x, y)
+
+
+def log_sigmoid_door(x not None, y not None):
+    """y = log_sigmoid(x), if both are small plain arrays (N, ...); whether it was done."""
+    return activate(LOG_SIGMOID, x, y)
+
+
+def relu_door(x not None, y not None):
+    """y = relu(x), if both are small plain arrays (N, ...); whether it was done."""
+    return activate(RELU, x, y)
