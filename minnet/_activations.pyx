@@ -22,20 +22,35 @@ from cpython.buffer cimport PyBuffer_Release
 
 from minnet cimport _math
 from minnet._doors cimport alike, enter
-from minnet._math cimport real
+from minnet._math cimport inlined, real
 from minnet._loops cimport clones, pointer
+
+cdef enum:
+    CHUNK = 256  # elements that are held on the stack between two loops
 
 
 # ---- activations: y = f(x), slope = f'(x) --------------------------------------------------------------------------
 
-cdef clones sigmoid_loop(const real* x, real* y, real* slope, Py_ssize_t n) noexcept nogil:
+# The exponentials stand in a loop of their own: one loop for all would be bound by the length of its chain of operations,
+# of which a CPU overlaps only so many.
+
+cdef inlined sigmoid_chunk(const real* x, real* y, real* slope, Py_ssize_t n) noexcept nogil:
+    cdef real e[CHUNK]
     cdef Py_ssize_t i
-    if slope == NULL:
+    for i in range(n):
+        e[i] = _math.exp(-_math.magnitude(x[i]))
+    for i in range(n):
+        y[i] = _math.sigmoid_from(x[i], e[i])
+    if slope != NULL:
         for i in range(n):
-            y[i] = _math.sigmoid(x[i])
-    else:
-        for i in range(n):
-            y[i], slope[i] = _math.sigmoid(x[i]), _math.sigmoid_slope(x[i])
+            slope[i] = _math.sigmoid_slope(e[i])
+
+
+cdef clones sigmoid_loop(const real* x, real* y, real* slope, Py_ssize_t n) noexcept nogil:
+    cdef Py_ssize_t i = 0
+    while i < n:
+        sigmoid_chunk(x + i, y + i, NULL if slope == NULL else slope + i, min(<Py_ssize_t>CHUNK, n - i))
+        i += CHUNK
 
 
 cdef clones tanh_loop(const real* x, real* y, real* slope, Py_ssize_t n) noexcept nogil:

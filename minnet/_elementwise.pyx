@@ -59,15 +59,17 @@ cdef clones settle(
 #     d loss / d z = sigmoid(z) - t = (wrong - (1 - wrong) e) / (1 + e) with the sign of z; never sigmoid(z) - 1
 
 cdef clones bce_with_logits_loop(const real* z, const real* t, real* loss, real* dz, Py_ssize_t n) noexcept nogil:
-    cdef real a, e, wrong, paid, slope
+    cdef real e[CHUNK]
+    cdef real wrong, paid, slope
     cdef Py_ssize_t i
+    for i in range(n):   # in three loops, because a single one would wait for its long chain of operations
+        e[i] = _math.exp(-_math.magnitude(z[i]))
     for i in range(n):
-        a = _math.magnitude(z[i])
-        e = _math.exp(-a)
+        paid = (t[i] if z[i] < 0 else <real>1 - t[i]) * _math.magnitude(z[i])
+        loss[i] = (paid if paid > 0 else <real>0) + _math.log1p_unit(e[i])   # 0 inf is NaN, and nothing to pay
+    for i in range(n):
         wrong = t[i] if z[i] < 0 else <real>1 - t[i]
-        paid = wrong * a
-        loss[i] = (paid if wrong > 0 else <real>0) + _math.log1p_unit(e)
-        slope = (wrong - (<real>1 - wrong) * e) / (<real>1 + e)
+        slope = (wrong - (<real>1 - wrong) * e[i]) / (<real>1 + e[i])
         dz[i] = -slope if z[i] < 0 else slope
 
 

@@ -38,11 +38,12 @@ cdef inline real root(real x) noexcept nogil:
 
 # ---- exp -----------------------------------------------------------------------------------------------------------
 # exp(x) = 2^n exp(r), n = round(x / ln 2), |r| <= ln 2 / 2, exp(r) = 1 + r + r^2 q(r).
-# Rounding: x + 1.5 * 2^(mantissa bits) is x rounded to an integer n, and its low bits hold n, which pow2 turns into 2^n.
+# Rounding: x + 1.5 * 2^(mantissa bits) is x rounded to an integer n, and its low bits hold n. With the bias of exponents
+# added to the constant, the same low bits are the exponent field of 2^n.
 # ln 2 is subtracted in two parts, the first with so many trailing zeros that n times it is exact (Cody and Waite 1980).
 
 cdef inline real rounder(real unused) noexcept nogil:
-    return <real>12582912.0 if real is float else <real>6755399441055744.0
+    return <real>12583039.0 if real is float else <real>6755399441056767.0
 
 
 cdef inline real pow2(real t) noexcept nogil:
@@ -53,27 +54,23 @@ cdef inline real pow2(real t) noexcept nogil:
         return minnet_pow2_f64(t)
 
 
-cdef inline real expm1_tail(real r) noexcept nogil:
-    """q(r) for |r| <= ln 2 / 2; error relative to exp: 3.1e-9 (float), 3.6e-18 (double)."""
-    cdef real q
+cdef inline real expm1_tail(real r, real r2) noexcept nogil:
+    """q(r) for |r| <= ln 2 / 2, r2 = r^2; error relative to exp: 3.1e-9 (float), 3.6e-18 (double).
+
+    By Estrin's scheme: a loop of exponentials is bound by the length of the chain of operations, not by their number.
+    """
+    cdef real a, b, c, r4
     if real is float:
-        q = <real>0.0013814613
-        q = q * r + <real>0.00836871
-        q = q * r + <real>0.04166839
-        q = q * r + <real>0.16666521
-        q = q * r + <real>0.49999994
+        a = <real>0.49999994 + <real>0.16666521 * r
+        b = <real>0.04166839 + <real>0.00836871 * r
+        return a + r2 * (b + r2 * <real>0.0013814613)
     else:
-        q = 2.5000072292151244e-08
-        q = q * r + 2.7630233914958636e-07
-        q = q * r + 2.7557586266408486e-06
-        q = q * r + 2.4801493136197254e-05
-        q = q * r + 0.00019841269506779664
-        q = q * r + 0.001388888894359769
-        q = q * r + 0.008333333333494333
-        q = q * r + 0.041666666666530267
-        q = q * r + 0.16666666666666413
-        q = q * r + 0.5000000000000011
-    return q
+        r4 = r2 * r2
+        a = (0.5000000000000011 + 0.16666666666666413 * r) + r2 * (0.041666666666530267 + 0.008333333333494333 * r)
+        b = (0.001388888894359769 + 0.00019841269506779664 * r) + r2 * (
+            2.4801493136197254e-05 + 2.7557586266408486e-06 * r)
+        c = 2.7630233914958636e-07 + 2.5000072292151244e-08 * r
+        return a + r4 * (b + r4 * c)
 
 
 cdef inline real unshift(real unused) noexcept nogil:
@@ -81,33 +78,35 @@ cdef inline real unshift(real unused) noexcept nogil:
     return <real>5.421010862427522e-20 if real is float else <real>7.458340731200207e-155
 
 
+cdef inline real lowest(real unused) noexcept nogil:
+    """The least argument of exp_shifted; the exponential of a smaller one is 0, also as a part of a sum."""
+    return <real>-131.0 if real is float else <real>-1060.0
+
+
 cdef inline real exp_shifted(real x, real low) noexcept nogil:
-    """exp(x + low) / unshift for x <= 0 and |low| <= ulp(x); 0 where even the shifted number would be subnormal.
+    """exp(x + low) / unshift for lowest <= x <= 0 and |low| <= ulp(x); below lowest, that of lowest. Within 1 ulp.
 
     Sums of exponentials are made of these and unshifted once: rounded to subnormal numbers each, they would lose digits,
     and many that are too small for one subnormal number can have a sum that is not.
+
+    1 + (r + r^2 q) rounds once in the last place, and r^2 q, below 0.07, adds little: the error is 0.99 ulp (float), and
+    nothing is gained by a sum in two parts, which would take five operations more.
     """
-    cdef real LOWEST = -131.0 if real is float else -1060.0
     cdef real LOG2E = 1.4426950408889634
     cdef real LN2_HIGH = 0.693359375 if real is float else 0.693147180369123816490
     cdef real LN2_LOW = -2.12194440054690583e-4 if real is float else 1.90821492927058770002e-10
-    cdef real SHIFT = 64.0 if real is float else 512.0
-    cdef real t, n, high, c, r, tail, p, bounded
-    bounded = LOWEST if LOWEST > x else x
-    t = bounded * LOG2E + rounder(x)
-    n = t - rounder(x)
-    high = bounded - n * LN2_HIGH
-    c = n * LN2_LOW - low
-    r = high - c
-    tail = ((high - r) - c) + r * r * expm1_tail(r)
-    p = <real>1 + r
-    p = p + (((<real>1 - p) + r) + tail)
-    p = p * pow2(t + SHIFT)
-    return <real>0 if LOWEST > x else p
+    cdef real SHIFTED = 12583103.0 if real is float else 6755399441057279.0   # rounder + 64 or 512
+    cdef real t, n, r, r2, bounded
+    bounded = lowest(x) if lowest(x) > x else x
+    t = bounded * LOG2E + SHIFTED
+    n = t - SHIFTED
+    r = (bounded - n * LN2_HIGH) - (n * LN2_LOW - low)
+    r2 = r * r
+    return (<real>1 + (r + r2 * expm1_tail(r, r2))) * pow2(t)
 
 
 cdef inline real exp(real x) noexcept nogil:
-    """exp(x) for x <= 0, the only exp that a stable loss needs."""
+    """exp(x) for x <= 0, the only exp that a stable loss needs. Below `lowest` the product rounds to 0."""
     return exp_shifted(x, <real>0) * unshift(x)
 
 
@@ -115,13 +114,12 @@ cdef inline real exp_difference(real a, real b) noexcept nogil:
     """exp(a - b) / unshift for b >= a, as exact as exp itself: the rounding error of a - b goes into the reduction.
 
     Without it the error of the result is |a - b| / 2 ulp. The error term is Knuth's TwoSum; it is NaN where a is -inf,
-    and dropped there, where exp is 0 anyway.
+    which is below `lowest`.
     """
-    cdef real LOWEST = -131.0 if real is float else -1060.0
     cdef real d = a - b
     cdef real b_part = d - a
     cdef real low = (a - (d - b_part)) - (b + b_part)
-    return exp_shifted(d, <real>0 if LOWEST > d else low)
+    return <real>0 if lowest(d) > d else exp_shifted(d, low)
 
 
 # ---- log1p ---------------------------------------------------------------------------------------------------------
@@ -136,20 +134,14 @@ cdef inline real log1p_reduced(real f, real k) noexcept nogil:
     cdef real s = f / (<real>2 + f)
     cdef real z = s * s
     cdef real half_square = <real>0.5 * f * f
-    cdef real tail
+    cdef real tail, z2
     if real is float:
-        tail = <real>0.30360562
-        tail = tail * z + <real>0.39957824
-        tail = tail * z + <real>0.6666695
+        tail = <real>0.6666695 + z * (<real>0.39957824 + z * <real>0.30360562)
     else:
-        tail = 0.1383856345321007
-        tail = tail * z + 0.13174262347775498
-        tail = tail * z + 0.1539107239925067
-        tail = tail * z + 0.18181667089399284
-        tail = tail * z + 0.22222224276187294
-        tail = tail * z + 0.28571428556007317
-        tail = tail * z + 0.4000000000005594
-        tail = tail * z + 0.666666666666666
+        z2 = z * z
+        tail = (0.666666666666666 + 0.4000000000005594 * z) + z2 * (0.28571428556007317 + 0.22222224276187294 * z)
+        tail = tail + z2 * z2 * (
+            (0.18181667089399284 + 0.1539107239925067 * z) + z2 * (0.13174262347775498 + 0.1383856345321007 * z))
     return k * LN2_HIGH - ((half_square - (s * (half_square + tail * z) + k * LN2_LOW)) - f)
 
 
@@ -200,21 +192,24 @@ cdef inline inlined reciprocal(real a, real a_low, real* q, real* q_low) noexcep
 # output it would be 0 as soon as the output rounds to 1.
 
 cdef inline real sigmoid(real x) noexcept nogil:
-    """1 / (1 + exp(-x)).
+    """1 / (1 + exp(-x))."""
+    return sigmoid_from(x, exp(-magnitude(x)))
 
-    (c + l) stands for 1 + e unrounded: the quotient by c alone misses 2 ulp; 1 / (1 + e) in the correction is the
-    quotient itself, or one minus it.
+
+cdef inline real sigmoid_from(real x, real e) noexcept nogil:
+    """sigmoid(x) from e = exp(-|x|), as w = e / (1 + e) for x < 0 and 1 - w for x > 0: one division, not one a side.
+
+    (c + l) stands for 1 + e unrounded: the quotient by c alone misses 2 ulp; 1 / (1 + e) in the correction is 1 - w.
     """
-    cdef real e = exp(-magnitude(x))
     cdef real c = <real>1 + e
-    cdef real l = (<real>1 - c) + e
-    cdef real q = (e if x < 0 else <real>1) / c
-    return q - q * l * (<real>1 - q if x < 0 else q)
+    cdef real l = e - (c - <real>1)
+    cdef real w = e / c
+    w = w - w * l * (<real>1 - w)
+    return w if x < 0 else <real>1 - w
 
 
-cdef inline real sigmoid_slope(real x) noexcept nogil:
-    """sigmoid(x) sigmoid(-x) = e / (1 + e)^2."""
-    cdef real e = exp(-magnitude(x))
+cdef inline real sigmoid_slope(real e) noexcept nogil:
+    """sigmoid(x) sigmoid(-x) = e / (1 + e)^2, from e = exp(-|x|)."""
     return e / ((<real>1 + e) * (<real>1 + e))
 
 
@@ -235,11 +230,12 @@ cdef inline real tanh(real x) noexcept nogil:
     cdef real LN2_HIGH = 0.693359375 if real is float else 0.693147180369123816490
     cdef real LN2_LOW = -2.12194440054690583e-4 if real is float else 1.90821492927058770002e-10
     cdef real u = <real>-2 * magnitude(x)
-    cdef real n, r, p, t, low, c, q, scale
+    cdef real n, r, r2, p, t, low, c, q, scale
     u = LOWEST if LOWEST > u else u
     n = (u * LOG2E + rounder(u)) - rounder(u)
     r = (u - n * LN2_HIGH) - n * LN2_LOW
-    p = r + r * r * expm1_tail(r)
+    r2 = r * r
+    p = r + r2 * expm1_tail(r, r2)
     scale = pow2(n + rounder(u))
     t = (<real>1 - scale) - scale * p
     low = ((<real>1 - scale) - t) - scale * p

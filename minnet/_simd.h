@@ -2,6 +2,7 @@
 #ifndef MINNET_SIMD_H
 #define MINNET_SIMD_H
 
+#include <stddef.h>
 #include <stdint.h>
 #include <stdlib.h> /* a libc header, so that __GLIBC__ is defined where it holds */
 
@@ -79,13 +80,13 @@ static inline const char* minnet_cpu_level(void)
 #define CYTHON_INLINE __inline__ __attribute__((always_inline, unused))
 #endif
 
-/* 2^n from t = n + 1.5 * 2^23 (float) or n + 1.5 * 2^52 (double): the low bits of t hold n, and shifting them, plus
-   the bias, into the exponent field makes the power. n must give a normal number. */
+/* 2^n from t = n + 1.5 * 2^23 + 127 (float) or n + 1.5 * 2^52 + 1023 (double): the low bits of t hold n and the bias,
+   and shifting them into the exponent field makes the power. n must give a normal number. */
 static inline float minnet_pow2_f32(float t)
 {
     union { float f; uint32_t u; } bits;
     bits.f = t;
-    bits.u = (bits.u + 127u) << 23;
+    bits.u <<= 23;
     return bits.f;
 }
 
@@ -93,7 +94,7 @@ static inline double minnet_pow2_f64(double t)
 {
     union { double f; uint64_t u; } bits;
     bits.f = t;
-    bits.u = (bits.u + 1023u) << 52;
+    bits.u <<= 52;
     return bits.f;
 }
 
@@ -131,5 +132,36 @@ static inline double minnet_head_f64(double x)
     bits.u &= 0xfffffffff8000000u;
     return bits.f;
 }
+
+/* b = a transposed, a block of 4 by 4, whose rows are a_step and b_step elements apart. Elements one by one would cost
+   four times as many loads and stores, which is most of the time of softmax over few classes. */
+#if defined(__clang__) || (defined(__GNUC__) && __GNUC__ >= 12)
+#define MINNET_TRANSPOSE(name, real, vector)                                                            \
+    typedef real vector __attribute__((vector_size(4 * sizeof(real)), aligned(sizeof(real)), may_alias)); \
+    static MINNET_INLINE void name(const real* a, ptrdiff_t a_step, real* b, ptrdiff_t b_step)          \
+    {                                                                                                   \
+        vector r0 = *(const vector*)a, r1 = *(const vector*)(a + a_step);                               \
+        vector r2 = *(const vector*)(a + 2 * a_step), r3 = *(const vector*)(a + 3 * a_step);            \
+        vector low01 = __builtin_shufflevector(r0, r1, 0, 4, 1, 5);                                     \
+        vector low23 = __builtin_shufflevector(r2, r3, 0, 4, 1, 5);                                     \
+        vector high01 = __builtin_shufflevector(r0, r1, 2, 6, 3, 7);                                    \
+        vector high23 = __builtin_shufflevector(r2, r3, 2, 6, 3, 7);                                    \
+        *(vector*)b = __builtin_shufflevector(low01, low23, 0, 1, 4, 5);                                \
+        *(vector*)(b + b_step) = __builtin_shufflevector(low01, low23, 2, 3, 6, 7);                     \
+        *(vector*)(b + 2 * b_step) = __builtin_shufflevector(high01, high23, 0, 1, 4, 5);               \
+        *(vector*)(b + 3 * b_step) = __builtin_shufflevector(high01, high23, 2, 3, 6, 7);               \
+    }
+#else
+#define MINNET_TRANSPOSE(name, real, vector)                                                            \
+    static MINNET_INLINE void name(const real* a, ptrdiff_t a_step, real* b, ptrdiff_t b_step)          \
+    {                                                                                                   \
+        int j, k;                                                                                       \
+        for (j = 0; j < 4; j++)                                                                         \
+            for (k = 0; k < 4; k++)                                                                     \
+                b[k * b_step + j] = a[j * a_step + k];                                                  \
+    }
+#endif
+MINNET_TRANSPOSE(minnet_transpose_f32, float, minnet_f32x4)
+MINNET_TRANSPOSE(minnet_transpose_f64, double, minnet_f64x4)
 
 #endif

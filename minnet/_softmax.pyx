@@ -11,44 +11,38 @@ from minnet._doors cimport alike, apart, enter, labels_of
 from minnet._math cimport inlined, real
 from minnet._loops cimport LANES, clones
 
+cdef extern from "_simd.h":
+    void minnet_transpose_f32(const float* a, Py_ssize_t a_step, float* b, Py_ssize_t b_step) noexcept nogil
+    void minnet_transpose_f64(const double* a, Py_ssize_t a_step, double* b, Py_ssize_t b_step) noexcept nogil
+
 cdef enum:
     ROWS = 32  # rows of few classes that go side by side
     FEW = 64   # classes up to which they do
+    FLUSH = 8  # blocks that are summed in one part
 
 
 # ---- rows of logits ------------------------------------------------------------------------------------------------
 # Everything about a row of logits follows from its maximum m, e_k = exp(z_k - m), and `others`, the sum of e without
 # one maximal entry, whose e is 1: kept apart, because 1 + others rounds to 1 where a confident row's loss lives.
-# Entries equal to the maximum have e = 1 without any subtraction, so +inf shares like any other tie. A row of -inf only
-# has no limit: NaN.
+# Where m = +inf, its entries share: e is 1 for each and 0 elsewhere. A row of -inf only has no limit: NaN.
 #
 # Rows of up to FEW classes go ROWS at a time, side by side: class k of row j stands at t[k * ROWS + j] of a tile, and
 # each step is a loop over j. Longer rows go one at a time, in blocks of LANES; the tail is filled up with -inf, whose e is
 # 0, to one more block.
 
-cdef inlined add(real* high, real* low, real v) noexcept nogil:
+cdef inlined add(double* high, double* low, double v) noexcept nogil:
     """high + low += v, the rounding error kept (Knuth's TwoSum)."""
-    cdef real t = high[0] + v
-    cdef real v_part = t - high[0]
+    cdef double t = high[0] + v
+    cdef double v_part = t - high[0]
     low[0] += (high[0] - (t - v_part)) + (v - v_part)
     high[0] = t
 
 
-cdef inlined renormalize(double* high, double* low) noexcept nogil:
-    """Leave in low no more than rounding takes from high."""
-    cdef double total = high[0] + low[0]
-    low[0] -= total - high[0]
-    high[0] = total
-
-
-cdef inlined unshift_sum(
-    double high, double low, double ties, double scale, double* others, double* others_low,
-) noexcept nogil:
-    """others = ties + (high + low) scale, where a small product must be rounded to a subnormal number only once."""
-    renormalize(&high, &low)
-    others[0], others_low[0] = ties, low * scale
-    add(others, others_low, high * scale)
-    renormalize(others, others_low)
+cdef inlined unshift_sum(double high, double low, double scale, double* others, double* others_low) noexcept nogil:
+    """others = (high + low) scale, where a small product must be rounded to a subnormal number only once."""
+    cdef double total = high + low
+    low -= total - high
+    others[0], others_low[0] = total * scale, low * scale
 
 
 cdef inlined pad(const real* z, real* block, Py_ssize_t n) noexcept nogil:
@@ -60,91 +54,181 @@ cdef inlined pad(const real* z, real* block, Py_ssize_t n) noexcept nogil:
         block[j] = z[j]
 
 
-cdef inlined max_block(const real* z, real* lanes) noexcept nogil:
+cdef inlined max_block(const real* z, real block, real* lanes, real* where) noexcept nogil:
+    """Largest entries so far, lane by lane, and the blocks they come from."""
     cdef Py_ssize_t j
     for j in range(LANES):
+        where[j] = block if z[j] > lanes[j] else where[j]
         lanes[j] = z[j] if z[j] > lanes[j] else lanes[j]
 
 
-cdef inlined row_max(const real* z, real* m, Py_ssize_t n) noexcept nogil:
-    """The largest entry; NaN is passed over (the exponentials will carry it), -inf if there is none."""
+cdef inlined fold_max(real* lanes, real* where, Py_ssize_t width) noexcept nogil:
+    cdef Py_ssize_t j
+    for j in range(width):
+        where[j] = where[j + width] if lanes[j + width] > lanes[j] else where[j]
+        lanes[j] = lanes[j + width] if lanes[j + width] > lanes[j] else lanes[j]
+
+
+cdef inlined row_max(const real* z, real* m, Py_ssize_t* at, Py_ssize_t n) noexcept nogil:
+    """The largest entry and its place; NaN is passed over (the exponentials will carry it), -inf at 0 if there is none."""
     cdef real lanes[LANES]
+    cdef real where[LANES]
     cdef real tail[LANES]
-    cdef Py_ssize_t block, j, width = LANES // 2
+    cdef Py_ssize_t block, j
     for j in range(LANES):
         lanes[j] = -INFINITY
+        where[j] = 0
     for block in range(n // LANES):
-        max_block(z + block * LANES, lanes)
-    pad(z + n - n % LANES, tail, n % LANES)
-    max_block(tail, lanes)
-    while width > 0:
-        for j in range(width):
-            lanes[j] = lanes[j + width] if lanes[j + width] > lanes[j] else lanes[j]
-        width //= 2
-    m[0] = lanes[0]
+        max_block(z + block * LANES, <real>block, lanes, where)
+    if n % LANES:
+        pad(z + n - n % LANES, tail, n % LANES)
+        max_block(tail, <real>(n // LANES), lanes, where)
+    fold_max(lanes, where, 32)
+    fold_max(lanes, where, 16)
+    fold_max(lanes, where, 8)
+    fold_max(lanes, where, 4)
+    fold_max(lanes, where, 2)
+    fold_max(lanes, where, 1)
+    m[0], at[0] = lanes[0], <Py_ssize_t>where[0] * LANES
+    while m[0] > -INFINITY and z[at[0]] != m[0]:
+        at[0] += 1
 
 
-cdef inlined exp_block(const real* z, real m, real* e, double* high, double* low, real* ties) noexcept nogil:
-    """e = exp(z - m) for one block; the (shifted) exponentials below 1 are summed, maxima are counted."""
-    cdef real x
+cdef inlined exp_block(const real* z, real m, real* e, double* sums) noexcept nogil:
+    """e = exp(z - m) for one block; the (shifted) exponentials are summed lane by lane.
+
+    Two loops, because one is bound by the length of its chain of operations, of which a CPU overlaps only so many.
+    """
+    cdef real x[LANES]
     cdef Py_ssize_t j
     for j in range(LANES):
-        x = _math.exp_difference(z[j], m)
-        e[j] = <real>1 if z[j] == m else x * _math.unshift(x)
-        x = <real>0 if z[j] == m else x
-        if real is float:
-            high[j] += x   # a double has 29 bits to spare
-        else:
-            add(&high[j], &low[j], x)
-        ties[j] += <real>1 if z[j] == m else <real>0
+        x[j] = _math.exp_difference(z[j], m)
+        e[j] = x[j] * _math.unshift(m)
+    for j in range(LANES):
+        sums[j] += x[j]
 
 
-cdef inlined exp_others(const real* z, real m, double* others, double* others_low, real* e, Py_ssize_t n) noexcept nogil:
-    """Sum of exp(z - m) over all entries but one maximum; the exponentials themselves go to `e` unless it is NULL."""
+cdef inlined flush(double* sums, double* high, double* low) noexcept nogil:
+    """high + low += sums, which start again from 0: two parts, or the digits of a long sum of doubles would get lost."""
+    cdef Py_ssize_t j
+    for j in range(LANES):
+        add(&high[j], &low[j], sums[j])
+        sums[j] = 0
+
+
+cdef inlined fold(double* high, double* low, Py_ssize_t width) noexcept nogil:
+    cdef Py_ssize_t j
+    for j in range(width):
+        add(&high[j], &low[j], high[j + width])
+        low[j] += low[j + width]
+
+
+cdef inlined fold_all(double* high, double* low) noexcept nogil:
+    """The sum of all lanes, in the first. The widths are constants, so that each fold is unrolled."""
+    fold(high, low, 32)
+    fold(high, low, 16)
+    fold(high, low, 8)
+    fold(high, low, 4)
+    fold(high, low, 2)
+    fold(high, low, 1)
+
+
+cdef inlined infinite_others(
+    const real* z, double* others, double* others_low, real* e, Py_ssize_t n, Py_ssize_t step,
+) noexcept nogil:
+    """The same as exp_others for a row whose maximum is +inf, and whose entries are a step apart."""
+    cdef Py_ssize_t k
+    others[0], others_low[0] = -1.0, 0.0
+    for k in range(n):
+        others[0] += NAN if z[k * step] != z[k * step] else 1.0 if z[k * step] == INFINITY else 0.0
+        if e != NULL:
+            e[k * step] = 1 if z[k * step] == INFINITY else 0
+
+
+cdef inlined finite_others(
+    const real* z, real m, Py_ssize_t at, double* others, double* others_low, real* e, Py_ssize_t n,
+) noexcept nogil:
+    """The block of the maximum comes first, and its own term is taken out of the sums while nothing else is in them."""
+    cdef double sums[LANES]
     cdef double high[LANES]
     cdef double low[LANES]
-    cdef real ties[LANES]
-    cdef real tail[LANES]
+    cdef real padded[LANES]
     cdef real scratch[LANES]
-    cdef double scale = _math.unshift(m), total = -1.0   # the one maximum that does not count
-    cdef Py_ssize_t block, j, width = LANES // 2
+    cdef Py_ssize_t step, block, size, j, first = at // LANES
     for j in range(LANES):
-        high[j] = low[j] = ties[j] = 0
-    for block in range(n // LANES):
-        exp_block(z + block * LANES, m, &scratch[0] if e == NULL else e + block * LANES, high, low, ties)
-    pad(z + n - n % LANES, tail, n % LANES)
-    exp_block(tail, m, scratch, high, low, ties)
-    if e != NULL:
-        for j in range(n % LANES):
-            e[n - n % LANES + j] = scratch[j]
-    for j in range(LANES):
-        total += ties[j]
-    while width > 0:
-        for j in range(width):
-            add(&high[j], &low[j], high[j + width])
-            low[j] += low[j + width]
-        width //= 2
-    unshift_sum(high[0], low[0], total, scale, others, others_low)
+        sums[j] = low[j] = 0
+        if real is double:
+            high[j] = 0
+    for step in range((n + LANES - 1) // LANES):
+        block = first if step == 0 else step - 1 if step <= first else step
+        size = n - block * LANES
+        if size < LANES:
+            pad(z + block * LANES, padded, size)
+        exp_block(
+            &padded[0] if size < LANES else z + block * LANES, m,
+            &scratch[0] if size < LANES or e == NULL else e + block * LANES, sums)
+        if step == 0:
+            sums[at % LANES] = 0
+        if size < LANES and e != NULL:
+            for j in range(size):
+                e[block * LANES + j] = scratch[j]
+        if real is double and step % FLUSH == FLUSH - 1:
+            flush(sums, high, low)
+    if real is double:
+        flush(sums, high, low)
+        fold_all(high, low)
+        unshift_sum(high[0], low[0], _math.unshift(m), others, others_low)
+    else:
+        fold_all(sums, low)
+        unshift_sum(sums[0], low[0], _math.unshift(m), others, others_low)
+
+
+cdef inlined exp_others(
+    const real* z, real m, Py_ssize_t at, double* others, double* others_low, real* e, Py_ssize_t n,
+) noexcept nogil:
+    """Sum of exp(z - m) over all entries but the maximum at `at`; the exponentials go to `e` unless it is NULL."""
+    if m == INFINITY:
+        infinite_others(z, others, others_low, e, n, 1)
+    else:
+        finite_others(z, m, at, others, others_low, e, n)
+
+
+cdef inlined transpose(const real* a, Py_ssize_t a_step, real* b, Py_ssize_t b_step) noexcept nogil:
+    """b[k, j] = a[j, k] for a block of 4 by 4, whose rows are a step apart."""
+    if real is float:
+        minnet_transpose_f32(a, a_step, b, b_step)
+    else:
+        minnet_transpose_f64(a, a_step, b, b_step)
+
+
+cdef inlined transpose_all(
+    const real* a, Py_ssize_t a_step, real* b, Py_ssize_t b_step, Py_ssize_t rows, Py_ssize_t columns,
+) noexcept nogil:
+    """b[k, j] = a[j, k] by blocks of 4 by 4; the last ones of rows and of columns overlap those before."""
+    cdef Py_ssize_t j, k
+    if rows < 4 or columns < 4:
+        for j in range(rows):
+            for k in range(columns):
+                b[k * b_step + j] = a[j * a_step + k]
+        return
+    for j in range(0, rows + 3, 4):
+        j = min(j, rows - 4)
+        for k in range(0, columns + 3, 4):
+            k = min(k, columns - 4)
+            transpose(a + j * a_step + k, a_step, b + k * b_step + j, b_step)
 
 
 cdef inlined tile_load(const real* z, const double* weight, real* t, Py_ssize_t rows, Py_ssize_t n) noexcept nogil:
     """t[k, j] = z[j, k]; lanes without a row, or whose row has the weight 0, hold 0."""
     cdef Py_ssize_t j, k
-    if rows < ROWS or weight != NULL:
+    if rows < ROWS:
         for k in range(n * ROWS):
             t[k] = 0
-    for j in range(rows):
-        if weight == NULL or weight[j] != 0:
-            for k in range(n):
-                t[k * ROWS + j] = z[j * n + k]
-
-
-cdef inlined tile_store(const real* t, real* y, Py_ssize_t rows, Py_ssize_t n) noexcept nogil:
-    """y[j, k] = t[k, j]."""
-    cdef Py_ssize_t j, k
-    for j in range(rows):
-        for k in range(n):
-            y[j * n + k] = t[k * ROWS + j]
+    transpose_all(z, n, t, ROWS, rows, n)
+    if weight != NULL:
+        for j in range(rows):
+            for k in range(n if weight[j] == 0 else 0):
+                t[k * ROWS + j] = 0
 
 
 cdef inlined tile_load_columns(const real* z, real* t, Py_ssize_t rows, Py_ssize_t n, Py_ssize_t step) noexcept nogil:
@@ -165,28 +249,45 @@ cdef inlined tile_store_columns(const real* t, real* y, Py_ssize_t rows, Py_ssiz
             y[k * step + j] = t[k * ROWS + j]
 
 
-cdef inlined tile_others(const real* t, real* m, double* others, double* others_low, real* e, Py_ssize_t n) noexcept nogil:
-    """For each row of a tile: its maximum m, e = exp(t - m), which may take the place of t, and the sum of e but one 1."""
-    cdef real sums[ROWS]
-    cdef real low[ROWS]
-    cdef real ties[ROWS]
-    cdef real x
+cdef inlined tile_max(const real* t, real* m, real* at, Py_ssize_t n) noexcept nogil:
+    """For each row of a tile: its maximum and where it stands."""
     cdef Py_ssize_t j, k
     for j in range(ROWS):
         m[j] = -INFINITY
-        sums[j] = low[j] = 0
-        ties[j] = -1
+        at[j] = 0
     for k in range(n):
         for j in range(ROWS):
+            at[j] = <real>k if t[k * ROWS + j] > m[j] else at[j]
             m[j] = t[k * ROWS + j] if t[k * ROWS + j] > m[j] else m[j]
+
+
+cdef inlined tile_others(
+    const real* t, real* m, double* others, double* others_low, real* e, Py_ssize_t n,
+) noexcept nogil:
+    """For each row of a tile: its maximum m, e = exp(t - m), and the sum of e without that of one maximum."""
+    cdef real at[ROWS]
+    cdef double low[ROWS]
+    cdef double sums[ROWS]
+    cdef real x[ROWS]
+    cdef Py_ssize_t j, k
+    tile_max(t, m, at, n)
+    for j in range(ROWS):
+        sums[j] = low[j] = 0
     for k in range(n):
         for j in range(ROWS):
-            x = _math.exp_difference(t[k * ROWS + j], m[j])
-            add(&sums[j], &low[j], <real>0 if t[k * ROWS + j] == m[j] else x)
-            ties[j] += <real>1 if t[k * ROWS + j] == m[j] else <real>0
-            e[k * ROWS + j] = <real>1 if t[k * ROWS + j] == m[j] else x * _math.unshift(x)
+            x[j] = _math.exp_difference(t[k * ROWS + j], m[j])
+            e[k * ROWS + j] = x[j] * _math.unshift(m[j])
+            x[j] = <real>0 if at[j] == <real>k else x[j]
+        for j in range(ROWS):
+            if real is float:
+                sums[j] += x[j]   # a double has 29 bits to spare
+            else:
+                add(&sums[j], &low[j], x[j])
     for j in range(ROWS):
-        unshift_sum(sums[j], low[j], ties[j], _math.unshift(m[j]), &others[j], &others_low[j])
+        unshift_sum(sums[j], low[j], _math.unshift(m[j]), &others[j], &others_low[j])
+    for j in range(ROWS):
+        if m[j] == INFINITY:
+            infinite_others(t + j, &others[j], &others_low[j], e + j, n, ROWS)
 
 
 cdef inlined log_total(double others, double low, double* log_sum) noexcept nogil:
@@ -196,71 +297,74 @@ cdef inlined log_total(double others, double low, double* log_sum) noexcept nogi
 
 cdef inlined invert_total(double others, double others_low, real* high, real* low) noexcept nogil:
     """1 / (1 + others) in two parts, because rounding it would cost up to an ulp of every probability."""
-    cdef double total = 1.0, total_low = others_low, inverse, inverse_low
-    add(&total, &total_low, others)
-    _math.reciprocal(total, total_low, &inverse, &inverse_low)
+    cdef double total = 1.0, total_low = others_low, inverse, inverse_low = 0.0
+    if real is float:
+        inverse = 1.0 / (1.0 + others)
+    else:
+        add(&total, &total_low, others)
+        _math.reciprocal(total, total_low, &inverse, &inverse_low)
     high[0] = inverse
     low[0] = (inverse - high[0]) + inverse_low
 
 
 # ---- softmax family ------------------------------------------------------------------------------------------------
 
-cdef inlined normalize_tile(real* t, Py_ssize_t n) noexcept nogil:
-    """The logits of a tile become probabilities."""
+cdef inlined normalize_tile(const real* t, real* y, Py_ssize_t n) noexcept nogil:
+    """y = softmax(t), row by row."""
     cdef real m[ROWS]
     cdef double others[ROWS]
     cdef double others_low[ROWS]
     cdef real high[ROWS]
     cdef real low[ROWS]
     cdef Py_ssize_t j, k
-    tile_others(t, m, others, others_low, t, n)
+    tile_others(t, m, others, others_low, y, n)
     for j in range(ROWS):
         invert_total(others[j] if m[j] > -INFINITY else <double>NAN, others_low[j], &high[j], &low[j])
     for k in range(n):
         for j in range(ROWS):
-            t[k * ROWS + j] = t[k * ROWS + j] * high[j] + t[k * ROWS + j] * low[j]
+            y[k * ROWS + j] = y[k * ROWS + j] * high[j] + y[k * ROWS + j] * low[j]
 
 
-cdef inlined log_normalize_tile(real* t, Py_ssize_t n) noexcept nogil:
-    """The logits of a tile become logarithms of probabilities."""
-    cdef real e[FEW * ROWS]
+cdef inlined log_normalize_tile(const real* t, real* y, Py_ssize_t n) noexcept nogil:
+    """y = log(softmax(t)), row by row."""
     cdef real m[ROWS]
     cdef double others[ROWS]
     cdef double log_sum[ROWS]
     cdef real L[ROWS]
     cdef Py_ssize_t j, k
-    tile_others(t, m, others, log_sum, e, n)
+    tile_others(t, m, others, log_sum, y, n)
     for j in range(ROWS):
         log_total(others[j] if m[j] > -INFINITY else <double>NAN, log_sum[j], &log_sum[j])
         L[j] = log_sum[j]
     for k in range(n):
         for j in range(ROWS):
-            t[k * ROWS + j] = -L[j] if t[k * ROWS + j] == m[j] else (t[k * ROWS + j] - m[j]) - L[j]
+            y[k * ROWS + j] = -L[j] if t[k * ROWS + j] == m[j] else (t[k * ROWS + j] - m[j]) - L[j]
 
 
 cdef clones softmax_tile(const real* x, real* y, Py_ssize_t rows, Py_ssize_t n, bint logarithm, Py_ssize_t step) noexcept nogil:
     """One tile of rows (step 0), or of columns whose classes are `step` apart."""
     cdef real t[FEW * ROWS]
+    cdef real p[FEW * ROWS]
     if step:
         tile_load_columns(x, t, rows, n, step)
     else:
         tile_load(x, <const double*>NULL, t, rows, n)
     if logarithm:
-        log_normalize_tile(t, n)
+        log_normalize_tile(t, p, n)
     else:
-        normalize_tile(t, n)
+        normalize_tile(t, p, n)
     if step:
-        tile_store_columns(t, y, rows, n, step)
+        tile_store_columns(p, y, rows, n, step)
     else:
-        tile_store(t, y, rows, n)
+        transpose_all(p, ROWS, y, n, n, rows)
 
 
 cdef clones softmax_row(const real* x, real* y, Py_ssize_t n) noexcept nogil:
     cdef real m, high, low
     cdef double others, others_low
-    cdef Py_ssize_t k
-    row_max(x, &m, n)
-    exp_others(x, m, &others, &others_low, y, n)
+    cdef Py_ssize_t at, k
+    row_max(x, &m, &at, n)
+    exp_others(x, m, at, &others, &others_low, y, n)
     invert_total(others if m > -INFINITY else <double>NAN, others_low, &high, &low)
     for k in range(n):
         y[k] = y[k] * high + y[k] * low
@@ -269,9 +373,9 @@ cdef clones softmax_row(const real* x, real* y, Py_ssize_t n) noexcept nogil:
 cdef clones log_softmax_row(const real* x, real* y, Py_ssize_t n) noexcept nogil:
     cdef real m, L
     cdef double others, low, log_sum
-    cdef Py_ssize_t k
-    row_max(x, &m, n)
-    exp_others(x, m, &others, &low, <real*>NULL, n)
+    cdef Py_ssize_t at, k
+    row_max(x, &m, &at, n)
+    exp_others(x, m, at, &others, &low, <real*>NULL, n)
     log_total(others if m > -INFINITY else <double>NAN, low, &log_sum)
     L = log_sum
     for k in range(n):
@@ -281,10 +385,15 @@ cdef clones log_softmax_row(const real* x, real* y, Py_ssize_t n) noexcept nogil
 cdef clones logsumexp_row(const real* x, real* y, Py_ssize_t n) noexcept nogil:
     cdef real m
     cdef double others, low, log_sum
-    row_max(x, &m, n)
-    exp_others(x, m, &others, &low, <real*>NULL, n)
+    cdef Py_ssize_t at, k
+    row_max(x, &m, &at, n)
+    exp_others(x, m, at, &others, &low, <real*>NULL, n)
     log_total(others, low, &log_sum)
-    y[0] = m + log_sum if n > 0 else m
+    y[0] = m + log_sum
+    if m == -INFINITY:
+        y[0] = m
+        for k in range(n):
+            y[0] += x[k]   # NaN, if there is one
 
 
 cdef void softmax_rows(const real[:, ::1] x, real[:, ::1] y, bint logarithm) noexcept nogil:
@@ -368,9 +477,9 @@ cdef clones cross_entropy_row(
 ) noexcept nogil:
     cdef real m, factor
     cdef double others, low, quotient, dz_y
-    cdef Py_ssize_t k
-    row_max(z, &m, n)
-    exp_others(z, m, &others, &low, dz, n)
+    cdef Py_ssize_t at, k
+    row_max(z, &m, &at, n)
+    exp_others(z, m, at, &others, &low, dz, n)
     settle_label(z[y], 0.0 if dz == NULL else dz[y], m, others, low, scale, loss, &quotient, &dz_y)
     if dz != NULL:
         factor = quotient
@@ -384,6 +493,7 @@ cdef clones cross_entropy_tile(
     double scale,
 ) noexcept nogil:
     cdef real t[FEW * ROWS]
+    cdef real e[FEW * ROWS]
     cdef real m[ROWS]
     cdef real z_y[ROWS]
     cdef real e_y[ROWS]
@@ -395,9 +505,9 @@ cdef clones cross_entropy_tile(
     tile_load(z, weight, t, rows, n)
     for j in range(ROWS):
         z_y[j] = t[y[j] * ROWS + j] if j < rows else t[j]
-    tile_others(t, m, others, low, t, n)
+    tile_others(t, m, others, low, e, n)
     for j in range(ROWS):
-        e_y[j] = t[y[j] * ROWS + j] if j < rows else t[j]
+        e_y[j] = e[y[j] * ROWS + j] if j < rows else e[j]
         scales[j] = scale * weight[j] if weight != NULL and j < rows else scale
     for j in range(ROWS):
         settle_label(z_y[j], e_y[j], m[j], others[j], low[j], scales[j], &loss[j], &others[j], &low[j])
@@ -407,10 +517,10 @@ cdef clones cross_entropy_tile(
         factor[j] = others[j]
     for k in range(n):
         for j in range(ROWS):
-            t[k * ROWS + j] *= factor[j]
+            e[k * ROWS + j] *= factor[j]
     for j in range(rows):
-        t[y[j] * ROWS + j] = low[j]
-    tile_store(t, dz, rows, n)
+        e[y[j] * ROWS + j] = low[j]
+    transpose_all(e, ROWS, dz, n, n, rows)
 
 
 cdef double settle_rows(
@@ -486,9 +596,9 @@ cdef clones cross_entropy_soft_row(
 ) noexcept nogil:
     cdef real m, T, rest, S, factor
     cdef double others, low, log_sum, mass = 0, mass_low = 0, loss_low = 0
-    cdef Py_ssize_t k
-    row_max(z, &m, n)
-    exp_others(z, m, &others, &low, dz, n)
+    cdef Py_ssize_t at, k
+    row_max(z, &m, &at, n)
+    exp_others(z, m, at, &others, &low, dz, n)
     others = others if m > -INFINITY else <double>NAN
     log_total(others, low, &log_sum)
     loss[0] = 0
@@ -540,7 +650,7 @@ cdef clones cross_entropy_soft_tile(
         for j in range(ROWS):
             soft_gradient(
                 zs[k * ROWS + j], ts[k * ROWS + j], m[j], T[j], rest[j], S[j], factor[j], &es[k * ROWS + j])
-    tile_store(es, dz, rows, n)
+    transpose_all(es, ROWS, dz, n, n, rows)
 
 
 def cross_entropy_soft(
