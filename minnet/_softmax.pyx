@@ -461,13 +461,16 @@ def logsumexp_forward(const real[:, ::1] x not None, real[::1] y not None):
 # A row of weight 0 is not looked at: its loss and gradient are 0 whatever it holds.
 
 cdef inlined settle_label(
-    double z_y, double e_y, double m, double others, double low, double scale, double* loss, double* factor, double* dz_y,
+    real z_y, real e_y, real m, double others, double low, double scale, double* loss, double* factor, double* dz_y,
 ) noexcept nogil:
     """From the sums of a row: its loss, scale / S, and the gradient at the label."""
     cdef double total = 1.0 + others if m > -INFINITY else <double>NAN
     cdef double wrong = others if z_y == m else (1.0 - e_y) + others
-    log_total(others, low, loss)
-    loss[0] = (0.0 if z_y == m else m - z_y) + (loss[0] if m > -INFINITY else <double>NAN)
+    if real is float:
+        loss[0] = _math.log1p(<real>others)   # in float: half of the time of a tile would go into one of doubles
+    else:
+        log_total(others, low, loss)
+    loss[0] = (0.0 if z_y == m else <double>m - z_y) + (loss[0] if m > -INFINITY else <double>NAN)
     factor[0] = scale / total
     dz_y[0] = -wrong * factor[0]
 
@@ -480,7 +483,7 @@ cdef clones cross_entropy_row(
     cdef Py_ssize_t at, k
     row_max(z, &m, &at, n)
     exp_others(z, m, at, &others, &low, dz, n)
-    settle_label(z[y], 0.0 if dz == NULL else dz[y], m, others, low, scale, loss, &quotient, &dz_y)
+    settle_label(z[y], <real>0 if dz == NULL else dz[y], m, others, low, scale, loss, &quotient, &dz_y)
     if dz != NULL:
         factor = quotient
         for k in range(n):
