@@ -19,7 +19,7 @@ from minnet.gradcheck import check_gradient
 from minnet.layers import Dropout, Layer, Linear, ReLU, Sigmoid, Softplus, Tanh
 from minnet.losses import BCELoss, BCEWithLogitsLoss, CrossEntropyLoss, Loss, MSELoss
 from minnet.model import MLP, Sequential
-from minnet.optimizers import SGD, Adam, Optimizer
+from minnet.optimizers import SGD, Adam, AdamW, Optimizer, RMSprop
 from minnet.training import History, evaluate, fit
 
 __version__ = "0.1.0"
@@ -28,6 +28,7 @@ __all__ = [
     "MLP",
     "SGD",
     "Adam",
+    "AdamW",
     "BCELoss",
     "BCEWithLogitsLoss",
     "CrossEntropyLoss",
@@ -40,6 +41,7 @@ __all__ = [
     "MSELoss",
     "Optimizer",
     "ProgressBar",
+    "RMSprop",
     "ReLU",
     "SaturationProbe",
     "Sequential",

@@ -7,7 +7,7 @@ from libc.stdint cimport int64_t
 
 from minnet cimport _math
 from minnet._math cimport real
-from minnet._loops cimport clones, narrow_clones
+from minnet._loops cimport clones, narrow_clones, pointer
 
 
 cdef clones sgd_loop(real* w, const real* g, Py_ssize_t n, real lr, real decay) noexcept nogil:
@@ -29,7 +29,7 @@ cdef clones momentum_loop(
 
 cdef narrow_clones adam_loop(
     real* w, real* m, real* v, const real* g, Py_ssize_t n, real rate, real rest1, real beta2, real rest2, real scale,
-    real eps, real decay,
+    real eps, real decay, real shrink,
 ) noexcept nogil:
     cdef real step
     cdef Py_ssize_t i
@@ -37,7 +37,32 @@ cdef narrow_clones adam_loop(
         step = g[i] + decay * w[i]
         m[i] += (step - m[i]) * rest1
         v[i] = beta2 * v[i] + rest2 * step * step
-        w[i] -= rate * m[i] / (_math.root(v[i]) * scale + eps)
+        w[i] -= shrink * w[i] + rate * m[i] / (_math.root(v[i]) * scale + eps)
+
+
+# Centered: what stands under the root is the running variance s = q - m^2, from the running means q of d^2 and m of d.
+# The difference of both cancels, down to NaN where d hardly changes. From q' = a q + (1 - a) d^2, m' = a m + (1 - a) d
+#     s' = q' - m'^2 = a s + a (1 - a) (m^2 + d^2 - 2 m d) = a (s + (1 - a) (d - m)^2)         no term is negative
+
+cdef narrow_clones rmsprop_loop(
+    real* w, real* s, real* m, real* v, const real* g, Py_ssize_t n, real lr, real alpha, real rest, real eps,
+    real momentum, real decay,
+) noexcept nogil:
+    cdef real step, apart
+    cdef Py_ssize_t i
+    for i in range(n):
+        step = g[i] + decay * w[i]
+        if m != NULL:
+            apart = step - m[i]
+            m[i] += rest * apart
+            s[i] = alpha * (s[i] + rest * apart * apart)
+        else:
+            s[i] = alpha * s[i] + rest * step * step
+        step = step / (_math.root(s[i]) + eps)
+        if v != NULL:
+            v[i] = momentum * v[i] + step
+            step = v[i]
+        w[i] -= lr * step
 
 
 def sgd_update(const real[::1] g not None, real[::1] w not None, double lr, double decay):
@@ -57,11 +82,30 @@ def momentum_update(
 
 def adam_update(
     const real[::1] g not None, real[::1] w not None, real[::1] m not None, real[::1] v not None,
-    double lr, double beta1, double beta2, double eps, double decay, int64_t step,
+    double lr, double beta1, double beta2, double eps, double decay, double shrink, int64_t step,
 ):
-    """m, v = running means of g and g^2, w -= lr m' / (sqrt(v') + eps), m' = m / (1 - beta1^step) ...; all (P,)."""
+    """d = g + decay w; m, v = running means of d and d^2; m' = m / (1 - beta1^step) ...; all (P,).
+
+    w -= shrink w + lr m' / (sqrt(v') + eps).
+    """
     cdef double rate = lr / (1.0 - beta1 ** step)
     cdef double scale = 1.0 / sqrt(1.0 - beta2 ** step)
     # 1 - beta is taken in double: 1 - 0.999 in float is off by 1.3e-5.
     with nogil:
-        adam_loop(&w[0], &m[0], &v[0], &g[0], w.shape[0], rate, 1.0 - beta1, beta2, 1.0 - beta2, scale, eps, decay)
+        adam_loop(
+            &w[0], &m[0], &v[0], &g[0], w.shape[0], rate, 1.0 - beta1, beta2, 1.0 - beta2, scale, eps, decay, shrink
+        )
+
+
+def rmsprop_update(
+    const real[::1] g not None, real[::1] w not None, real[::1] s not None, real[::1] m not None,
+    real[::1] v not None, double lr, double alpha, double eps, double momentum, double decay,
+):
+    """d = g + decay w, v = momentum v + d / (sqrt(s) + eps), w -= lr v; s the running mean of d^2; all (P,).
+
+    With m, the running mean of d, s is the running variance of d. m and v are (0,) where they are not wanted.
+    """
+    with nogil:
+        rmsprop_loop(
+            &w[0], &s[0], pointer(m), pointer(v), &g[0], w.shape[0], lr, alpha, 1.0 - alpha, eps, momentum, decay
+        )

@@ -135,6 +135,8 @@ def fit(
         raise bad_type("fit", "optimizer must be an object such as SGD(lr=0.1)", optimizer)
     if validation_data is not None:
         validation_data = _training_data("fit", net, *_pair(validation_data), loss, "validation_data's ")
+    if hasattr(optimizer, "assign") and hasattr(net, "named_parameters"):
+        optimizer.assign(net.named_parameters())
     run = Run(net, X, y, loss, optimizer, integer("fit", "epochs", epochs, 0), validation_data)
     emit = _emitter(callbacks, run)
 

@@ -153,11 +153,20 @@ def sgd_step(w, g, v, lr, momentum=0.0, nesterov=False, weight_decay=0.0):
     return w - lr * (d + momentum * v if nesterov else v), v
 
 
-def adam_step(w, g, m, v, t, lr, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.0):
-    """Step number t = 1, 2, ... of Adam as in torch: (w, m, v)."""
+def adam_step(w, g, m, v, t, lr, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.0, shrink=0.0):
+    """Step number t = 1, 2, ... of Adam as in torch: (w, m, v); `shrink` is lr times the decay of AdamW."""
     w = real(w)
     d = real(g) + weight_decay * w
     m = betas[0] * real(m) + (1 - betas[0]) * d
     v = betas[1] * real(v) + (1 - betas[1]) * d**2
     m_hat, v_hat = m / (1 - betas[0] ** t), v / (1 - betas[1] ** t)
-    return w - lr * m_hat / (np.sqrt(v_hat) + eps), m, v
+    return (1 - shrink) * w - lr * m_hat / (np.sqrt(v_hat) + eps), m, v
+
+
+def rmsprop_step(w, q, m, v, g, lr, alpha, eps, momentum=0.0, centered=False, weight_decay=0.0):
+    """One step of RMSprop as in torch: (w, q, m, v), q and m the running means of d^2 and d."""
+    w = real(w)
+    d = real(g) + weight_decay * w
+    q, m = alpha * q + (1 - alpha) * d**2, alpha * m + (1 - alpha) * d
+    v = momentum * v + d / (np.sqrt(q - m**2 if centered else q) + eps)
+    return w - lr * v, q, m, v

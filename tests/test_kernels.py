@@ -22,7 +22,7 @@ KERNELS = {name: getattr(module, name) for module in MODULES for name in EVERY_S
 SIGNATURES = {name: text for name, text in EVERY_SIGNATURE.items() if not name.endswith("_door")}
 DOORS = [name for name in EVERY_SIGNATURE if name.endswith("_door")]
 BODIES = {"float": np.float32, "double": np.float64}
-UPDATES = ["sgd_update", "momentum_update", "adam_update"]
+UPDATES = ["sgd_update", "momentum_update", "adam_update", "rmsprop_update"]
 
 by_body = pytest.mark.parametrize("body", list(BODIES))
 by_kernel = pytest.mark.parametrize("name", list(SIGNATURES))
@@ -228,16 +228,32 @@ def test_momentum_update_equals_its_twin(nesterov, decay, size, body):
 
 @by_body
 @pytest.mark.parametrize("size", SIZES)
-@pytest.mark.parametrize("decay", [0.0, 0.1])
-def test_adam_update_equals_its_twin(decay, size, body):
+@pytest.mark.parametrize(("decay", "shrink"), [(0.0, 0.0), (0.1, 0.0), (0.0, 0.1)])
+def test_adam_update_equals_its_twin(decay, shrink, size, body):
     w, *gradients = vectors(4, size, body)
     m, v = np.zeros_like(w), np.zeros_like(w)
     twin = w, m, v
     for step, g in enumerate(gradients, 1):
-        twin = reference.adam_step(twin[0], g, twin[1], twin[2], step, 0.01, (0.8, 0.99), 1e-6, decay)
-        _updates.adam_update[body](g, w, m, v, 0.01, 0.8, 0.99, 1e-6, decay, step)
+        twin = reference.adam_step(twin[0], g, twin[1], twin[2], step, 0.01, (0.8, 0.99), 1e-6, decay, shrink)
+        _updates.adam_update[body](g, w, m, v, 0.01, 0.8, 0.99, 1e-6, decay, shrink, step)
         for got, want in zip((w, m, v), twin, strict=True):
             assert_close(got, want, body)
+
+
+@by_body
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("decay", [0.0, 0.1])
+@pytest.mark.parametrize("momentum", [0.0, 0.7])
+@pytest.mark.parametrize("centered", [False, True])
+def test_rmsprop_update_equals_its_twin(centered, momentum, decay, size, body):
+    w, *gradients = vectors(5, size, body)
+    s = np.zeros_like(w)
+    m, v = (np.zeros_like(w) if kept else w[:0] for kept in (centered, momentum))
+    twin = w, np.zeros(size), np.zeros(size), np.zeros(size)
+    for g in gradients:
+        twin = reference.rmsprop_step(*twin, g, 0.01, 0.8, 1e-3, momentum, centered, decay)
+        _updates.rmsprop_update[body](g, w, s, m, v, 0.01, 0.8, 1e-3, momentum, decay)
+        assert_close(w, twin[0], body)
 
 
 @pytest.mark.parametrize("labels", [[], [0], [2, 1, 0], [0, 3, -1], [0, 1, -1], [-(2**63)], [2**63 - 1]], ids=str)

@@ -195,6 +195,16 @@ def test_an_optimizer_goes_on_with_its_state_in_the_next_fit(make):
     assert np.any(other.params != whole.params)
 
 
+def test_fit_hands_names_to_the_optimizer():
+    net, twin = mn.MLP([2, 8, 3], seed=0), mn.MLP([2, 8, 3], seed=0)
+    blob_run(net=net, optimizer=mn.SGD(0.5, weight_decay=0.1, decay_biases=False, groups={"0": {"lr": 0}}))
+    blob_run(net=twin, optimizer=mn.SGD(0.5, weight_decay=0.1))
+    start = dict(mn.MLP([2, 8, 3], seed=0).named_parameters())
+    for name, array in net.named_parameters():
+        assert np.all(array == start[name]) == name.startswith("0")
+    assert np.all(net.params != twin.params)
+
+
 def test_no_epochs_change_nothing():
     net = mn.MLP([2, 8, 3], seed=0)
     before = net.params.copy()
