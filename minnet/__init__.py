@@ -11,7 +11,7 @@
 
 import importlib
 
-from minnet import functional, initializers, metrics
+from minnet import functional, initializers, metrics, schedules
 from minnet._threads import get_num_threads, set_num_threads
 from minnet.callbacks import EarlyStopping, ProgressBar, SaturationProbe
 from minnet.config import show_config
@@ -57,6 +57,7 @@ __all__ = [
     "initializers",
     "lab",
     "metrics",
+    "schedules",
     "set_num_threads",
     "show_config",
 ]

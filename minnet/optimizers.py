@@ -5,6 +5,7 @@ starts at zero at the first step and stays with the optimizer, so that training 
 that is a schedule is a function of the epochs done, which ``end_epoch`` counts; `fit` calls it.
 """
 
+import copy
 import math
 
 import numpy as np
@@ -219,9 +220,10 @@ class Optimizer:
                 raise bad_value(owner, f"{name} must be {params.shape} of {params.dtype}", words(f"{v!r:.200}"))
         if not isinstance(state["schedules"], list) or len(state["schedules"]) != len(schedules):
             raise bad_value(owner, f"schedules must be {len(schedules)} states", state["schedules"], "other settings?")
-        for schedule, kept in zip(schedules, state["schedules"], strict=True):
-            if kept is not None:
-                schedule.state = kept
+        for targets in (copy.deepcopy(schedules), schedules):  # a state that does not fit is found by the copies
+            for schedule, kept in zip(targets, state["schedules"], strict=True):
+                if kept is not None:
+                    schedule.state = kept
         self.state = {name: np.array(v) for name, v in vectors.items()}
         self.steps, self.epochs = steps, epochs
         self._rates.clear()
