@@ -13,14 +13,15 @@ import importlib
 
 from minnet import functional, initializers, metrics, schedules
 from minnet._threads import get_num_threads, set_num_threads
-from minnet.callbacks import EarlyStopping, ProgressBar, SaturationProbe
+from minnet.callbacks import CSVLogger, EarlyStopping, ProgressBar, SaturationProbe, StopAfter
 from minnet.config import show_config
 from minnet.gradcheck import check_gradient
+from minnet.history import History
 from minnet.layers import Dropout, Layer, Linear, ReLU, Sigmoid, Softplus, Tanh
 from minnet.losses import BCELoss, BCEWithLogitsLoss, CrossEntropyLoss, Loss, MSELoss
 from minnet.model import MLP, Sequential
 from minnet.optimizers import SGD, Adam, AdamW, Optimizer, RMSprop
-from minnet.training import History, evaluate, fit
+from minnet.training import evaluate, fit
 
 __version__ = "0.1.0"
 
@@ -31,6 +32,7 @@ __all__ = [
     "AdamW",
     "BCELoss",
     "BCEWithLogitsLoss",
+    "CSVLogger",
     "CrossEntropyLoss",
     "Dropout",
     "EarlyStopping",
@@ -47,6 +49,7 @@ __all__ = [
     "Sequential",
     "Sigmoid",
     "Softplus",
+    "StopAfter",
     "Tanh",
     "check_gradient",
     "datasets",

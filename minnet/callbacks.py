@@ -2,18 +2,23 @@
 
 Each method gets the `Run` (net, loss, optimizer, data, history, epoch) and may set ``run.stop = True``. A callback of
 one's own is any object with some of the methods `on_train_begin`, `on_epoch_begin`, `on_batch_begin` and the same three
-with `_end`.
+with `_end`. One that remembers something from epoch to epoch can let a `Checkpoint` keep it: `get_state()` gives it as
+numbers, text, arrays, lists and dicts, `set_state(state)` takes it; ``run.epoch > 0`` in `on_train_begin` tells that a
+run goes on and that nothing is to be forgotten.
 """
 
 import math
+import os
+import time
 
 import numpy as np
 
 from minnet import functional as F
-from minnet._checks import bad_value, integer, number, optional_module
+from minnet._checks import bad_value, integer, number, optional_module, words
+from minnet.history import write_rows
 from minnet.layers import ACTIVATIONS
 
-__all__ = ["EarlyStopping", "ProgressBar", "SaturationProbe"]
+__all__ = ["CSVLogger", "EarlyStopping", "ProgressBar", "SaturationProbe", "StopAfter"]
 
 
 class EarlyStopping:
@@ -37,8 +42,11 @@ class EarlyStopping:
         self.min_delta = number("EarlyStopping", "min_delta", min_delta, 0)
 
     def on_train_begin(self, run):
-        """Forget earlier runs."""
-        self.best, self.best_epoch, self.best_params = math.inf, 0, None
+        """Forget earlier runs; a run that goes on may have come to its end before."""
+        if not run.epoch:
+            self.best, self.best_epoch, self.best_params = math.inf, 0, None
+        elif run.epoch - self.best_epoch >= self.patience:
+            run.stop = True
 
     def on_epoch_end(self, run):
         """Compare this epoch with the best so far."""
@@ -57,6 +65,15 @@ class EarlyStopping:
         if self.restore_best and self.best_params is not None:
             run.net.params[...] = self.best_params
 
+    def get_state(self):
+        """The best so far."""
+        return {"best": self.best, "best_epoch": self.best_epoch, "best_params": self.best_params}
+
+    def set_state(self, state):
+        """Go on from `get_state`."""
+        self.best, self.best_epoch = float(state["best"]), int(state["best_epoch"])
+        self.best_params = state["best_params"]
+
 
 class ProgressBar:
     """A bar with the epochs, the time left and the last row of the history (extra `progress`: tqdm)."""
@@ -66,7 +83,7 @@ class ProgressBar:
 
     def on_train_begin(self, run):
         """Open the bar."""
-        self.bar = self._tqdm(total=run.epochs, unit="epoch")
+        self.bar = self._tqdm(total=run.epochs, initial=run.epoch, unit="epoch")
 
     def on_epoch_end(self, run):
         """Move on by one epoch."""
@@ -77,6 +94,59 @@ class ProgressBar:
     def on_train_end(self, run):
         """Close the bar."""
         self.bar.close()
+
+
+class CSVLogger:
+    """Write the history to a CSV file, a line an epoch as it ends; the file is what `History.to_csv` writes.
+
+    Parameters
+    ----------
+    path : str or path-like
+        Written anew by every run; one that goes on begins with the epochs it has.
+    """
+
+    def __init__(self, path):
+        self.path = os.fspath(path)
+
+    def on_train_begin(self, run):
+        """Write what there is of a run that goes on."""
+        self.columns, self.written = None, 0
+        self.on_epoch_end(run)
+
+    def on_epoch_end(self, run):
+        """Write the last row, or all of them where there are new columns."""
+        rows, columns = run.history.rows, run.history.columns
+        if columns != self.columns:
+            self.columns, self.written = columns, 0
+        with open(self.path, "a" if self.written else "w", newline="", encoding="utf-8") as file:
+            write_rows(file, columns, rows[self.written :], named=columns and not self.written)
+        self.written = len(rows)
+
+    def on_train_end(self, run):
+        """Write all once more, as callbacks may have added to the last row."""
+        self.on_train_begin(run)
+
+
+class StopAfter:
+    """Stop at the end of the epoch in which the time runs out.
+
+    Parameters
+    ----------
+    seconds : float
+        From the start of this `fit`, validation and callbacks included.
+    """
+
+    def __init__(self, seconds):
+        self.seconds = number("StopAfter", "seconds", seconds, 0)
+
+    def on_train_begin(self, run):
+        """Start the clock."""
+        self.started = time.monotonic()
+
+    def on_epoch_end(self, run):
+        """Look at the clock."""
+        if time.monotonic() - self.started >= self.seconds:
+            run.stop = True
 
 
 class SaturationProbe:
@@ -105,12 +175,23 @@ class SaturationProbe:
 
     def on_train_begin(self, run):
         """Measure the start."""
-        self.rows = []
-        self._measure(run)
+        if run.y is None:
+            raise bad_value("SaturationProbe", "needs X and y as arrays", words("batches"))
+        if not run.epoch:
+            self.rows = []
+            self._measure(run)
 
     def on_epoch_end(self, run):
         """Measure the epoch that has ended."""
         self._measure(run)
+
+    def get_state(self):
+        """The rows."""
+        return self.rows
+
+    def set_state(self, state):
+        """Go on from `get_state`."""
+        self.rows = state
 
     def _measure(self, run):
         x, y = run.X[: self.samples], run.y[: self.samples]

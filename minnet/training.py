@@ -1,23 +1,19 @@
 """fit: the training loop. It owns time: epochs, batches, the order of the samples, the history.
 
 Callbacks are called by the names of their methods (`on_train_begin`, `on_epoch_begin`, `on_batch_begin`, and the same
-with `_end`), each with one argument, the `Run`; they may read all of it and set ``run.stop = True``.
+with `_end`), each with one argument, the `Run`; they may read all of it and set ``run.stop = True``. They are called
+in the order of the list, but one with a true attribute `outermost` begins before all others and ends after them.
 """
 
+import math
 import time
+import warnings
 
 import numpy as np
 
-from minnet._checks import (
-    any_array,
-    bad_type,
-    bad_value,
-    generator,
-    integer,
-    optional_module,
-    real_array,
-    words,
-)
+from minnet._batches import Arrays, Stream, training_data
+from minnet._checks import bad_type, bad_value, choice, generator, integer, words
+from minnet.history import History
 from minnet.losses import get_loss
 
 __all__ = ["History", "evaluate", "fit"]
@@ -25,97 +21,65 @@ __all__ = ["History", "evaluate", "fit"]
 EVENTS = [f"on_{thing}_{edge}" for thing in ("train", "epoch", "batch") for edge in ("begin", "end")]
 
 
-class History:
-    """What happened, an epoch a row: ``history["val_loss"]`` is a list, ``history[-1]`` the last epoch as a dict.
+class Run:
+    """A run as callbacks see it.
 
-    Columns: "epoch" (from 1), "loss" (mean over the epoch, while the weights moved), "seconds"; with validation data
-    "val_loss" and, for losses that classify, "val_accuracy"; and what callbacks add.
+    net, loss, optimizer, X, y, epochs, validation_data, metrics, callbacks are those of `fit`; X and y as they are
+    trained on, y None where X is a source of batches. rng draws orders and dropout. history, epoch (from 1, the one
+    under way or the last), batch (from 0) tell how far it is; stop, once True, ends it after the epoch.
     """
 
-    def __init__(self):
-        self.rows = []
-
-    def __len__(self):
-        return len(self.rows)
-
-    def __getitem__(self, key):
-        if isinstance(key, str):
-            if key not in self.columns:
-                rule = f"column must be one of {', '.join(map(repr, self.columns)) or 'none, as no epoch has ended'}"
-                raise bad_value("History", rule, key)
-            return [row.get(key, np.nan) for row in self.rows]
-        return self.rows[key]
-
-    @property
-    def columns(self):
-        """The names of the columns, in the order of their coming."""
-        return list(dict.fromkeys(name for row in self.rows for name in row))
-
-    def plot(self, *, ax=None):
-        """Draw losses, and accuracies on a second axis, against epochs; gives the matplotlib axes (extra `plot`)."""
-        if ax is None:
-            figure = optional_module("History.plot", "matplotlib.figure", "plot").Figure(layout="constrained")
-            ax = figure.add_subplot()
-        ax.set(xlabel="epoch", ylabel="loss")
-        lines = [ax.plot(self["epoch"], self[name], label=name)[0] for name in self.columns if name.endswith("loss")]
-        scores = [name for name in self.columns if name.endswith("accuracy")]
-        if scores:
-            right = ax.twinx()
-            right.set_ylabel("accuracy")
-            lines += [right.plot(self["epoch"], self[name], "--", color="0.5", label=name)[0] for name in scores]
-        if lines:
-            ax.legend(handles=lines)
-        return ax
-
-    def __repr__(self):
-        if not self.rows:
-            return "History(no epochs)"
-        plain = [name for name in self.columns if isinstance(self.rows[-1].get(name), (int, float))]
-        shown = self.rows if len(self.rows) <= 12 else [*self.rows[:5], None, *self.rows[-5:]]
-        lines = ["  ".join(f"{name:>12}" for name in plain)]
-        for row in shown:
-            lines.append("  ".join(f"{'...' if row is None else _cell(row.get(name)):>12}" for name in plain))
-        return "\n".join(lines)
-
-
-def _cell(value):
-    return "" if value is None else f"{value}" if isinstance(value, int) else f"{value:.5g}"
-
-
-class Run:
-    """A run as callbacks see it: net, loss, optimizer, X, y, validation_data, history, epoch, epochs, batch, stop."""
-
-    def __init__(self, net, X, y, loss, optimizer, epochs, validation_data):
-        self.net, self.X, self.y, self.loss, self.optimizer = net, X, y, loss, optimizer
-        self.epochs, self.validation_data = epochs, validation_data
-        self.history, self.epoch, self.batch, self.stop = History(), 0, 0, False
+    def __init__(self, **settings):
+        self.history, self.epoch, self.batch, self.stop, self.warned = History(), 0, 0, False, False
+        self.__dict__.update(settings)
 
 
 def fit(
-    net, X, y, *, loss, optimizer, epochs=10, batch_size=32, shuffle=True, validation_data=None, callbacks=(), seed=None
+    net,
+    X,
+    y=None,
+    *,
+    loss,
+    optimizer,
+    epochs=10,
+    batch_size=32,
+    shuffle=True,
+    validation_data=None,
+    metrics=(),
+    callbacks=(),
+    on_nonfinite="raise",
+    seed=None,
 ):
-    """Train `net` by mini-batch descent.
+    """Train `net` by mini-batch descent. Ctrl-C ends it with the history so far.
 
     Parameters
     ----------
     net : Sequential or MLP
         Trained in place.
-    X : array_like, shape (N, I)
-        Samples; cast to the net's dtype once.
+    X : array_like, shape (N, I), or iterable of batches, or callable
+        Samples; cast to the net's dtype once. A memory-mapped array (``numpy.load(..., mmap_mode="r")``,
+        `numpy.memmap`) is gathered, and cast, a batch at a time. Without `y`, batches (x, y): something that can be
+        iterated over once an epoch, or a function without arguments that gives an iterator for each epoch; batch_size
+        and shuffle are then the source's own business.
     y : array_like
         Targets, N rows, as the loss takes them.
     loss : str or Loss
         "cross_entropy", "bce", "mse", or an object with `value_and_grad`.
     optimizer : Optimizer
-        It keeps its state (velocity, means) between calls.
+        It keeps its state (velocity, means, epochs of a schedule) between calls.
     epochs, batch_size : int
         Passes over the data, and rows a step; the last batch of an epoch may be smaller.
     shuffle : bool
         Draw a new order of the samples for every epoch.
     validation_data : (X, y), optional
         Evaluated after every epoch.
+    metrics : list of functions
+        Each gives a number from (outputs, target), such as `metrics.accuracy`; recorded under its name, a mean over the
+        rows of the epoch, and of the validation data.
     callbacks : list
         Objects with some of the methods `on_train_begin(run)` ... `on_batch_end(run)`.
+    on_nonfinite : {"raise", "warn", "ignore"}
+        What a loss of NaN or infinity does: an error before the step it would make, one warning a run, or nothing.
     seed : int or numpy.random.Generator, optional
         For order and dropout.
 
@@ -126,18 +90,31 @@ def fit(
     Raises
     ------
     ValueError, TypeError
-        If an argument is wrong, before the first step.
+        If an argument is wrong, before the first step; if the loss is not finite. An error within an epoch, also one of
+        the source of batches, has a note with the epoch (from 1) and the batch (from 0).
     """
-    loss, rng = _trainable_loss("fit", loss), generator("fit", seed)
-    X, y = _training_data("fit", net, X, y, loss)
-    batch_size = integer("fit", "batch_size", batch_size, 1)
+    loss, rng, net = _trainable_loss("fit", loss), generator("fit", seed), _trainable_net("fit", net)
+    data = _source(net, X, y, loss, integer("fit", "batch_size", batch_size, 1), shuffle)
     if not hasattr(optimizer, "step") or isinstance(optimizer, type):
         raise bad_type("fit", "optimizer must be an object such as SGD(lr=0.1)", optimizer)
     if validation_data is not None:
-        validation_data = _training_data("fit", net, *_pair(validation_data), loss, "validation_data's ")
+        validation_data = training_data("fit", net, *_pair(validation_data), loss, "validation_data's ")
     if hasattr(optimizer, "assign") and hasattr(net, "named_parameters"):
         optimizer.assign(net.named_parameters())
-    run = Run(net, X, y, loss, optimizer, integer("fit", "epochs", epochs, 0), validation_data)
+    run = Run(
+        net=net,
+        X=getattr(data, "X", X),
+        y=getattr(data, "y", None),
+        data=data,
+        loss=loss,
+        optimizer=optimizer,
+        epochs=integer("fit", "epochs", epochs, 0),
+        validation_data=validation_data,
+        metrics=_checked_metrics("fit", metrics),
+        on_nonfinite=choice("fit", "on_nonfinite", on_nonfinite, ["raise", "warn", "ignore"]),
+        callbacks=callbacks,
+        rng=rng,
+    )
     emit = _emitter(callbacks, run)
 
     emit("on_train_begin")
@@ -145,45 +122,100 @@ def fit(
         while run.epoch < run.epochs and not run.stop:
             run.epoch += 1
             emit("on_epoch_begin")
-            started = time.perf_counter()
-            order = rng.permutation(len(X)) if shuffle else np.arange(len(X))
-            row = {"epoch": run.epoch, "loss": _train_epoch(run, order, batch_size, rng, emit)}
-            row["seconds"] = time.perf_counter() - started
-            if validation_data is not None:
-                scores = _scores(net, *validation_data, loss)
-                row.update({f"val_{name}": score for name, score in scores.items()})
-            run.history.rows.append(row)
+            run.history.rows.append(_epoch(run, emit))
             emit("on_epoch_end")
+    except KeyboardInterrupt:
+        run.history.interrupted = True
     finally:
         emit("on_train_end")  # bars are closed and the best weights restored, also when something went wrong
     return run.history
 
 
-def _train_epoch(run, order, batch_size, rng, emit):
-    """One pass over the samples in `order`; the mean loss, each batch weighing as many rows as it has."""
-    net, total = run.net, 0.0
-    for run.batch, start in enumerate(range(0, len(order), batch_size)):
-        emit("on_batch_begin")
-        rows = order[start : start + batch_size]
-        outputs = net.forward(run.X[rows], rng)
-        value, gradient = run.loss.value_and_grad(outputs, run.y[rows])
-        net.backward_params(gradient)
-        run.optimizer.step(net.params, net.grads)
-        total += float(value) * _weight(run.loss, len(rows))
-        emit("on_batch_end")
-    return total / len(order)
+def _epoch(run, emit):
+    """Train and evaluate for one epoch; its row of the history."""
+    started, optimizer = time.perf_counter(), run.optimizer
+    row = {"epoch": run.epoch, **_train(run, emit)}
+    if hasattr(optimizer, "rate"):
+        row["lr"] = optimizer.rate
+    row["seconds"] = time.perf_counter() - started
+    if run.validation_data is not None:
+        scores = _scores(run.net, *run.validation_data, run.loss, run.metrics)
+        row.update({f"val_{name}": score for name, score in scores.items()})
+    if hasattr(optimizer, "end_epoch"):
+        optimizer.end_epoch(row)
+    return row
 
 
-def evaluate(net, X, y, *, loss="cross_entropy", batch_size=4096):
-    """Loss of a net on data, and its accuracy if the loss classifies.
+def _train(run, emit):
+    """One pass over the batches; mean loss and metrics, each batch weighing as many rows as it has."""
+    run.batch, seen, sums = 0, 0, dict.fromkeys(["loss", *(metric.__name__ for metric in run.metrics)], 0.0)
+    try:
+        for x, target in run.data.epoch(run.rng):
+            emit("on_batch_begin")
+            outputs, value = _step(run, x, target)
+            seen, sums["loss"] = seen + len(x), sums["loss"] + value * _weight(run.loss, len(x))
+            for metric in run.metrics:
+                sums[metric.__name__] += metric(outputs, target) * len(x)
+            emit("on_batch_end")
+            run.batch += 1
+    except Exception as error:
+        error.add_note(f"fit: in epoch {run.epoch}, batch {run.batch}")
+        raise
+    return {name: total / seen for name, total in sums.items()}
+
+
+def _step(run, x, target):
+    """Forward, backward, update; the outputs and the loss."""
+    net = run.net
+    outputs = net.forward(x, run.rng)
+    value, gradient = run.loss.value_and_grad(outputs, target)
+    net.backward_params(gradient)
+    value = float(value)
+    if not math.isfinite(value):
+        _report_nonfinite(run, x, value)
+    run.optimizer.step(net.params, net.grads)
+    return outputs, value
+
+
+def _report_nonfinite(run, x, value):
+    """What a loss of NaN or infinity leads to, before it moves the weights."""
+    if run.on_nonfinite == "ignore" or run.warned:
+        return
+    got = f"{value} in epoch {run.epoch}, batch {run.batch}; the largest gradient is {_largest_gradient(run.net)}"
+    hint = "try a smaller lr, clip_norm=1.0 of the optimizer, or X scaled to about 1"
+    if not np.all(np.isfinite(x)):
+        hint = "X holds NaN or infinity in this batch"
+    error = bad_value("fit", "loss must be finite", words(got), f'{hint}; on_nonfinite="ignore" goes on')
+    if run.on_nonfinite == "raise":
+        raise error
+    run.warned = True
+    warnings.warn(str(error), RuntimeWarning, stacklevel=6)
+
+
+def _largest_gradient(net):
+    """The size of the largest gradient, NaN being the largest of all, and the name of its parameter."""
+    named, start = net.named_parameters() if hasattr(net, "named_parameters") else [], 0
+    largest, where = -1.0, ""
+    for name, array in named or [("", net.grads)]:
+        grads, start = np.abs(net.grads[start : start + array.size]), start + array.size
+        size = float(np.max(grads, initial=0.0))
+        if not size <= largest and not math.isnan(largest):
+            largest, where = size, f" in {name}" if name else ""
+    return f"{largest:.3g}{where}"
+
+
+def evaluate(net, X, y, *, loss="cross_entropy", metrics=(), batch_size=4096):
+    """Loss of a net on data, its accuracy if the loss classifies, and metrics.
 
     Parameters
     ----------
     net : Sequential or MLP
         Used without dropout.
     X, y : array_like
-        Samples (N, I) and targets, N rows.
+        Samples (N, I) and targets, N rows; memory-mapped arrays are read a batch at a time.
     loss : str or Loss
+        As in `fit`.
+    metrics : list of functions
         As in `fit`.
     batch_size : int
         Rows at a time, a bound on memory.
@@ -191,21 +223,24 @@ def evaluate(net, X, y, *, loss="cross_entropy", batch_size=4096):
     Returns
     -------
     dict
-        "loss", and "accuracy" for losses that classify.
+        "loss", "accuracy" for losses that classify, and the metrics by their names.
     """
-    loss = _trainable_loss("evaluate", loss)
-    X, y = _training_data("evaluate", net, X, y, loss)
-    return _scores(net, X, y, loss, integer("evaluate", "batch_size", batch_size, 1))
+    loss, net = _trainable_loss("evaluate", loss), _trainable_net("evaluate", net)
+    X, y = training_data("evaluate", net, X, y, loss)
+    metrics = _checked_metrics("evaluate", metrics)
+    return _scores(net, X, y, loss, metrics, integer("evaluate", "batch_size", batch_size, 1))
 
 
-def _scores(net, X, y, loss, batch_size=4096):
+def _scores(net, X, y, loss, metrics=(), batch_size=4096):
     """The sums behind `evaluate`, over batches, and their means."""
-    sums = {"loss": 0.0}
+    sums, judges = {"loss": 0.0}, {metric.__name__: metric for metric in metrics}
+    if hasattr(loss, "accuracy"):
+        judges = {"accuracy": loss.accuracy} | judges
     for start in range(0, len(X), batch_size):
         outputs, target = net.forward(X[start : start + batch_size]), y[start : start + batch_size]
         sums["loss"] += float(loss(outputs, target)) * _weight(loss, len(target))
-        if hasattr(loss, "accuracy"):
-            sums["accuracy"] = sums.get("accuracy", 0.0) + loss.accuracy(outputs, target) * len(target)
+        for name, judge in judges.items():
+            sums[name] = sums.get(name, 0.0) + judge(outputs, target) * len(target)
     return {name: total / len(X) for name, total in sums.items()}
 
 
@@ -214,20 +249,17 @@ def _weight(loss, rows):
     return 1 if getattr(loss, "reduction", "mean") == "sum" else rows
 
 
-def _training_data(owner, net, X, y, loss, whose=""):
-    """X (N, ...) in the net's dtype and y with as many rows, at least one, that net and loss take."""
+def _source(net, X, y, loss, batch_size, shuffle):
+    """Arrays if there is a y or X is an array, else a source of batches."""
+    if y is None and not hasattr(X, "__array__") and not isinstance(X, (bool, int, float, complex, str, type(None))):
+        return Stream("fit", X)
+    return Arrays(*training_data("fit", net, X, y, loss), batch_size, shuffle)
+
+
+def _trainable_net(owner, net):
     if isinstance(net, type) or not all(hasattr(net, name) for name in ("forward", "backward_params", "params")):
         raise bad_type(owner, "net must be a model such as MLP([64, 30, 10])", net)
-    X, y = real_array(owner, f"{whose}X", X), any_array(owner, f"{whose}y", y)
-    if X.ndim < 2:
-        raise bad_value(owner, f"{whose}X must have shape (N, I)", X.shape, "one feature is X[:, None]")
-    if y.shape[:1] != X.shape[:1]:
-        raise bad_value(owner, f"{whose}y must have as many rows as X, {len(X)}", y.shape)
-    if not len(X):
-        raise bad_value(owner, f"{whose}X must have at least one row", X.shape)
-    X = X.astype(net.params.dtype, copy=False)
-    loss(np.repeat(net.forward(X[:1]), len(X), axis=0), y)  # all targets are checked before the first step
-    return X, y
+    return net
 
 
 def _trainable_loss(owner, loss):
@@ -235,6 +267,21 @@ def _trainable_loss(owner, loss):
     if getattr(loss, "reduction", "mean") == "none":
         raise bad_value(owner, "loss must reduce to one number", loss, 'reduction="mean"')
     return loss
+
+
+def _checked_metrics(owner, metrics):
+    """A list of functions with names that are not those of other columns."""
+    if not isinstance(metrics, (list, tuple)):
+        raise bad_type(owner, "metrics must be a list", metrics)
+    names = ["epoch", "loss", "lr", "seconds"]
+    for metric in metrics:
+        name = getattr(metric, "__name__", None)
+        if not callable(metric) or not isinstance(name, str):
+            raise bad_type(owner, "a metric must be a function of (outputs, target)", metric)
+        if name in names:
+            raise bad_value(owner, "metrics must have names of their own", name)
+        names.append(name)
+    return metrics
 
 
 def _pair(data):
@@ -249,10 +296,14 @@ def _emitter(callbacks, run):
     """A function of an event's name that calls the methods of that name; callbacks without one cost nothing."""
     if not isinstance(callbacks, (list, tuple)):
         raise bad_type("fit", "callbacks must be a list", callbacks)
-    methods = {event: [getattr(c, event) for c in callbacks if hasattr(c, event)] for event in EVENTS}
     for callback in callbacks:
         if isinstance(callback, type) or not any(hasattr(callback, event) for event in EVENTS):
             raise bad_type("fit", f"a callback must be an object with a method such as {EVENTS[3]}", callback)
+    methods = {}
+    for event in EVENTS:
+        begins = event.endswith("begin")
+        ordered = sorted(callbacks, key=lambda c, begins=begins: getattr(c, "outermost", False) != begins)
+        methods[event] = [getattr(c, event) for c in ordered if hasattr(c, event)]
 
     def emit(event):
         for method in methods[event]:

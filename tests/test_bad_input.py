@@ -86,6 +86,7 @@ FIT = {
     "net None": ({"net": None}, T, r"fit: net must be a model such as MLP\(\[64, 30, 10\]\), got None"),
     "net a list": ({"net": [mn.Linear(3, 2)]}, T, r"fit: net must be a model such as .*, got .Linear"),
     "net class": ({"net": mn.MLP}, T, r"fit: net must be a model such as .*, got <class"),
+    "on_nonfinite": ({"on_nonfinite": "stop"}, V, "fit: on_nonfinite must be one of 'raise', 'warn', 'ignore', got"),
     "callbacks None": ({"callbacks": None}, T, "fit: callbacks must be a list, got None"),
     "callbacks one": ({"callbacks": mn.EarlyStopping()}, T, "fit: callbacks must be a list, got <minnet.callb"),
     "callback class": ({"callbacks": [mn.EarlyStopping]}, T, r"fit: a callback must be an object with .*, got <class"),

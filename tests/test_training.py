@@ -1,13 +1,16 @@
 """fit, evaluate, History and callbacks: which samples a step sees, what is recorded, who is called when, real data."""
 
+import csv
 import itertools
 import sys
+import tracemalloc
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 import minnet as mn
-from minnet.training import EVENTS
+from minnet.training import EVENTS, _largest_gradient
 
 
 class Spy:
@@ -195,6 +198,27 @@ def test_an_optimizer_goes_on_with_its_state_in_the_next_fit(make):
     assert np.any(other.params != whole.params)
 
 
+GOING_ON = {
+    "sgd": lambda: mn.SGD(mn.schedules.Cosine(0.5, epochs=6)),
+    "plateau": lambda: mn.SGD(mn.schedules.Plateau(0.5, patience=0, min_delta=0.2), momentum=0.9),
+    "adam": lambda: mn.Adam(mn.schedules.WarmUp(0.05, epochs=3), clip_norm=0.1),
+    "adamw": lambda: mn.AdamW(0.05, groups={"0": {"lr": mn.schedules.Step(0.1, every=2)}}, decay_biases=False),
+    "rmsprop": lambda: mn.RMSprop(0.01, momentum=0.5, centered=True, weight_decay=0.01),
+}
+
+
+@pytest.mark.parametrize("make", GOING_ON.values(), ids=GOING_ON)
+def test_many_fits_of_an_epoch_are_one_fit_of_many(make):
+    whole, history = blob_run(net=stack(), optimizer=make(), epochs=6, seed=1)
+    net, optimizer, rng, parts = stack(), make(), np.random.default_rng(1), []
+    for _ in range(6):
+        parts.append(blob_run(net=net, optimizer=optimizer, epochs=1, seed=rng)[1][0])
+    np.testing.assert_array_equal(net.params, whole.params)
+    for name in ("loss", "lr"):
+        assert [row[name] for row in parts] == history[name]
+    assert optimizer.epochs == 6
+
+
 def test_fit_hands_names_to_the_optimizer():
     net, twin = mn.MLP([2, 8, 3], seed=0), mn.MLP([2, 8, 3], seed=0)
     blob_run(net=net, optimizer=mn.SGD(0.5, weight_decay=0.1, decay_biases=False, groups={"0": {"lr": 0}}))
@@ -252,7 +276,7 @@ def test_accuracy_is_recorded_for_losses_that_classify(loss, outputs, columns):
     layers = [mn.Linear(2, outputs), mn.Sigmoid()] if isinstance(loss, mn.BCELoss) else [mn.Linear(2, outputs)]
     net, y = mn.Sequential(layers, seed=0), y if outputs == 3 else y // 2
     history = mn.fit(net, X, y, loss=loss, optimizer=mn.SGD(0.1), epochs=2, validation_data=(X, y), seed=0)
-    assert history.columns == ["epoch", "loss", "seconds", *columns]
+    assert history.columns == ["epoch", "loss", "lr", "seconds", *columns]
 
 
 def test_validation_is_evaluated_after_every_epoch():
@@ -307,7 +331,7 @@ def test_accuracy_refuses_shapes_that_disagree(outputs, target):
 def test_history_is_rows_and_columns():
     _, history = blob_run(epochs=4)
     assert len(history) == 4
-    assert history.columns == ["epoch", "loss", "seconds"]
+    assert history.columns == ["epoch", "loss", "lr", "seconds"]
     assert history["epoch"] == [1, 2, 3, 4]
     assert history[-1] == history.rows[3] == {name: history[name][3] for name in history.columns}
     assert [row["epoch"] for row in history] == [1, 2, 3, 4]
@@ -316,7 +340,9 @@ def test_history_is_rows_and_columns():
 
 def test_an_unknown_column_is_refused_with_those_there_are():
     _, history = blob_run()
-    with pytest.raises(ValueError, match=r"^History: column must be one of 'epoch', 'loss', 'seconds', got 'val_loss'"):
+    with pytest.raises(
+        ValueError, match=r"^History: column must be one of 'epoch', 'loss', 'lr', 'seconds', got 'val_loss'"
+    ):
         history["val_loss"]
 
 
@@ -335,10 +361,39 @@ def test_a_column_that_came_late_is_nan_before():
 def test_history_prints_as_a_table():
     _, history = blob_run(epochs=3)
     lines = repr(history).splitlines()
-    assert lines[0].split() == ["epoch", "loss", "seconds"]
+    assert lines[0].split() == ["epoch", "loss", "lr", "seconds"]
     assert [line.split()[0] for line in lines[1:]] == ["1", "2", "3"]
     assert lines[2].split()[1] == f"{history['loss'][1]:.5g}"
     assert len({len(line) for line in lines}) == 1
+
+
+def test_history_is_a_table_in_a_notebook():
+    _, history = blob_run(epochs=20)
+    history.rows[0]["<b>"] = history.rows[-1]["<b>"] = 1
+    text = history._repr_html_()
+    assert text.count("<tr>") == 12
+    assert text.startswith("<table>\n<tr><th>epoch</th><th>loss</th><th>lr</th>")
+    assert "<th>&lt;b&gt;</th>" in text
+    assert f"<td>{history['loss'][0]:.5g}</td>" in text
+    assert text.count("<td>...</td>") == 5
+    assert mn.History()._repr_html_() == "History(no epochs)"
+
+
+def test_history_records_the_rate_of_each_epoch():
+    _, history = blob_run(optimizer=mn.SGD(lambda epoch: 0.5 / (epoch + 1)), epochs=4)
+    assert history["lr"] == [0.5, 0.5 / 2, 0.5 / 3, 0.5 / 4]
+
+
+def test_a_csv_file_holds_all_digits(tmp_path):
+    _, history = blob_run(epochs=3, validation_data=blobs(seed=1))
+    history.rows[1]["late"] = 5
+    history.to_csv(tmp_path / "history.csv")
+    with open(tmp_path / "history.csv", newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    assert list(rows[0]) == history.columns
+    assert [row["late"] for row in rows] == ["", "5", ""]
+    for row, kept in zip(rows, history, strict=True):
+        assert {name: float(value) for name, value in row.items() if value} == kept
 
 
 def test_a_long_history_prints_its_two_ends():
@@ -458,6 +513,286 @@ def test_stop_ends_training_after_the_epoch():
     assert sum(event[0] == "batch_end" for event in diary.events) == 6
 
 
+def test_an_outermost_callback_begins_first_and_ends_last():
+    order = []
+
+    class Call:
+        def __init__(self, name, outermost=False):
+            self.name, self.outermost = name, outermost
+
+        def on_train_begin(self, run):
+            order.append(self.name)
+
+        def on_epoch_end(self, run):
+            order.append(self.name.upper())
+
+    spied(epochs=1, callbacks=[Call("a"), Call("b", True), Call("c"), Call("d", True)])
+    assert "".join(order) == "bdacACBD"
+
+
+# ---- interrupts and errors ----
+
+
+class Raise:
+    """Raises an error in a batch of the second epoch."""
+
+    def __init__(self, error):
+        self.error = error
+
+    def on_batch_end(self, run):
+        if (run.epoch, run.batch) == (2, 1):
+            raise self.error
+
+
+def test_ctrl_c_ends_a_run_with_the_history_so_far():
+    diary = Diary()
+    net, history = spied(epochs=9, callbacks=[Raise(KeyboardInterrupt()), diary])
+    assert len(history) == 1
+    assert history.interrupted
+    assert diary.events[-1][0] == "train_end"
+    assert len(net.batches) == 5
+    assert not spied()[1].interrupted
+
+
+def test_ctrl_c_ends_a_row_of_networks_altogether(monkeypatch):
+    import minnet.lab.network as network
+
+    def step(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(mn.SGD, "step", step)
+    X, y = blobs()
+    with pytest.raises(KeyboardInterrupt):
+        network.train_networks((X, y, X, y), hidden=3, epochs=1)
+
+
+def test_an_error_within_an_epoch_says_where_it_came():
+    with pytest.raises(RuntimeError, match=r"^mine\b") as caught:
+        spied(epochs=9, callbacks=[Raise(RuntimeError("mine"))])
+    assert caught.value.__notes__ == ["fit: in epoch 2, batch 1"]
+
+
+# ---- losses that are not finite ----
+
+
+def diverging(lr=1e30, **options):
+    """A run whose weights leave the range of float32 after a step or two."""
+    net = mn.MLP([2, 4, 2], activation="relu", seed=0)
+    X, y = blobs()
+    options = {"loss": "mse", "optimizer": mn.SGD(lr), "epochs": 4, "batch_size": 20, "seed": 0} | options
+    with np.errstate(all="ignore"):
+        return net, mn.fit(net, X, np.eye(3)[y][:, :2], **options)
+
+
+def test_a_loss_that_is_not_finite_stops_the_run_and_says_why():
+    diary = Diary()
+    expected = (
+        r"^fit: loss must be finite, got (nan|inf) in epoch 1, batch \d; the largest gradient is (nan|inf|[\d.e+]+) in "
+        r"\d\.[Wb] \(try a smaller lr, clip_norm=1.0 of the optimizer, .*; on_nonfinite=\"ignore\" goes on\)"
+    )
+    with pytest.raises(ValueError, match=expected):
+        diverging(callbacks=[diary])
+    assert diary.events[-1][0] == "train_end"
+
+
+def test_the_step_of_a_loss_that_is_not_finite_is_not_taken():
+    net = mn.MLP([2, 3], seed=0)
+    before, X, y = net.params.copy(), *blobs()
+    X[7, 1] = np.nan
+    with (
+        pytest.raises(
+            ValueError, match=r"got nan in epoch 1, batch 0; .* is nan in 0\.W \(X holds NaN or infinity in this"
+        ),
+        np.errstate(all="ignore"),
+    ):
+        mn.fit(net, X, y, loss="cross_entropy", optimizer=mn.SGD(0.1), batch_size=60)
+    np.testing.assert_array_equal(net.params, before)
+
+
+def test_the_largest_gradient_is_named():
+    net = mn.MLP([1, 1, 1], dtype="float64", seed=0)
+    for name, value, shown in (("2.W", -7.0, "7 in 2.W"), ("0.b", 9.0, "9 in 0.b"), ("2.b", np.nan, "nan in 2.b")):
+        net.grads[["0.W", "0.b", "2.W", "2.b"].index(name)] = value
+        assert _largest_gradient(net) == shown
+    assert _largest_gradient(Spy()) == "0"
+
+
+def test_a_loss_that_is_not_finite_may_be_a_warning():
+    with pytest.warns(RuntimeWarning, match=r"^fit: loss must be finite, got .* in epoch 1, batch") as caught:
+        _, history = diverging(on_nonfinite="warn")
+    assert len(caught) == 1
+    assert caught[0].filename == __file__
+    assert len(history) == 4
+
+
+def test_a_loss_that_is_not_finite_may_be_ignored():
+    _, history = diverging(on_nonfinite="ignore")
+    assert not np.isfinite(history["loss"][-1])
+
+
+# ---- data larger than memory, and batches from elsewhere ----
+
+
+def mapped(folder, name, array):
+    np.save(folder / name, array)
+    return np.load(folder / name, mmap_mode="r")
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64", "uint8", "int64", ">f4", "float16", "bool"])
+def test_mapped_data_trains_to_the_bits_of_data_in_memory(tmp_path, dtype):
+    rng = np.random.default_rng(0)
+    X, y = (5 * rng.random((60, 4))).astype(dtype), np.arange(60) % 3
+    nets = [mn.MLP([4, 5, 3], seed=0) for _ in range(2)]
+    files = mapped(tmp_path, "X.npy", X), mapped(tmp_path, "y.npy", y)
+    options = {"loss": "cross_entropy", "epochs": 3, "batch_size": 7, "seed": 0}
+    histories = [
+        mn.fit(net, *data, optimizer=mn.SGD(0.1), validation_data=data, **options)
+        for net, data in zip(nets, [(X, y), files], strict=True)
+    ]
+    np.testing.assert_array_equal(nets[0].params, nets[1].params)
+    assert histories[0]["val_loss"] == histories[1]["val_loss"]
+    assert mn.evaluate(nets[0], X, y) == mn.evaluate(nets[1], *files)
+
+
+def test_mapped_data_is_never_held_whole(tmp_path):
+    rows, columns = 300_000, 512
+    X = np.memmap(tmp_path / "X", np.uint8, "w+", shape=(rows, columns))  # a file of holes: 150 MB, 600 as float32
+    y = np.memmap(tmp_path / "y", np.int64, "w+", shape=rows)
+    net = mn.MLP([columns, 2], seed=0)
+    tracemalloc.start()
+    try:
+        mn.fit(
+            net, X, y, loss="cross_entropy", optimizer=mn.SGD(0.1), epochs=1, batch_size=2000, validation_data=(X, y)
+        )
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < 50e6  # the order, 2.4 MB, and batches: 4096 rows to validate, as uint8, float64 and float32, are 27
+
+
+def test_a_bad_label_far_down_a_file_is_found_first(tmp_path):
+    y = np.zeros(70_000, np.int64)
+    y[65_540] = 3
+    X, net = mapped(tmp_path, "X.npy", np.zeros((70_000, 1), "f")), mn.MLP([1, 3])
+    before = net.params.copy()
+    with pytest.raises(ValueError, match="got 3 in row 4") as caught:
+        mn.fit(net, X, mapped(tmp_path, "y.npy", y), loss="cross_entropy", optimizer=mn.SGD(0.1))
+    assert caught.value.__notes__ == ["fit: rows are counted from row 65536 of y"]
+    np.testing.assert_array_equal(net.params, before)
+
+
+def pairs(size=16):
+    """Batches of the blobs in their order."""
+    X, y = blobs()
+    return [(X[start : start + size], y[start : start + size]) for start in range(0, 60, size)]
+
+
+class Again:
+    """Something to iterate over, time and again."""
+
+    def __iter__(self):
+        return iter(pairs())
+
+
+SOURCES = {
+    "list": pairs(),
+    "iterable": Again(),
+    "function": lambda: iter(pairs()),
+    "generator function": lambda: (pair for pair in pairs()),
+    "lists": [(x.tolist(), y.tolist()) for x, y in pairs()],
+}
+
+
+@pytest.mark.parametrize("source", SOURCES.values(), ids=SOURCES)
+def test_batches_from_elsewhere_train_as_arrays_do(source):
+    whole, expected = blob_run(net=stack(), shuffle=False)
+    net = stack()
+    history = mn.fit(net, source, loss="cross_entropy", optimizer=mn.SGD(0.5), epochs=3, seed=0)
+    np.testing.assert_allclose(net.params, whole.params, rtol=1e-6, atol=1e-7)
+    assert history["loss"] == pytest.approx(expected["loss"], rel=1e-6)
+
+
+def streamed(source, **options):
+    options = {"loss": "cross_entropy", "optimizer": mn.SGD(0.5), "epochs": 3, "seed": 0} | options
+    return mn.fit(mn.MLP([2, 3], seed=0), source, **options)
+
+
+def failing():
+    yield from pairs()[:2]
+    raise OSError("the disk is gone")
+
+
+def test_a_source_that_fails_gives_its_own_error_and_the_place():
+    with pytest.raises(OSError, match=r"^the disk is gone\b") as caught:
+        streamed(failing)
+    assert caught.value.__notes__ == ["fit: in epoch 1, batch 2"]
+
+
+def test_a_source_that_runs_dry_is_found():
+    once = iter(pairs())
+    with pytest.raises(ValueError, match=r"^fit: an epoch must have at least one batch, got none") as caught:
+        streamed(lambda: once)
+    assert caught.value.__notes__ == ["fit: in epoch 2, batch 0"]
+
+
+X, Y = blobs()
+BAD_SOURCES = {
+    "iterator": (iter(pairs()), TypeError, "fit: batches must be there for every epoch, got an iterator, for one"),
+    "generator": (failing(), TypeError, "fit: batches must be there for every epoch, got an iterator, for one"),
+    "object": (
+        object(),
+        TypeError,
+        r"fit: without y, X must be batches \(x, y\) to iterate over, or a function .* <obj",
+    ),
+    "function of nothing": (lambda: None, TypeError, "fit: without y, X must be batches .*, got None"),
+    "x alone": ([X], TypeError, r"fit: a batch must be a pair \(x, y\), got ndarray"),
+    "triples": ([(X, Y, Y)], TypeError, r"fit: a batch must be a pair \(x, y\), got tuple"),
+    "number": ([3], TypeError, r"fit: a batch must be a pair \(x, y\), got int"),
+    "flat x": ([(X[:, 0], Y)], ValueError, r"fit: a batch's X must have shape \(N, I\), got \(60,\)"),
+    "short y": ([(X, Y[:3])], ValueError, r"fit: a batch's y must have as many rows as X, 60, got \(3,\)"),
+    "no rows": ([(X[:0], Y[:0])], ValueError, r"fit: a batch's X must have at least one row, got \(0, 2\)"),
+    "label": ([(X, Y + 1)], ValueError, "cross_entropy: labels must be in 0 ... 2, got 3"),
+    "columns": ([(X[:, :1], Y)], ValueError, r"Linear: x must have shape \(N, 2\), got \(60, 1\)"),
+    "nothing": ([], ValueError, "fit: an epoch must have at least one batch, got none"),
+}
+
+
+@pytest.mark.parametrize(("source", "error", "message"), BAD_SOURCES.values(), ids=BAD_SOURCES)
+def test_bad_batches_are_refused(source, error, message):
+    with pytest.raises(error, match=f"^{message}"):
+        streamed(source)
+
+
+# ---- metrics ----
+
+
+def test_metrics_are_recorded_for_training_and_validation():
+    def share(outputs, target):
+        return float(np.mean(target))
+
+    X, y = blobs(seed=1)
+    _, history = blob_run(epochs=2, validation_data=(X[:50], y[:50]), metrics=[mn.metrics.accuracy, share])
+    names = ["epoch", "loss", "accuracy", "share", "lr", "seconds", "val_loss", "val_accuracy", "val_share"]
+    assert history.columns == names
+    assert history["share"] == pytest.approx([np.mean(y)] * 2)
+    assert history["val_share"] == pytest.approx([np.mean(y[:50])] * 2)
+    assert 0 < history["accuracy"][0] <= 1
+    assert mn.evaluate(mn.MLP([2, 3]), X, y, metrics=[share])["share"] == pytest.approx(np.mean(y))
+
+
+@pytest.mark.parametrize(
+    ("metrics", "error", "message"),
+    [
+        (mn.metrics.accuracy, TypeError, "metrics must be a list, got <function acc"),
+        (["accuracy"], TypeError, r"a metric must be a function of \(outputs, target\), got 'accuracy'"),
+        ([mn.metrics.accuracy] * 2, ValueError, "metrics must have names of their own, got 'accuracy'"),
+    ],
+)
+def test_bad_metrics_are_refused(metrics, error, message):
+    with pytest.raises(error, match=f"^fit: {message}"):
+        blob_run(metrics=metrics)
+
+
 # ---- EarlyStopping ----
 
 
@@ -531,7 +866,9 @@ def test_early_stopping_watches_real_validation():
 
 
 def test_an_unknown_column_to_watch_is_refused():
-    expected = r"^EarlyStopping: monitor must be a column of the history \(epoch, loss, seconds\), got 'val_loss' \("
+    expected = (
+        r"^EarlyStopping: monitor must be a column of the history \(epoch, loss, lr, seconds\), got 'val_loss' \("
+    )
     with pytest.raises(ValueError, match=expected):
         spied(callbacks=[mn.EarlyStopping()])
 
@@ -576,6 +913,63 @@ def test_the_progress_bar_says_how_to_get_tqdm(monkeypatch):
     monkeypatch.setitem(sys.modules, "tqdm.auto", None)
     with pytest.raises(ImportError, match=r"^ProgressBar: needs tqdm, .*pip install 'minnet\[progress\]'"):
         mn.ProgressBar()
+
+
+# ---- CSVLogger, StopAfter ----
+
+
+def test_the_logger_writes_a_line_as_each_epoch_ends(tmp_path):
+    seen, path = [], tmp_path / "log.csv"
+
+    class Read:
+        def on_epoch_end(self, run):
+            seen.append(path.read_text(encoding="utf-8").splitlines())
+
+    _, history = blob_run(epochs=3, callbacks=[mn.CSVLogger(path), Read()])
+    assert [len(lines) for lines in seen] == [2, 3, 4]
+    history.to_csv(tmp_path / "history.csv")
+    assert (tmp_path / "history.csv").read_bytes() == path.read_bytes()
+    assert seen[0][0] == "epoch,loss,lr,seconds"
+
+
+def test_the_logger_takes_columns_that_come_late(tmp_path):
+    script = Script("note", [1, 2, 3])
+    _, history = blob_run(epochs=3, callbacks=[mn.CSVLogger(tmp_path / "log.csv"), script])
+    history.to_csv(tmp_path / "history.csv")
+    assert (tmp_path / "history.csv").read_bytes() == (tmp_path / "log.csv").read_bytes()
+    assert "note" in (tmp_path / "log.csv").read_text(encoding="utf-8")
+
+
+def test_the_logger_starts_anew_and_may_stay_empty(tmp_path):
+    path = tmp_path / "log.csv"
+    for epochs in (2, 1, 0):
+        blob_run(epochs=epochs, callbacks=[mn.CSVLogger(path)])
+        assert len(path.read_text(encoding="utf-8").splitlines()) == (epochs + 1 if epochs else 0)
+
+
+def test_the_logger_fails_before_the_first_step_where_it_cannot_write(tmp_path):
+    net = mn.MLP([2, 8, 3], seed=0)
+    before = net.params.copy()
+    with pytest.raises(FileNotFoundError):
+        blob_run(net=net, callbacks=[mn.CSVLogger(tmp_path / "nowhere" / "log.csv")])
+    np.testing.assert_array_equal(net.params, before)
+
+
+def test_time_that_runs_out_stops_after_the_epoch(monkeypatch):
+    now = iter([100.0, 103.0, 106.0, 110.0, 999.0])
+    monkeypatch.setattr("minnet.callbacks.time", SimpleNamespace(monotonic=lambda: next(now)))
+    _, history = spied(epochs=9, callbacks=[mn.StopAfter(10)])
+    assert len(history) == 3
+
+
+def test_no_time_is_one_epoch():
+    assert len(spied(epochs=9, callbacks=[mn.StopAfter(seconds=0)])[1]) == 1
+
+
+@pytest.mark.parametrize(("seconds", "error"), [(-1, ValueError), ("9", TypeError), (np.inf, ValueError)])
+def test_a_bad_time_is_refused(seconds, error):
+    with pytest.raises(error, match=r"^StopAfter: seconds must be a"):
+        mn.StopAfter(seconds)
 
 
 # ---- SaturationProbe ----
@@ -656,6 +1050,11 @@ def test_the_probe_changes_nothing_of_training():
     with_it, _ = blob_run(net=stack(), callbacks=[mn.SaturationProbe()])
     without, _ = blob_run(net=stack())
     np.testing.assert_array_equal(with_it.params, without.params)
+
+
+def test_the_probe_needs_arrays():
+    with pytest.raises(ValueError, match=r"^SaturationProbe: needs X and y as arrays, got batches"):
+        streamed(pairs(), callbacks=[mn.SaturationProbe()])
 
 
 def test_the_probe_looks_into_nested_models():

@@ -88,5 +88,7 @@ def train_networks(
                 callbacks=[probe],
                 seed=seed,
             )
+            if history.interrupted:  # Ctrl-C means all of the nets
+                raise KeyboardInterrupt
             runs.append(NetworkRun(name, init, net, history, probe))
     return runs

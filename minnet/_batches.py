@@ -1,0 +1,103 @@
+"""Where batches come from: arrays in memory, arrays in files, or any source that gives one batch after the other.
+
+An array in memory is cast to the net's dtype once. A memory-mapped one stays where it is: rows are gathered, and cast,
+a batch at a time, so that it may be larger than memory.
+"""
+
+import numpy as np
+
+from minnet._checks import any_array, bad_type, bad_value, real_array, words
+
+CHECKED = 2**16  # rows of targets that are looked at in one go
+
+
+class Arrays:
+    """Rows of X (N, ...) and as many targets y, in batches of `size`, drawn in a new order for every epoch or not."""
+
+    def __init__(self, X, y, size, shuffle):
+        self.X, self.y, self.size, self.shuffle = X, y, size, shuffle
+
+    def epoch(self, rng):
+        """The batches (x, y) of an epoch."""
+        order = rng.permutation(len(self.X)) if self.shuffle else np.arange(len(self.X))
+        for start in range(0, len(order), self.size):
+            rows = order[start : start + self.size]
+            yield self.X[rows], self.y[rows]
+
+
+class Stream:
+    """Batches of a source: something to iterate over, time and again, or a function that gives an iterator an epoch."""
+
+    def __init__(self, owner, source):
+        self.owner, self.source = owner, source
+        if not callable(source):
+            self._iterator()
+
+    def _iterator(self):
+        source = self.source() if callable(self.source) else self.source
+        try:
+            iterator = iter(source)
+        except TypeError:
+            rule = "without y, X must be batches (x, y) to iterate over, or a function that gives an iterator"
+            raise bad_type(self.owner, rule, source) from None
+        if iterator is self.source:
+            hint = "give the function that makes it"
+            raise bad_type(self.owner, "batches must be there for every epoch", words("an iterator, for one"), hint)
+        return iterator
+
+    def epoch(self, rng):
+        """The batches (x, y) of an epoch, checked for their form; the source has its own order."""
+        empty = True
+        for batch in self._iterator():
+            yield self._checked(batch)
+            empty = False
+        if empty:
+            hint = "the function must give a new iterator for every epoch"
+            raise bad_value(self.owner, "an epoch must have at least one batch", words("none"), hint)
+
+    def _checked(self, batch):
+        try:
+            x, y = batch
+        except (TypeError, ValueError):
+            raise bad_type(self.owner, "a batch must be a pair (x, y)", words(type(batch).__name__)) from None
+        return samples_and_targets(self.owner, x, y, "a batch's ")
+
+
+def samples_and_targets(owner, X, y, whose=""):
+    """X (N, ...) of real numbers, N at least 1, and y with as many rows. What is memory-mapped stays so."""
+    mapped = is_mapped(X)
+    X = np.asarray(X) if mapped else real_array(owner, f"{whose}X", X)
+    y = any_array(owner, f"{whose}y", y)
+    if mapped:
+        real_array(owner, f"{whose}X", X[:1])  # for its dtype
+    if X.ndim < 2:
+        raise bad_value(owner, f"{whose}X must have shape (N, I)", X.shape, "one feature is X[:, None]")
+    if y.shape[:1] != X.shape[:1]:
+        raise bad_value(owner, f"{whose}y must have as many rows as X, {len(X)}", y.shape)
+    if not len(X):
+        raise bad_value(owner, f"{whose}X must have at least one row", X.shape)
+    return X, y
+
+
+def is_mapped(a):
+    """Whether an array is a view of a file."""
+    while a is not None and not isinstance(a, np.memmap):
+        a = getattr(a, "base", None)
+    return a is not None
+
+
+def training_data(owner, net, X, y, loss, whose=""):
+    """X in the net's dtype and y, if net and loss take them; every target is looked at, before the first step."""
+    X, y = samples_and_targets(owner, X, y, whose)
+    if not is_mapped(X):
+        X = X.astype(net.params.dtype, copy=False)
+    outputs = net.forward(X[:1])
+    for start in range(0, len(y), CHECKED):
+        target = y[start : start + CHECKED]
+        try:
+            loss(np.repeat(outputs, len(target), axis=0), target)
+        except Exception as error:
+            if start:
+                error.add_note(f"{owner}: rows are counted from row {start} of {whose}y")
+            raise
+    return X, y

@@ -1,0 +1,103 @@
+"""What happened in a training run, an epoch a row: to be indexed, printed, drawn, written as CSV."""
+
+import html
+
+import numpy as np
+
+from minnet._checks import bad_value, optional_module
+
+__all__ = ["History"]
+
+SHOWN = 12  # epochs that are printed; of more, the first and last five
+
+
+class History:
+    """What happened, an epoch a row: ``history["val_loss"]`` is a list, ``history[-1]`` the last epoch as a dict.
+
+    Columns: "epoch" (from 1), "loss" and the metrics (means over the epoch, while the weights moved), "lr", "seconds";
+    with validation data "val_loss", for losses that classify "val_accuracy", and the metrics; and what callbacks add.
+
+    Attributes
+    ----------
+    rows : list of dict
+        One an epoch.
+    interrupted : bool
+        Whether Ctrl-C ended the run.
+    """
+
+    def __init__(self):
+        self.rows, self.interrupted = [], False
+
+    def __len__(self):
+        return len(self.rows)
+
+    def __getitem__(self, key):
+        if isinstance(key, str):
+            if key not in self.columns:
+                rule = f"column must be one of {', '.join(map(repr, self.columns)) or 'none, as no epoch has ended'}"
+                raise bad_value("History", rule, key)
+            return [row.get(key, np.nan) for row in self.rows]
+        return self.rows[key]
+
+    @property
+    def columns(self):
+        """The names of the columns, in the order of their coming."""
+        return list(dict.fromkeys(name for row in self.rows for name in row))
+
+    def plot(self, *, ax=None):
+        """Draw losses, and accuracies on a second axis, against epochs; gives the matplotlib axes (extra `plot`)."""
+        if ax is None:
+            figure = optional_module("History.plot", "matplotlib.figure", "plot").Figure(layout="constrained")
+            ax = figure.add_subplot()
+        ax.set(xlabel="epoch", ylabel="loss")
+        lines = [ax.plot(self["epoch"], self[name], label=name)[0] for name in self.columns if name.endswith("loss")]
+        scores = [name for name in self.columns if name.endswith("accuracy")]
+        if scores:
+            right = ax.twinx()
+            right.set_ylabel("accuracy")
+            lines += [right.plot(self["epoch"], self[name], "--", color="0.5", label=name)[0] for name in scores]
+        if lines:
+            ax.legend(handles=lines)
+        return ax
+
+    def to_csv(self, path):
+        """Write all rows to a file, the names of the columns first; numbers with all their digits."""
+        with open(path, "w", newline="", encoding="utf-8") as file:
+            write_rows(file, self.columns, self.rows, named=True)
+
+    def _table(self):
+        """The rows of text that are shown, the names first; None stands for what is left out."""
+        plain = [name for name in self.columns if isinstance(self.rows[-1].get(name), (int, float))]
+        ends = [*self.rows[: SHOWN - 7], None, *self.rows[7 - SHOWN :]]
+        shown = self.rows if len(self.rows) <= SHOWN else ends
+        yield plain
+        for row in shown:
+            yield ["..." if row is None else _cell(row.get(name)) for name in plain]
+
+    def __repr__(self):
+        if not self.rows:
+            return "History(no epochs)"
+        return "\n".join("  ".join(f"{cell:>12}" for cell in row) for row in self._table())
+
+    def _repr_html_(self):
+        """The same table for a notebook."""
+        if not self.rows:
+            return html.escape(repr(self))
+        head, *rows = ([html.escape(cell) for cell in row] for row in self._table())
+        lines = ["<table>", "<tr>" + "".join(f"<th>{name}</th>" for name in head) + "</tr>"]
+        lines += ["<tr>" + "".join(f"<td>{cell}</td>" for cell in row) + "</tr>" for row in rows]
+        return "\n".join([*lines, "</table>"])
+
+
+def write_rows(file, columns, rows, *, named):
+    """Write rows, dicts, as lines of CSV, below the names of the columns if `named`."""
+    import csv  # a cost that importing minnet should not have
+
+    writer = csv.DictWriter(file, columns)
+    if named:
+        writer.writeheader()
+    writer.writerows(rows)
+
+
+def _cell(value):
+    return "" if value is None else f"{value}" if isinstance(value, int) else f"{value:.5g}"
