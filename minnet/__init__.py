@@ -18,7 +18,19 @@ from minnet.config import show_config
 from minnet.gradcheck import check_gradient
 from minnet.history import History
 from minnet.layers import Dropout, Layer, Linear, ReLU, Sigmoid, Softplus, Tanh
-from minnet.losses import BCELoss, BCEWithLogitsLoss, CrossEntropyLoss, Loss, MSELoss
+from minnet.losses import (
+    BCELoss,
+    BCEWithLogitsLoss,
+    BrierLoss,
+    CrossEntropyLoss,
+    GaussianNLLLoss,
+    HuberLoss,
+    KLDivLoss,
+    L1Loss,
+    Loss,
+    MSELoss,
+    PoissonNLLLoss,
+)
 from minnet.model import MLP, Sequential
 from minnet.optimizers import SGD, Adam, AdamW, Optimizer, RMSprop
 from minnet.training import evaluate, fit
@@ -32,16 +44,22 @@ __all__ = [
     "AdamW",
     "BCELoss",
     "BCEWithLogitsLoss",
+    "BrierLoss",
     "CSVLogger",
     "CrossEntropyLoss",
     "Dropout",
     "EarlyStopping",
+    "GaussianNLLLoss",
     "History",
+    "HuberLoss",
+    "KLDivLoss",
+    "L1Loss",
     "Layer",
     "Linear",
     "Loss",
     "MSELoss",
     "Optimizer",
+    "PoissonNLLLoss",
     "ProgressBar",
     "RMSprop",
     "ReLU",

@@ -113,11 +113,17 @@ def weight_array(owner, weight, rows):
     a = real_array(owner, "sample_weight", weight)
     if a.shape != (rows,):
         raise bad_value(owner, f"sample_weight must have shape ({rows},), one a row", a.shape)
-    wrong = np.flatnonzero(~(np.isfinite(a) & (a >= 0)))
-    if len(wrong):
-        row = int(wrong[0])
-        raise bad_value(owner, "sample_weight must be finite and not negative", words(f"{a[row]} in row {row}"))
-    return a.astype(np.float64)
+    return not_negative(owner, "sample_weight", a).astype(np.float64)
+
+
+def not_negative(owner, name, x):
+    """`x` as a real array whose entries are finite and not negative; the first that is not is named with its row."""
+    a = real_array(owner, name, x)
+    if a.size and not 0 <= a.min() <= a.max() < math.inf:
+        wrong = np.flatnonzero(~(np.isfinite(a) & (a >= 0)))
+        where = f" in row {np.unravel_index(wrong[0], a.shape)[0]}" if a.ndim else ""
+        raise bad_value(owner, f"{name} must be finite and not negative", words(f"{a.flat[wrong[0]]}{where}"))
+    return a
 
 
 # ---- numbers, names, modules ----

@@ -3,15 +3,17 @@
 """Losses of one element each: a value and a gradient from an output and its target. Letters and rules: _activations.pyx."""
 
 from cpython.buffer cimport PyBuffer_Release
-from libc.math cimport log, log1p
+from libc.math cimport INFINITY, M_PI, NAN, exp, log, log1p
 
 from minnet cimport _math
 from minnet._doors cimport alike, apart, enter
-from minnet._math cimport real
+from minnet._math cimport inlined, real
 from minnet._loops cimport LANES, clones, pointer
 
 cdef enum:
     CHUNK = 256   # elements whose losses are held on the stack between two passes
+
+WRAP = CHUNK      # how far a periodic array goes on behind its period, so that a chunk of it is always in one piece
 
 
 # ---- value and gradient --------------------------------------------------------------------------------------------
@@ -73,20 +75,153 @@ cdef clones bce_with_logits_loop(const real* z, const real* t, real* loss, real*
         dz[i] = -slope if z[i] < 0 else slope
 
 
+# With options the target is smoothed, t' = t (1 - s) + s / 2, and its two shares are weighed: yes = positive t' and
+# no = negative (1 - t'). One is `right`, on the side of z, the other `wrong`; a wrong share of 0 adds 0 even if a is inf.
+# With L = log(1 + e), softplus(z) and softplus(-z) are a + L and L, in the order of wrong and right:
+#     loss = wrong (a + L) + right L
+#     d loss / d z = (wrong - right e) / (1 + e) with the sign of z
+
+# The work is done in loops of their own, because in one gcc 12 computes the logarithm twice, for both sides of a branch.
+
+cdef inlined exponentials(const real* z, real* e, real* L, Py_ssize_t n) noexcept nogil:
+    cdef Py_ssize_t i
+    for i in range(n):
+        e[i] = _math.exp(-_math.magnitude(z[i]))
+    for i in range(n):
+        L[i] = _math.log1p_unit(e[i])
+
+
+cdef inlined shares_of(
+    real z, real t, real positive, real negative, real keep, real lift, real* wrong, real* right,
+) noexcept nogil:
+    cdef real yes = positive * (t * keep + lift)
+    cdef real no = negative * ((<real>1 - t) * keep + lift)
+    wrong[0] = yes if z < 0 else no
+    right[0] = no if z < 0 else yes
+
+
+cdef clones weighted_bce_loop(
+    const real* z, const real* t, const real* positive, const real* negative, real* loss, real* dz, Py_ssize_t n,
+    double smoothing,
+) noexcept nogil:
+    cdef real e[CHUNK]
+    cdef real L[CHUNK]
+    cdef real keep = 1 - smoothing, lift = smoothing / 2
+    cdef real wrong, right, paid, slope
+    cdef Py_ssize_t i
+    exponentials(z, e, L, n)
+    for i in range(n):
+        shares_of(z[i], t[i], positive[i], negative[i], keep, lift, &wrong, &right)
+        paid = wrong * (_math.magnitude(z[i]) + L[i])
+        loss[i] = (paid if wrong > 0 else <real>0) + right * L[i]
+        slope = (wrong - right * e[i]) / (<real>1 + e[i])
+        dz[i] = -slope if z[i] < 0 else slope
+
+
+# The focal loss multiplies each share by a power of the probability of the other answer: with P = 1 / (1 + e) the
+# larger probability and Q = e / (1 + e) the smaller, wrong by P^gamma and right by Q^gamma. Since dP / da = P Q,
+#     loss = wrong P^gamma (a + L) + right Q^gamma L
+#     d loss / d z = wrong P^gamma (P + gamma Q (a + L)) - right Q^gamma (Q + gamma P L) with the sign of z
+# and no power below gamma is met: the slope is finite for gamma < 1, too.
+#
+# gamma = 2 is by far the commonest; its powers are products. Else P^gamma = exp(-gamma L), and Q^gamma = P^gamma
+# exp(-gamma a), where gamma a can be so large that its rounding error costs many ulp of the power: both parts of the
+# product, Dekker's, go into exp. Beyond FAR Q is 0, and 0 times FAR is 0, where 0 times inf is not.
+
+cdef inlined bounded(real a, real* near) noexcept nogil:
+    cdef real FAR = 1000
+    near[0] = FAR if FAR < a else a
+
+
+cdef inlined focal_powers(
+    const real* z, const real* L, real* P_power, real* Q_power, Py_ssize_t n, double gamma,
+) noexcept nogil:
+    cdef real g = gamma
+    cdef real g_low = gamma - g
+    cdef real g1 = _math.head(g)
+    cdef real g2 = g - g1
+    cdef real near, near1, near2, product, low
+    cdef Py_ssize_t i
+    for i in range(n):
+        bounded(_math.magnitude(z[i]), &near)
+        near1 = _math.head(near)
+        near2 = near - near1
+        product = g * near
+        low = ((g1 * near1 - product) + (g1 * near2 + g2 * near1)) + (g2 * near2 + g_low * near)
+        P_power[i] = _math.exp(-g * L[i])
+        Q_power[i] = _math.exp_shifted(-product, -low) * _math.unshift(low) * P_power[i]
+
+
+cdef inlined squares(const real* e, real* P_power, real* Q_power, Py_ssize_t n) noexcept nogil:
+    cdef real P
+    cdef Py_ssize_t i
+    for i in range(n):
+        P = <real>1 / (<real>1 + e[i])
+        P_power[i] = P * P
+        Q_power[i] = (e[i] * P) * (e[i] * P)
+
+
+cdef clones focal_bce_loop(
+    const real* z, const real* t, const real* positive, const real* negative, real* loss, real* dz, Py_ssize_t n,
+    double smoothing, double gamma,
+) noexcept nogil:
+    cdef real e[CHUNK]
+    cdef real L[CHUNK]
+    cdef real P_power[CHUNK]
+    cdef real Q_power[CHUNK]
+    cdef real keep = 1 - smoothing, lift = smoothing / 2
+    cdef real g = gamma
+    cdef real wrong, right, near, P, paid, slope
+    cdef Py_ssize_t i
+    exponentials(z, e, L, n)
+    if gamma == 2:
+        squares(e, P_power, Q_power, n)
+    else:
+        focal_powers(z, L, P_power, Q_power, n, gamma)
+    for i in range(n):
+        shares_of(z[i], t[i], positive[i], negative[i], keep, lift, &wrong, &right)
+        bounded(_math.magnitude(z[i]), &near)
+        P = <real>1 / (<real>1 + e[i])
+        paid = wrong * (_math.magnitude(z[i]) + L[i]) * P_power[i]
+        loss[i] = (paid if wrong > 0 else <real>0) + right * L[i] * Q_power[i]
+        slope = wrong * (P + g * (e[i] * P * (near + L[i]))) * P_power[i]
+        slope = slope - right * (e[i] * P + g * (P * L[i])) * Q_power[i]
+        dz[i] = -slope if z[i] < 0 else slope
+
+
 # From probabilities p, as they are: a certain wrong answer costs inf. A share of 0 adds 0.
 #     loss = -t log(p) - (1 - t) log(1 - p),   d loss / d p = (p - t) / (p (1 - p)), or the limit where p is 0 or 1
 
-cdef void bce_loop(const real* p, const real* t, real* loss, real* dp, Py_ssize_t n) noexcept nogil:
-    cdef double yes, no
+cdef void bce_loop(
+    const real* p, const real* t, const real* element_weight, real* loss, real* dp, Py_ssize_t n,
+) noexcept nogil:
+    cdef double yes, no, cost, slope
     cdef Py_ssize_t i
     for i in range(n):
         yes, no = t[i], 1.0 - t[i]
-        loss[i] = (-yes * log(p[i]) if yes > 0 else 0.0) + (-no * log1p(-<double>p[i]) if no > 0 else 0.0)
+        cost = (-yes * log(p[i]) if yes > 0 else 0.0) + (-no * log1p(-<double>p[i]) if no > 0 else 0.0)
         if 0 < p[i] < 1:
-            dp[i] = (<double>p[i] - t[i]) / (p[i] * (1.0 - p[i]))
+            slope = (<double>p[i] - t[i]) / (p[i] * (1.0 - p[i]))
         else:
-            dp[i] = (no / (1.0 - p[i]) if no > 0 else 0.0) - (yes / p[i] if yes > 0 else 0.0)
+            slope = (no / (1.0 - p[i]) if no > 0 else 0.0) - (yes / p[i] if yes > 0 else 0.0)
+        loss[i] = 0.0 if element_weight[i] == 0 else element_weight[i] * cost
+        dp[i] = 0.0 if element_weight[i] == 0 else element_weight[i] * slope
 
+
+# Kullback-Leibler divergence of q from p, term by term: the target is p, or log(p). A share p of 0 adds 0.
+#     loss = p (log(p) - log(q)),   d loss / d log(q) = -p
+
+cdef void kl_loop(const real* log_q, const real* t, real* loss, real* dx, Py_ssize_t n, bint log_target) noexcept nogil:
+    cdef double p, log_p
+    cdef Py_ssize_t i
+    for i in range(n):
+        p = exp(t[i]) if log_target else t[i]
+        log_p = t[i] if log_target else log(t[i])
+        loss[i] = p * (log_p - log_q[i]) if p > 0 else NAN if log_q[i] != log_q[i] else 0.0
+        dx[i] = 0.0 - p
+
+
+# ---- regression, where x is a prediction ---------------------------------------------------------------------------
 
 cdef clones squared_error_loop(const real* x, const real* t, real* loss, real* dx, Py_ssize_t n) noexcept nogil:
     cdef real error
@@ -97,28 +232,138 @@ cdef clones squared_error_loop(const real* x, const real* t, real* loss, real* d
         dx[i] = error + error
 
 
+cdef clones absolute_error_loop(const real* x, const real* t, real* loss, real* dx, Py_ssize_t n) noexcept nogil:
+    """At 0 the slope is 0, the middle of the subgradients; NaN stays NaN."""
+    cdef real error, slope
+    cdef Py_ssize_t i
+    for i in range(n):
+        error = x[i] - t[i]
+        slope = <real>1 if error > 0 else error
+        loss[i] = _math.magnitude(error)
+        dx[i] = <real>-1 if error < 0 else slope
+
+
+# With c the error, cut off at +-delta, both pieces of Huber's loss, error^2 / 2 and delta (|error| - delta / 2), are
+#     loss = c (error - c / 2),   d loss / d x = c
+
+cdef clones huber_loop(
+    const real* x, const real* t, real* loss, real* dx, Py_ssize_t n, double threshold,
+) noexcept nogil:
+    cdef real delta = threshold
+    cdef real error, c
+    cdef Py_ssize_t i
+    for i in range(n):
+        error = x[i] - t[i]
+        c = delta if delta < error else error
+        c = -delta if -delta > c else c
+        loss[i] = c * (error - <real>0.5 * c)
+        dx[i] = c
+
+
+# -log of a normal density with mean x and variance v = max(var, eps), without its constant log(2 pi) / 2 unless `full`:
+#     loss = (log(v) + (x - t)^2 / v) / 2,   d loss / d x = (x - t) / v
+
+cdef void gaussian_loop(
+    const real* x, const real* t, const real* var, real* loss, real* dx, Py_ssize_t n, double eps, bint full,
+) noexcept nogil:
+    cdef double constant = log(2 * M_PI) / 2 if full else 0.0
+    cdef double v, error
+    cdef Py_ssize_t i
+    for i in range(n):
+        v = max(<double>var[i], eps)
+        error = <double>x[i] - t[i]
+        loss[i] = (log(v) + error * (error / v)) / 2 + constant
+        dx[i] = error / v
+
+
+# -log of the probability of a count t at a rate lambda = exp(x), or x itself, which eps keeps from 0 in the logarithm.
+# Without log(t!), a constant, which `full` adds by Stirling's formula. A count of 0 adds no logarithm.
+#     loss = lambda - t log(lambda),   d loss / d x = exp(x) - t, or 1 - t / (x + eps)
+
+cdef void poisson_loop(
+    const real* x, const real* t, real* loss, real* dx, Py_ssize_t n, double eps, bint log_input, bint full,
+) noexcept nogil:
+    cdef double count, rate, cost
+    cdef Py_ssize_t i
+    for i in range(n):
+        count = t[i]
+        if log_input:
+            rate = exp(x[i])
+            cost = count * x[i] if count > 0 else 0.0
+            dx[i] = rate - count
+        else:
+            rate = x[i]
+            cost = count * log(rate + eps) if count > 0 else 0.0
+            dx[i] = 1.0 - (count / (rate + eps) if count > 0 else 0.0)
+        cost = INFINITY if rate == INFINITY else rate - cost
+        if full and count > 1:
+            cost += count * log(count) - count + log(2 * M_PI * count) / 2
+        loss[i] = cost
+
+
+# ---- all of them, chunk by chunk -----------------------------------------------------------------------------------
+
 cdef enum Kind:
     BCE_WITH_LOGITS
+    WEIGHTED_BCE
+    FOCAL_BCE
     BCE
+    KL
     SQUARED_ERROR
+    ABSOLUTE_ERROR
+    HUBER
+    GAUSSIAN
+    POISSON
+
+
+cdef struct Settings:
+    Py_ssize_t period  # of the arrays a and b, which have the length n or this one, and WRAP more, and repeat
+    double amount      # label smoothing, delta or eps
+    double gamma
+    bint is_log        # log_target, log_input
+    bint full
+
+
+cdef void chunk_of(
+    Kind kind, const real* x, const real* t, const real* a, const real* b, real* loss, real* slope, Py_ssize_t n,
+    Settings* s,
+) noexcept nogil:
+    if kind == BCE_WITH_LOGITS:
+        bce_with_logits_loop(x, t, loss, slope, n)
+    elif kind == WEIGHTED_BCE:
+        weighted_bce_loop(x, t, a, b, loss, slope, n, s.amount)
+    elif kind == FOCAL_BCE:
+        focal_bce_loop(x, t, a, b, loss, slope, n, s.amount, s.gamma)
+    elif kind == BCE:
+        bce_loop(x, t, a, loss, slope, n)
+    elif kind == KL:
+        kl_loop(x, t, loss, slope, n, s.is_log)
+    elif kind == SQUARED_ERROR:
+        squared_error_loop(x, t, loss, slope, n)
+    elif kind == ABSOLUTE_ERROR:
+        absolute_error_loop(x, t, loss, slope, n)
+    elif kind == HUBER:
+        huber_loop(x, t, loss, slope, n, s.amount)
+    elif kind == GAUSSIAN:
+        gaussian_loop(x, t, a, loss, slope, n, s.amount, s.full)
+    else:
+        poisson_loop(x, t, loss, slope, n, s.amount, s.is_log, s.full)
 
 
 cdef double elementwise(
-    Kind kind, const real* x, const real* t, const double* weight, real* loss, real* dx, Py_ssize_t n, double scale,
+    Kind kind, const real* x, const real* t, const real* a, const real* b, const double* weight, real* loss, real* dx,
+    Py_ssize_t n, double scale, Settings* s,
 ) noexcept nogil:
-    """The sum of the losses; weight, loss and dx may be NULL."""
+    """The sum of the losses; weight, loss and dx may be NULL. The period is 0 where the kind has no use for a and b."""
     cdef real chunk_loss[CHUNK]
     cdef real chunk_slope[CHUNK]
     cdef double total = 0
-    cdef Py_ssize_t i = 0, size
+    cdef Py_ssize_t i = 0, place = 0, size
     while i < n:
         size = min(<Py_ssize_t>CHUNK, n - i)
-        if kind == BCE_WITH_LOGITS:
-            bce_with_logits_loop(x + i, t + i, chunk_loss, chunk_slope, size)
-        elif kind == BCE:
-            bce_loop(x + i, t + i, chunk_loss, chunk_slope, size)
-        else:
-            squared_error_loop(x + i, t + i, chunk_loss, chunk_slope, size)
+        if s.period > 0:
+            place = i % s.period
+        chunk_of(kind, x + i, t + i, a + place, b + place, chunk_loss, chunk_slope, size, s)
         settle(
             chunk_loss, chunk_slope, NULL if weight == NULL else weight + i, &total, NULL if loss == NULL else loss + i,
             NULL if dx == NULL else dx + i, size, scale)
@@ -126,31 +371,77 @@ cdef double elementwise(
     return total
 
 
+cdef double plain(
+    Kind kind, const real[::1] x, const real[::1] t, const double[::1] weight, real[::1] loss, real[::1] dx,
+    double scale, Settings* s,
+) noexcept nogil:
+    """A loss of an output and its target alone."""
+    return elementwise(
+        kind, &x[0], &t[0], <real*>NULL, <real*>NULL, &weight[0] if weight.shape[0] > 0 else NULL, pointer(loss),
+        pointer(dx), x.shape[0], scale, s)
+
+
 def binary_cross_entropy_with_logits(
     const real[::1] z not None, const real[::1] t not None, const double[::1] weight not None,
     real[::1] loss not None, real[::1] dz not None, double scale,
 ):
     """loss = weight (softplus(z) - t z), dz = scale weight (sigmoid(z) - t); all (N,). Returns the sum of the losses."""
+    cdef Settings s
     cdef double total
+    s.period = 0
+    with nogil:
+        total = plain(BCE_WITH_LOGITS, z, t, weight, loss, dz, scale, &s)
+    return total
+
+
+def focal_binary_cross_entropy_with_logits(
+    const real[::1] z not None, const real[::1] t not None, const real[::1] positive not None,
+    const real[::1] negative not None, const double[::1] weight not None, real[::1] loss not None,
+    real[::1] dz not None, double scale, Py_ssize_t period, double smoothing, double gamma,
+):
+    """loss = -weight (yes (1 - a)^gamma log(a) + no a^gamma log(1 - a)), a = sigmoid(z); dz = scale d loss / d z; (N,).
+
+    yes = positive t', no = negative (1 - t') with t' = t (1 - smoothing) + smoothing / 2. positive and negative have the
+    length N, which is then the period, or period + WRAP. Returns the sum of the losses."""
+    cdef Settings s
+    cdef double total
+    s.period, s.amount, s.gamma = period, smoothing, gamma
     with nogil:
         total = elementwise(
-            BCE_WITH_LOGITS, &z[0], &t[0], &weight[0] if weight.shape[0] > 0 else NULL, pointer(loss), pointer(dz),
-            z.shape[0], scale)
+            FOCAL_BCE if gamma > 0 else WEIGHTED_BCE, &z[0], &t[0], &positive[0], &negative[0],
+            &weight[0] if weight.shape[0] > 0 else NULL, pointer(loss), pointer(dz), z.shape[0], scale, &s)
     return total
 
 
 def binary_cross_entropy(
-    const real[::1] p not None, const real[::1] t not None, const double[::1] weight not None,
-    real[::1] loss not None, real[::1] dp not None, double scale,
+    const real[::1] p not None, const real[::1] t not None, const real[::1] element_weight not None,
+    const double[::1] weight not None, real[::1] loss not None, real[::1] dp not None, double scale, Py_ssize_t period,
 ):
-    """loss = -weight (t log(p) + (1 - t) log(1 - p)), dp = scale weight (p - t) / (p (1 - p)); all (N,).
+    """loss = -w (t log(p) + (1 - t) log(1 - p)), dp = scale w (p - t) / (p (1 - p)), w = weight element_weight; all (N,).
 
-    Returns the sum of the losses."""
+    element_weight may have the length period + WRAP instead. Returns the sum of the losses."""
+    cdef Settings s
     cdef double total
+    s.period = period
     with nogil:
         total = elementwise(
-            BCE, &p[0], &t[0], &weight[0] if weight.shape[0] > 0 else NULL, pointer(loss), pointer(dp),
-            p.shape[0], scale)
+            BCE, &p[0], &t[0], &element_weight[0], <real*>NULL, &weight[0] if weight.shape[0] > 0 else NULL,
+            pointer(loss), pointer(dp), p.shape[0], scale, &s)
+    return total
+
+
+def divergence(
+    const real[::1] log_q not None, const real[::1] t not None, const double[::1] weight not None,
+    real[::1] loss not None, real[::1] dx not None, double scale, bint log_target,
+):
+    """loss = weight p (log(p) - log_q), dx = -scale weight p, p = exp(t) if log_target, else t; all (N,).
+
+    Returns the sum of the losses."""
+    cdef Settings s
+    cdef double total
+    s.period, s.is_log = 0, log_target
+    with nogil:
+        total = plain(KL, log_q, t, weight, loss, dx, scale, &s)
     return total
 
 
@@ -159,11 +450,106 @@ def squared_error(
     real[::1] loss not None, real[::1] dx not None, double scale,
 ):
     """loss = weight (x - t)^2, dx = scale weight 2 (x - t); all (N,). Returns the sum of the losses."""
+    cdef Settings s
     cdef double total
+    s.period = 0
+    with nogil:
+        total = plain(SQUARED_ERROR, x, t, weight, loss, dx, scale, &s)
+    return total
+
+
+def absolute_error(
+    const real[::1] x not None, const real[::1] t not None, const double[::1] weight not None,
+    real[::1] loss not None, real[::1] dx not None, double scale,
+):
+    """loss = weight |x - t|, dx = scale weight sign(x - t); all (N,). Returns the sum of the losses."""
+    cdef Settings s
+    cdef double total
+    s.period = 0
+    with nogil:
+        total = plain(ABSOLUTE_ERROR, x, t, weight, loss, dx, scale, &s)
+    return total
+
+
+def huber(
+    const real[::1] x not None, const real[::1] t not None, const double[::1] weight not None,
+    real[::1] loss not None, real[::1] dx not None, double scale, double delta,
+):
+    """loss = weight c (x - t - c / 2), dx = scale weight c, c = x - t cut off at +-delta; all (N,).
+
+    Returns the sum of the losses."""
+    cdef Settings s
+    cdef double total
+    s.period, s.amount = 0, delta
+    with nogil:
+        total = plain(HUBER, x, t, weight, loss, dx, scale, &s)
+    return total
+
+
+def gaussian_nll(
+    const real[::1] x not None, const real[::1] t not None, const real[::1] var not None,
+    const double[::1] weight not None, real[::1] loss not None, real[::1] dx not None, double scale, Py_ssize_t period,
+    double eps, bint full,
+):
+    """loss = weight (log(v) + (x - t)^2 / v) / 2, dx = scale weight (x - t) / v, v = max(var, eps); all (N,).
+
+    var may have the length period + WRAP instead; full adds log(2 pi) / 2. Returns the sum of the losses."""
+    cdef Settings s
+    cdef double total
+    s.period, s.amount, s.full = period, eps, full
     with nogil:
         total = elementwise(
-            SQUARED_ERROR, &x[0], &t[0], &weight[0] if weight.shape[0] > 0 else NULL, pointer(loss), pointer(dx),
-            x.shape[0], scale)
+            GAUSSIAN, &x[0], &t[0], &var[0], <real*>NULL, &weight[0] if weight.shape[0] > 0 else NULL, pointer(loss),
+            pointer(dx), x.shape[0], scale, &s)
+    return total
+
+
+def poisson_nll(
+    const real[::1] x not None, const real[::1] t not None, const double[::1] weight not None,
+    real[::1] loss not None, real[::1] dx not None, double scale, double eps, bint log_input, bint full,
+):
+    """loss = weight (exp(x) - t x), dx = scale weight (exp(x) - t); all (N,). Returns the sum of the losses.
+
+    Without log_input: loss = weight (x - t log(x + eps)); full adds Stirling's t log(t) - t + log(2 pi t) / 2, t > 1."""
+    cdef Settings s
+    cdef double total
+    s.period, s.amount, s.is_log, s.full = 0, eps, log_input, full
+    with nogil:
+        total = plain(POISSON, x, t, weight, loss, dx, scale, &s)
+    return total
+
+
+# ---- the Brier score, a loss of a row ------------------------------------------------------------------------------
+
+cdef double brier_row(
+    const real* p, const real* t, real* dp, Py_ssize_t n, double weight, double scale,
+) noexcept nogil:
+    cdef double error, loss = 0
+    cdef Py_ssize_t k
+    for k in range(n):   # a weight of 0 leaves out what is inf or NaN, too
+        error = 0.0 if weight == 0 else <double>p[k] - t[k]
+        loss += error * error
+        if dp != NULL:
+            dp[k] = 2 * error * (weight * scale)
+    return weight * loss
+
+
+def brier(
+    const real[:, ::1] p not None, const real[:, ::1] t not None, const double[::1] weight not None,
+    real[::1] loss not None, real[:, ::1] dp not None, double scale,
+):
+    """loss = weight sum_k (p_k - t_k)^2, dp = scale weight 2 (p - t); p, t, dp: (N, C), the others (N,).
+
+    Returns the sum of the losses."""
+    cdef double w = 1, value, total = 0
+    cdef Py_ssize_t i
+    with nogil:
+        for i in range(p.shape[0]):
+            w = weight[i] if weight.shape[0] > 0 else 1.0
+            value = brier_row(&p[i, 0], &t[i, 0], &dp[i, 0] if dp.shape[0] > 0 else NULL, p.shape[1], w, scale)
+            if loss.shape[0] > 0:
+                loss[i] = value
+            total += value
     return total
 
 
@@ -203,12 +589,15 @@ def first_outside_unit(const real[::1] x not None):
 
 cdef double mean_binary_loss(const real* z, const real* t, real* dz, Py_ssize_t n) noexcept nogil:
     """The mean binary cross-entropy of n logits and its gradient; -1 if a target is outside [0, 1]."""
+    cdef Settings s
     cdef double scale = 1.0 / n
     cdef int wrong = 0
     count_outside_unit(t, &wrong, n)
     if wrong:
         return -1
-    return scale * elementwise(BCE_WITH_LOGITS, z, t, <const double*>NULL, <real*>NULL, dz, n, scale)
+    s.period = 0
+    return scale * elementwise(
+        BCE_WITH_LOGITS, z, t, <real*>NULL, <real*>NULL, <const double*>NULL, <real*>NULL, dz, n, scale, &s)
 
 
 def binary_cross_entropy_with_logits_door(z not None, t not None, dz not None):

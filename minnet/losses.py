@@ -1,42 +1,80 @@
-"""Losses as objects: what `minnet.functional` computes, with the reduction chosen once.
+"""Losses as objects: what `minnet.functional` computes, with its options chosen once.
 
 ``loss(outputs, target)`` is the value; ``loss.value_and_grad(outputs, target)`` gives the value and the gradient of
 exactly that value. Any object with these two methods serves as a loss; `minnet.check_gradient` tests it.
 """
 
+import reprlib
+
 from minnet import functional as F
 from minnet import metrics
-from minnet._checks import bad_type, choice
+from minnet._checks import bad_type, choice, not_negative, number
 
-__all__ = ["BCELoss", "BCEWithLogitsLoss", "CrossEntropyLoss", "Loss", "MSELoss"]
+__all__ = [
+    "BCELoss",
+    "BCEWithLogitsLoss",
+    "BrierLoss",
+    "CrossEntropyLoss",
+    "GaussianNLLLoss",
+    "HuberLoss",
+    "KLDivLoss",
+    "L1Loss",
+    "Loss",
+    "MSELoss",
+    "PoissonNLLLoss",
+]
 
 
 class Loss:
-    """Base of the losses: a function of minnet.functional with its reduction.
+    """Base of the losses: a function of minnet.functional with its options, which are attributes of the same names.
 
     Parameters
     ----------
     reduction : {"mean", "sum", "none", "batchmean"}
         "mean" over all losses, their "sum", all of them ("none"), or their sum divided by the rows ("batchmean").
+    **options
+        Further keyword arguments of the function, from subclasses.
     """
 
     function = None
 
-    def __init__(self, *, reduction="mean"):
-        self.reduction = choice(type(self).__name__, "reduction", reduction, F.REDUCTIONS)
+    def __init__(self, *, reduction="mean", **options):
+        options["reduction"] = choice(type(self).__name__, "reduction", reduction, F.REDUCTIONS)
+        self._names = tuple(options)
+        vars(self).update(options)
+
+    @property
+    def options(self):
+        """The keyword arguments that the function gets, a dictionary."""
+        return {name: getattr(self, name) for name in self._names}
 
     def __call__(self, outputs, target, sample_weight=None):
         """The loss of a batch of outputs, a float, or an array for reduction "none"."""
-        return type(self).function(outputs, target, sample_weight=sample_weight, reduction=self.reduction)
+        return type(self).function(outputs, target, sample_weight=sample_weight, **self.options)
 
     def value_and_grad(self, outputs, target, sample_weight=None, out=None):
         """The loss and its gradient with respect to `outputs`, written to `out` if it is given."""
         return type(self).function(
-            outputs, target, sample_weight=sample_weight, reduction=self.reduction, return_grad=True, out=out
+            outputs, target, sample_weight=sample_weight, return_grad=True, out=out, **self.options
         )
 
     def __repr__(self):
-        return f"{type(self).__name__}(reduction={self.reduction!r})"
+        """The call that makes this loss: the reduction, and what differs from its default."""
+        usual = type(self).__init__.__kwdefaults__ or {}
+        shown = {name: reprlib.repr(value) for name, value in self.options.items()}
+        kept = [name for name in shown if name == "reduction" or shown[name] != reprlib.repr(usual.get(name))]
+        return f"{type(self).__name__}({', '.join(f'{name}={shown[name]}' for name in kept)})"
+
+
+def _weights(owner, **weights):
+    """Weights that are given are finite and not negative; whether they fit is seen when there are outputs."""
+    for name, weight in weights.items():
+        if weight is not None:
+            not_negative(owner, name, weight)
+    return weights
+
+
+# ---- classifiers ----
 
 
 class CrossEntropyLoss(Loss):
@@ -47,16 +85,65 @@ class CrossEntropyLoss(Loss):
 
 
 class BCEWithLogitsLoss(Loss):
-    """Cross-entropy of sigmoid(outputs); see `functional.binary_cross_entropy_with_logits`."""
+    """Cross-entropy of sigmoid(outputs), if asked weighted, smoothed or focal.
+
+    Parameters
+    ----------
+    weight, pos_weight, label_smoothing, gamma, alpha, reduction
+        As in `functional.binary_cross_entropy_with_logits`.
+    """
 
     function = staticmethod(F.binary_cross_entropy_with_logits)
     accuracy = staticmethod(metrics.binary_accuracy)
 
+    def __init__(self, *, weight=None, pos_weight=None, label_smoothing=0.0, gamma=0.0, alpha=None, reduction="mean"):
+        owner = type(self).__name__
+        super().__init__(
+            **_weights(owner, weight=weight, pos_weight=pos_weight),
+            label_smoothing=number(owner, "label_smoothing", label_smoothing, 0, 1),
+            gamma=number(owner, "gamma", gamma, 0, F.MOST_GAMMA),
+            alpha=None if alpha is None else number(owner, "alpha", alpha, 0, 1),
+            reduction=reduction,
+        )
+
 
 class BCELoss(Loss):
-    """Cross-entropy of probabilities, never clipped; see `functional.binary_cross_entropy`."""
+    """Cross-entropy of probabilities, never clipped.
+
+    Parameters
+    ----------
+    weight, reduction
+        As in `functional.binary_cross_entropy`.
+    """
 
     function = staticmethod(F.binary_cross_entropy)
+
+    def __init__(self, *, weight=None, reduction="mean"):
+        super().__init__(**_weights(type(self).__name__, weight=weight), reduction=reduction)
+
+
+class BrierLoss(Loss):
+    """Brier score of probabilities (N, C) with labels or probabilities; see `functional.brier_loss`."""
+
+    function = staticmethod(F.brier_loss)
+
+
+class KLDivLoss(Loss):
+    """Kullback-Leibler divergence, from logarithms of probabilities; "batchmean" is the divergence of a row.
+
+    Parameters
+    ----------
+    log_target, reduction
+        As in `functional.kl_div`.
+    """
+
+    function = staticmethod(F.kl_div)
+
+    def __init__(self, *, log_target=False, reduction="mean"):
+        super().__init__(log_target=bool(log_target), reduction=reduction)
+
+
+# ---- regression ----
 
 
 class MSELoss(Loss):
@@ -65,7 +152,73 @@ class MSELoss(Loss):
     function = staticmethod(F.mse_loss)
 
 
-LOSSES = {"cross_entropy": CrossEntropyLoss, "bce": BCEWithLogitsLoss, "mse": MSELoss}
+class L1Loss(Loss):
+    """Absolute error |x - t|; see `functional.l1_loss`."""
+
+    function = staticmethod(F.l1_loss)
+
+
+class HuberLoss(Loss):
+    """Squared error up to `delta`, absolute error beyond it.
+
+    Parameters
+    ----------
+    delta, reduction
+        As in `functional.huber_loss`.
+    """
+
+    function = staticmethod(F.huber_loss)
+
+    def __init__(self, *, delta=1.0, reduction="mean"):
+        super().__init__(delta=number(type(self).__name__, "delta", delta, 0, above=True), reduction=reduction)
+
+
+class GaussianNLLLoss(Loss):
+    """-log of a normal density whose means are the outputs and whose variance is known.
+
+    Parameters
+    ----------
+    var : float
+        The variance; one that a net predicts needs `functional.gaussian_nll_loss`.
+    full, eps, reduction
+        As there.
+    """
+
+    function = staticmethod(F.gaussian_nll_loss)
+
+    def __init__(self, *, var=1.0, full=False, eps=1e-6, reduction="mean"):
+        owner = type(self).__name__
+        var, eps = number(owner, "var", var, 0), number(owner, "eps", eps, 0, above=True)
+        super().__init__(var=var, full=bool(full), eps=eps, reduction=reduction)
+
+
+class PoissonNLLLoss(Loss):
+    """-log of the probability of counts whose expected values are exp(outputs).
+
+    Parameters
+    ----------
+    log_input, full, eps, reduction
+        As in `functional.poisson_nll_loss`.
+    """
+
+    function = staticmethod(F.poisson_nll_loss)
+
+    def __init__(self, *, log_input=True, full=False, eps=1e-8, reduction="mean"):
+        eps = number(type(self).__name__, "eps", eps, 0)
+        super().__init__(log_input=bool(log_input), full=bool(full), eps=eps, reduction=reduction)
+
+
+LOSSES = {
+    "cross_entropy": CrossEntropyLoss,
+    "bce": BCEWithLogitsLoss,
+    "mse": MSELoss,
+    "l1": L1Loss,
+    "huber": HuberLoss,
+    "poisson": PoissonNLLLoss,
+    "gaussian": GaussianNLLLoss,
+    "kl_div": KLDivLoss,
+    "brier": BrierLoss,
+}
 
 
 def get_loss(owner, loss):

@@ -110,25 +110,91 @@ def cross_entropy(logits, target, sample_weight=None, reduction="mean"):
 
 
 @np.errstate(all="ignore")
-def binary_cross_entropy_with_logits(logits, target, sample_weight=None, reduction="mean"):
+def binary_cross_entropy_with_logits(
+    logits,
+    target,
+    sample_weight=None,
+    reduction="mean",
+    *,
+    weight=1.0,
+    pos_weight=1.0,
+    label_smoothing=0.0,
+    gamma=0.0,
+    alpha=None,
+):
     """Of sigmoid(logits) with targets in [0, 1] of the same shape."""
     z, t = real(logits), real(target)
-    return reduced(softplus(z) - t * z, sigmoid(z) - t, sample_weight, reduction)
+    t = t * (1 - label_smoothing) + label_smoothing / 2
+    yes, no = (1.0, 1.0) if alpha is None else (alpha, 1 - alpha)
+    yes, no = real(weight) * pos_weight * yes * t, real(weight) * no * (1 - t)
+    a, b = sigmoid(z), sigmoid(-z)
+    losses = yes * b**gamma * softplus(-z) + no * a**gamma * softplus(z)
+    slopes = no * a**gamma * (a + gamma * b * softplus(z)) - yes * b**gamma * (b + gamma * a * softplus(-z))
+    return reduced(losses, slopes, sample_weight, reduction)
 
 
 @np.errstate(all="ignore")
-def binary_cross_entropy(probs, target, sample_weight=None, reduction="mean"):
+def binary_cross_entropy(probs, target, sample_weight=None, reduction="mean", *, weight=1.0):
     """Of probabilities with targets in [0, 1] of the same shape; a share of 0 adds 0."""
     p, t = real(probs), real(target)
     losses = np.where(t > 0, -t * np.log(p), 0) + np.where(t < 1, -(1 - t) * np.log1p(-p), 0)
     slopes = np.where(t < 1, (1 - t) / (1 - p), 0) - np.where(t > 0, t / p, 0)
-    return reduced(losses, slopes, sample_weight, reduction)
+    return reduced(weight * losses, weight * slopes, sample_weight, reduction)
+
+
+@np.errstate(all="ignore")
+def kl_div(log_q, p, sample_weight=None, reduction="mean", *, log_target=False):
+    """p (log(p) - log_q), term by term; where p = 0 it is 0."""
+    x, p = real(log_q), np.exp(real(p)) if log_target else real(p)
+    return reduced(np.where(p > 0, p * (np.log(p) - x), 0), -p, sample_weight, reduction)
+
+
+def brier_loss(probs, target, sample_weight=None, reduction="mean"):
+    """sum_k (p_k - t_k)^2 a row, of labels (N,) or probabilities (N, C)."""
+    p, t = real(probs), np.asarray(target)
+    t = np.eye(p.shape[1])[t] if t.ndim == 1 else real(t)
+    w = np.ones(len(p)) if sample_weight is None else real(sample_weight)
+    losses = w * ((p - t) ** 2).sum(1)
+    count = {"none": 1, "sum": 1, "mean": w.sum(), "batchmean": len(p)}[reduction]
+    value = losses if reduction == "none" else losses.sum() / count
+    return value, 2 * (p - t) * w[:, None] / count
 
 
 def mse_loss(prediction, target, sample_weight=None, reduction="mean"):
     """(x - t)^2, element by element."""
     x, t = real(prediction), real(target)
     return reduced((x - t) ** 2, 2 * (x - t), sample_weight, reduction)
+
+
+def l1_loss(prediction, target, sample_weight=None, reduction="mean"):
+    """|x - t|, element by element."""
+    error = real(prediction) - real(target)
+    return reduced(np.abs(error), np.sign(error), sample_weight, reduction)
+
+
+def huber_loss(prediction, target, sample_weight=None, reduction="mean", *, delta=1.0):
+    """e^2 / 2 for errors up to delta, beyond delta (|e| - delta / 2)."""
+    e = real(prediction) - real(target)
+    losses = np.where(np.abs(e) <= delta, e**2 / 2, delta * (np.abs(e) - delta / 2))
+    return reduced(losses, np.where(np.abs(e) <= delta, e, delta * np.sign(e)), sample_weight, reduction)
+
+
+def gaussian_nll_loss(mean, target, var, sample_weight=None, reduction="mean", *, full=False, eps=1e-6):
+    """-log of a normal density, without its constant unless `full`."""
+    e, v = real(mean) - real(target), np.maximum(real(var), eps)
+    losses = (np.log(v) + e**2 / v) / 2 + (np.log(2 * np.pi) / 2 if full else 0)
+    return reduced(losses, e / v, sample_weight, reduction)
+
+
+@np.errstate(all="ignore")
+def poisson_nll_loss(log_rate, target, sample_weight=None, reduction="mean", *, log_input=True, full=False, eps=1e-8):
+    """-log of the probability of a count, with Stirling's log(t!) if `full`."""
+    x, t = real(log_rate), real(target)
+    losses = np.exp(x) - t * x if log_input else x - t * np.log(x + eps)
+    slopes = np.exp(x) - t if log_input else 1 - t / (x + eps)
+    if full:
+        losses = losses + np.where(t > 1, t * np.log(t) - t + np.log(2 * np.pi * t) / 2, 0)
+    return reduced(losses, slopes, sample_weight, reduction)
 
 
 # ---- ranges ----

@@ -10,13 +10,16 @@ from minnet import functional as F
 
 ONE_ARGUMENT = ["sigmoid", "tanh", "softplus", "log_sigmoid", "relu", "softmax", "log_softmax", "logsumexp"]
 BINARY = ["binary_cross_entropy_with_logits", "binary_cross_entropy"]
-ELEMENTWISE = [*BINARY, "mse_loss"]
+ELEMENTWISE = [*BINARY, "mse_loss", "l1_loss", "huber_loss", "poisson_nll_loss"]
 LOSSES = ["cross_entropy", *ELEMENTWISE]
 FIRST = dict.fromkeys(ONE_ARGUMENT, "x") | {
     "cross_entropy": "logits",
     "binary_cross_entropy_with_logits": "logits",
     "binary_cross_entropy": "probs",
     "mse_loss": "prediction",
+    "l1_loss": "prediction",
+    "huber_loss": "prediction",
+    "poisson_nll_loss": "log_rate",
 }
 
 X = np.full((4, 3), 0.5)

@@ -48,6 +48,10 @@ FUNCTIONS = {
     "bce_with_logits": F.binary_cross_entropy_with_logits,
     "bce": F.binary_cross_entropy,
     "mse": F.mse_loss,
+    "l1": F.l1_loss,
+    "huber": F.huber_loss,
+    "poisson": F.poisson_nll_loss,
+    "kl_div": F.kl_div,
 }
 TWINS = {loss: getattr(reference, function.__name__) for loss, function in FUNCTIONS.items()}
 
@@ -55,12 +59,17 @@ TWINS = {loss: getattr(reference, function.__name__) for loss, function in FUNCT
 def inputs(loss, rng, shape, dtype="float64"):
     """The first argument of a loss, and targets that fit."""
     x = rng.uniform(0.05, 0.95, shape) if loss == "bce" else rng.normal(0, 2, shape)
+    x = -np.abs(x) if loss == "kl_div" else x
     t = {
         "labels": lambda: rng.integers(0, shape[1], shape[0]),
         "probabilities": lambda: rng.dirichlet(np.ones(shape[1]), shape[0]),
         "bce_with_logits": lambda: rng.uniform(0, 1, shape),
         "bce": lambda: rng.uniform(0, 1, shape),
         "mse": lambda: rng.normal(0, 2, shape),
+        "l1": lambda: rng.normal(0, 2, shape),
+        "huber": lambda: rng.normal(0, 2, shape),
+        "poisson": lambda: rng.poisson(3, shape),
+        "kl_div": lambda: rng.uniform(0, 1, shape),
     }[loss]()
     return x.astype(dtype), t if loss == "labels" else t.astype(dtype)
 
@@ -365,6 +374,10 @@ WITHOUT_A_LOSS = {
     "bce_with_logits": ([-math.inf, 1.0], [1, 1]),
     "bce": ([0.0, 0.5], [1, 1]),
     "mse": ([math.nan, 1.0], [0, 0]),
+    "l1": ([math.nan, 1.0], [0, 0]),
+    "huber": ([math.nan, 1.0], [0, 0]),
+    "poisson": ([-math.inf, 1.0], [1, 1]),
+    "kl_div": ([-math.inf, -1.0], [0.5, 0.5]),
 }
 
 
@@ -762,4 +775,4 @@ def test_public_names_are_the_functions():
     public = {name for name in vars(F) if callable(getattr(F, name)) and not name.startswith("_")}
     assert set(F.__all__) <= public
     tested = {*ACTIVATIONS, *SOFTMAXES, "logsumexp", *(function.__name__ for function in FUNCTIONS.values())}
-    assert tested == set(F.__all__)
+    assert tested | {"brier_loss", "gaussian_nll_loss"} == set(F.__all__)  # those two: test_regression_losses.py

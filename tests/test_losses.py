@@ -17,6 +17,13 @@ CASES = {
     "bce with logits": (mn.BCEWithLogitsLoss, F.binary_cross_entropy_with_logits, Z, P),
     "bce": (mn.BCELoss, F.binary_cross_entropy, P, np.round(P[::-1])),
     "mse": (mn.MSELoss, F.mse_loss, Z, P),
+    "l1": (mn.L1Loss, F.l1_loss, Z, P),
+    "huber": (mn.HuberLoss, F.huber_loss, Z, P),
+    "poisson": (mn.PoissonNLLLoss, F.poisson_nll_loss, Z, LABELS[:, None] + np.arange(3)),
+    "gaussian": (mn.GaussianNLLLoss, lambda x, t, **options: F.gaussian_nll_loss(x, t, 1.0, **options), Z, P),
+    "kl_div": (mn.KLDivLoss, F.kl_div, np.log(P), P[::-1]),
+    "brier labels": (mn.BrierLoss, F.brier_loss, P, LABELS),
+    "brier shares": (mn.BrierLoss, F.brier_loss, P, SHARES),
 }
 MEMBERS = pytest.mark.parametrize(("make", "function", "outputs", "target"), CASES.values(), ids=CASES)
 
@@ -82,7 +89,18 @@ def test_accuracy_has_a_meaning_for_losses_on_logits_of_classes_alone():
 
 
 @pytest.mark.parametrize(
-    ("name", "kind"), [("cross_entropy", mn.CrossEntropyLoss), ("bce", mn.BCEWithLogitsLoss), ("mse", mn.MSELoss)]
+    ("name", "kind"),
+    [
+        ("cross_entropy", mn.CrossEntropyLoss),
+        ("bce", mn.BCEWithLogitsLoss),
+        ("mse", mn.MSELoss),
+        ("l1", mn.L1Loss),
+        ("huber", mn.HuberLoss),
+        ("poisson", mn.PoissonNLLLoss),
+        ("gaussian", mn.GaussianNLLLoss),
+        ("kl_div", mn.KLDivLoss),
+        ("brier", mn.BrierLoss),
+    ],
 )
 def test_a_name_gives_a_loss_with_the_mean(name, kind):
     loss = get_loss("fit", name)
@@ -105,7 +123,7 @@ def test_an_object_is_taken_as_it_is():
     ],
 )
 def test_an_unknown_name_is_refused_with_the_nearest_one(name, message):
-    with pytest.raises(ValueError, match=f"^owner: loss must be one of 'cross_entropy', 'bce', 'mse', {message}"):
+    with pytest.raises(ValueError, match=f"^owner: loss must be one of 'cross_entropy', 'bce', 'mse', .*{message}"):
         get_loss("owner", name)
 
 
@@ -115,7 +133,7 @@ def test_what_is_no_loss_object_is_refused(loss):
         get_loss("owner", loss)
 
 
-@pytest.mark.parametrize("kind", [mn.CrossEntropyLoss, mn.BCEWithLogitsLoss, mn.BCELoss, mn.MSELoss])
+@pytest.mark.parametrize("kind", sorted({case[0] for case in CASES.values()}, key=lambda kind: kind.__name__))
 def test_an_unknown_reduction_is_refused_by_the_name_of_the_loss(kind):
     expected = rf"^{kind.__name__}: reduction must be one of 'mean', .*, got 'means' \(did you mean 'mean'\?\)"
     with pytest.raises(ValueError, match=expected):

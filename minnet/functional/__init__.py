@@ -20,19 +20,31 @@ from minnet.functional._activations import (  # noqa: F401  the chains and slope
     value_and_slope,
     value_and_slope_biased,
 )
+from minnet.functional._binary import (  # noqa: F401  the bound is for the losses
+    MOST_GAMMA,
+    binary_cross_entropy,
+    binary_cross_entropy_with_logits,
+)
 from minnet.functional._cross_entropy import cross_entropy
-from minnet.functional._elementwise import binary_cross_entropy, binary_cross_entropy_with_logits, mse_loss
+from minnet.functional._distributions import brier_loss, kl_div
 from minnet.functional._reduce import REDUCTIONS  # noqa: F401  for the losses
+from minnet.functional._regression import gaussian_nll_loss, huber_loss, l1_loss, mse_loss, poisson_nll_loss
 from minnet.functional._softmax import log_softmax, logsumexp, softmax
 
 __all__ = [
     "binary_cross_entropy",
     "binary_cross_entropy_with_logits",
+    "brier_loss",
     "cross_entropy",
+    "gaussian_nll_loss",
+    "huber_loss",
+    "kl_div",
+    "l1_loss",
     "log_sigmoid",
     "log_softmax",
     "logsumexp",
     "mse_loss",
+    "poisson_nll_loss",
     "relu",
     "sigmoid",
     "softmax",

@@ -9,7 +9,8 @@ import math
 import numpy as np
 
 from minnet import _elementwise as kernels
-from minnet._checks import bad_value, choice, out_array, real_array, weight_array, words
+from minnet._checks import bad_value, choice, label_array, not_negative, out_array, real_array, weight_array, words
+from minnet._softmax import first_outside_range
 from minnet.functional._share import NO_ROWS, NONE, SHARE, by_dtype, rows_a_share, share
 
 REDUCTIONS = ("mean", "sum", "none", "batchmean")
@@ -30,12 +31,22 @@ def unit_array(owner, name, x, dtype):
         return a.astype(dtype)
 
 
-def like(owner, name, x, target):
+def like(owner, name, x, target, role="target"):
     """`target` as a real array with the shape of `x`; only a last axis of length 1 may be left out."""
-    t = real_array(owner, "target", target)
+    t = real_array(owner, role, target)
     if t.shape != x.shape and not (x.ndim > 1 and x.shape == (*t.shape, 1)):
-        raise bad_value(owner, f"target must have the shape of {name}, {x.shape}", t.shape)
+        raise bad_value(owner, f"{role} must have the shape of {name}, {x.shape}", t.shape)
     return t.reshape(x.shape)
+
+
+def class_labels(owner, target, rows, classes):
+    """Checked class labels (rows,) in 0 ... classes - 1."""
+    labels = label_array(owner, target, rows)
+    row = first_outside_range(labels, classes)
+    if row >= 0:
+        got = words(f"{np.asarray(target)[row]} in row {row}")
+        raise bad_value(owner, f"labels must be in 0 ... {classes - 1}", got)
+    return labels
 
 
 def gradient(owner, x, return_grad, out):
@@ -48,11 +59,15 @@ def gradient(owner, x, return_grad, out):
 
 
 class Losses:
-    """The losses of a batch, an array of `shape` (N, ...): how they are weighed and reduced."""
+    """The losses of a batch, an array of `shape` (N, ...): how they are weighed and reduced.
 
-    def __init__(self, owner, shape, sample_weight, reduction):
+    `grad_output` is the gradient of something with respect to the value: the gradient of the losses is multiplied by
+    it, the value is not.
+    """
+
+    def __init__(self, owner, shape, sample_weight, reduction, grad_output=None):
         rows, per_row = (shape[0], math.prod(shape[1:])) if shape else (1, 1)
-        self.shape, self.reduction = shape, choice(owner, "reduction", reduction, REDUCTIONS)
+        self.owner, self.shape, self.reduction = owner, shape, choice(owner, "reduction", reduction, REDUCTIONS)
         count = {"mean": rows * per_row, "batchmean": rows, "sum": 1, "none": 1}[reduction]
         self.weight = NONE["d"]
         if sample_weight is not None:
@@ -61,21 +76,61 @@ class Losses:
                 weight, count = _normalized(weight), per_row
             self.weight = weight if per_row == 1 else np.repeat(weight, per_row)
         self.scale = 1.0 / count if count else 0.0
+        self.upstream = None if grad_output is None else self._factors(grad_output)
 
-    def run(self, kernel, x, target, grad):
-        """The reduced value; with it, unless `grad` is None, the gradient, written there."""
+    def _factors(self, grad_output):
+        """One factor for all gradients, or one for each loss."""
+        factors = real_array(self.owner, "grad_output", grad_output).astype(np.float64)
+        if factors.ndim == 0:
+            return float(factors)
+        if self.reduction != "none":
+            rule = f"grad_output must be a number for reduction {self.reduction!r}"
+            raise bad_value(self.owner, rule, words(f"shape {factors.shape}"), "it is the gradient of one number")
+        if factors.shape not in (self.shape, self.shape[:1]):
+            rule = f"grad_output must be a number or have shape {self.shape} or {self.shape[:1]}"
+            raise bad_value(self.owner, rule, factors.shape)
+        return np.repeat(factors, math.prod(self.shape) // max(factors.size, 1))
+
+    def run(self, kernel, x, target, grad, *inputs, scalars=(), period=1):
+        """The reduced value; with it, unless `grad` is None, the gradient, written there.
+
+        A kernel takes x, target, further `inputs`, weights, losses, dx and the factor of dx, then further `scalars`. An
+        input that repeats itself after `period` elements is not cut among threads; `spread` makes them.
+        """
         char, none = x.dtype.char, self.reduction == "none"
         losses = np.empty(self.shape, x.dtype) if none else NONE[char]
+        no_dx = NO_ROWS[char] if x.ndim == 2 else NONE[char]
         if grad is None:
-            dx = NO_ROWS[char] if x.ndim == 2 else NONE[char]
+            self._refuse_upstream()
+            dx = no_dx
         else:
             dx = grad.reshape(x.shape)
-            x, target = (a.copy() if np.may_share_memory(a, dx) else a for a in (x, target))
-        arrays = x, target, self.weight, losses.reshape(-1), dx
-        size = SHARE if x.ndim == 1 else rows_a_share(x.shape[1])
-        total = sum(share(kernel[char], size, *arrays, scalars=(self.scale,)))
+            x, target, *inputs = (a.copy() if np.may_share_memory(a, dx) else a for a in (x, target, *inputs))
+        step = 1 if period == x.size else period
+        size = (SHARE // step or 1) * step if x.ndim == 1 else rows_a_share(x.shape[1])
+
+        def call(weight, loss, dx, scale):
+            arrays = x, target, *inputs, weight, loss, dx
+            return sum(share(kernel[char], size, *arrays, scalars=(scale, *scalars)))
+
+        if type(self.upstream) is np.ndarray:  # the losses first, then the gradient, which has weights of its own
+            total = call(self.weight, losses.reshape(-1), no_dx, 1.0)
+            call(self._upstream_weight(), NONE[char], dx, 1.0)
+        else:
+            factor = 1.0 if self.upstream is None else self.upstream
+            total = call(self.weight, losses.reshape(-1), dx, self.scale * factor)
         value = losses[()] if none else total * self.scale
         return value if grad is None else (value, grad)
+
+    def _upstream_weight(self):
+        if not len(self.weight):
+            return self.upstream
+        with np.errstate(all="ignore"):  # nothing that an upstream gradient holds makes a loss of weight 0 count
+            return np.where(self.weight == 0, 0.0, self.weight * self.upstream)
+
+    def _refuse_upstream(self):
+        if self.upstream is not None:
+            raise bad_value(self.owner, "grad_output is for the gradient and needs return_grad=True", self.upstream)
 
 
 def _normalized(weight):
@@ -83,3 +138,30 @@ def _normalized(weight):
     with np.errstate(under="ignore"):
         weight = weight / weight.max()
         return weight / weight.sum()
+
+
+# ---- what belongs to elements: weights, variances ----
+
+
+def element_array(owner, name, values, shape):
+    """`values`, finite and not negative, for losses of `shape`: a number, one an entry of the last axis, or one a loss."""
+    a = not_negative(owner, name, values)
+    if a.shape not in ((), (1,), shape[-1:], shape):
+        fitting = f"{shape[-1:]} or {shape}" if len(shape) > 1 else f"{shape}"
+        raise bad_value(owner, f"{name} must be a number or have shape {fitting}", a.shape)
+    return a
+
+
+def spread(owner, names, x, *arrays):
+    """Element arrays for losses of the shape of `x`, as kernels take them: their period and, flat, in the dtype of `x`.
+
+    They are as long as `x`, or repeat themselves after the period; then they go on for WRAP elements behind it, so that
+    a kernel finds each chunk in one piece. Their length is not that of `x` in work large enough to be cut: with P the
+    period, P + WRAP = k P makes P at most WRAP.
+    """
+    with np.errstate(all="ignore"):
+        arrays = [np.ascontiguousarray(a, x.dtype).reshape(-1) for a in np.broadcast_arrays(*arrays)]
+    if not all(np.isfinite(a).all() for a in arrays):
+        raise bad_value(owner, f"{names} must be finite in {x.dtype}", max(map(np.max, arrays)))
+    period = max(arrays[0].size, 1)
+    return period, arrays if period == x.size else [np.resize(a, period + kernels.WRAP) for a in arrays]

@@ -18,7 +18,7 @@ def by_dtype(kernel):
 
 
 def share(kernel, size, *arrays, scalars=()):
-    """Call a kernel on chunks of `size` rows, the work of several threads; arrays of length 0 stay as they are.
+    """Call a kernel on chunks of `size` rows, the work of several threads; arrays of another length stay as they are.
 
     The cuts do not depend on the number of threads, nor then does the list of results.
     """
@@ -27,7 +27,7 @@ def share(kernel, size, *arrays, scalars=()):
         return [kernel(*arrays, *scalars)]
 
     def chunk(start, stop):
-        return kernel(*(a[start:stop] if len(a) else a for a in arrays), *scalars)
+        return kernel(*(a[start:stop] if len(a) == rows else a for a in arrays), *scalars)
 
     return run_chunks(chunk, rows, size)
 
