@@ -75,6 +75,7 @@ __all__ = [
     "fit",
     "functional",
     "get_num_threads",
+    "information",
     "initializers",
     "lab",
     "metrics",
@@ -85,7 +86,7 @@ __all__ = [
 
 
 def __getattr__(name):
-    # These two are loaded when they are first asked for: importing minnet should cost little more than numpy's import.
-    if name in ("datasets", "lab"):
+    # These are loaded when they are first asked for: importing minnet should cost little more than numpy's import.
+    if name in ("datasets", "information", "lab"):
         return importlib.import_module(f"minnet.{name}")
     raise AttributeError(f"module 'minnet' has no attribute {name!r}")

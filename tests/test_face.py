@@ -14,7 +14,7 @@ PACKAGE = Path(mn.__file__).parent
 SOURCES = {str(path.relative_to(PACKAGE)): path for path in sorted(PACKAGE.rglob("*.py"))}
 FACES = {"functional/__init__.py", "lab/__init__.py"}  # packages whose modules are private, or not all loaded
 MODULES = [name for name in SOURCES if name in FACES or not Path(name).name.startswith("_")]
-LAZY = {"datasets", "lab"}  # loaded when they are first asked for
+LAZY = {"datasets", "information", "lab"}  # loaded when they are first asked for
 MODULE_NAMES = LAZY | {"functional", "initializers", "metrics", "schedules"}
 RANDOM = {"default_rng", "Generator"}
 
