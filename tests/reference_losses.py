@@ -80,8 +80,8 @@ def costs(z):
 def spread(z, d, focused):
     """Losses sum_k a_k c_k and their slopes; `focused` gives a_k and b_k from c, p and 1 - p.
 
-    d c_k / d z_j = p_j - [j = k], and any function of p_k has the same slope times a factor. The slope of the row is the
-    sum of these with the factors a_k + b_k, b_k for what changes in a; 1 - p_j is taken as the sum of the others' p.
+    d c_k / d z_j = p_j - [j = k], and any function of p_k has the same slope times a factor. The slope of the row is
+    the sum of these with the factors a_k + b_k, b_k for what changes in a; 1 - p_j is the sum of the others' p.
     """
     cost, others = costs(z), 1 - np.eye(z.shape[1])
     p = np.exp(-cost)
