@@ -189,7 +189,7 @@ def with_minnet():
 
 
 def with_torch():
-    """torch.nn.functional; it has no focal loss, which is written out as torchvision does."""
+    """torch.nn.functional; it has no focal loss, which is written out."""
     import torch
 
     nn = torch.nn.functional
@@ -218,7 +218,10 @@ def with_jax():
 
     def cross_entropy(x, target, gamma=0, ignore_index=None):
         log_p = jax.nn.log_softmax(x)
-        losses = -log_p[jnp.arange(len(x)), target] if target.ndim == 1 else -jnp.sum(target * log_p, -1)
+        if target.ndim == 1:
+            losses = -jnp.take_along_axis(log_p, target[:, None], -1)[:, 0]
+        else:
+            losses = -jnp.sum(target * log_p, -1)
         if gamma:
             losses = (1 - jnp.exp(-losses)) ** gamma * losses
         if ignore_index is None:
