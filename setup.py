@@ -40,11 +40,11 @@ class Build(build_ext):
 
 def extension(name):
     """A compiled module of the package."""
-    depends = [f"minnet/{file}" for file in ("_simd.h", "_loops.pxd", "_math.pxd", "_doors.pxd")]
+    depends = [f"minnet/{file}" for file in ("_simd.h", "_loops.pxd", "_math.pxd", "_rows.pxd", "_doors.pxd")]
     source, macros = f"minnet/{name}.pyx", forced_level()
     return Extension(f"minnet.{name}", [source], depends=depends, include_dirs=["minnet"], define_macros=macros)
 
 
-MODULES = ["_activations", "_softmax", "_elementwise", "_updates", "_simd"]
+MODULES = ["_activations", "_softmax", "_cross_entropy", "_elementwise", "_updates", "_simd"]
 
 setup(ext_modules=[extension(name) for name in MODULES], cmdclass={"build_ext": Build})

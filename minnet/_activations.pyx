@@ -34,7 +34,7 @@ cdef enum:
 # The exponentials stand in a loop of their own: one loop for all would be bound by the length of its chain of operations,
 # of which a CPU overlaps only so many.
 
-cdef inlined sigmoid_chunk(const real* x, real* y, real* slope, Py_ssize_t n) noexcept nogil:
+cdef inline inlined sigmoid_chunk(const real* x, real* y, real* slope, Py_ssize_t n) noexcept nogil:
     cdef real e[CHUNK]
     cdef Py_ssize_t i
     for i in range(n):

@@ -140,7 +140,7 @@ def number(owner, name, value, low=-math.inf, high=math.inf, *, above=False):
     return float(value)
 
 
-def integer(owner, name, value, low):
+def integer(owner, name, value, low=-math.inf):
     """`value` as an int of at least `low`."""
     if not isinstance(value, numbers.Integral) or isinstance(value, bool):
         raise bad_type(owner, f"{name} must be an integer", value)

@@ -83,7 +83,7 @@ cdef clones bce_with_logits_loop(const real* z, const real* t, real* loss, real*
 
 # The work is done in loops of their own, because in one gcc 12 computes the logarithm twice, for both sides of a branch.
 
-cdef inlined exponentials(const real* z, real* e, real* L, Py_ssize_t n) noexcept nogil:
+cdef inline inlined exponentials(const real* z, real* e, real* L, Py_ssize_t n) noexcept nogil:
     cdef Py_ssize_t i
     for i in range(n):
         e[i] = _math.exp(-_math.magnitude(z[i]))
@@ -91,7 +91,7 @@ cdef inlined exponentials(const real* z, real* e, real* L, Py_ssize_t n) noexcep
         L[i] = _math.log1p_unit(e[i])
 
 
-cdef inlined shares_of(
+cdef inline inlined shares_of(
     real z, real t, real positive, real negative, real keep, real lift, real* wrong, real* right,
 ) noexcept nogil:
     cdef real yes = positive * (t * keep + lift)
@@ -128,12 +128,12 @@ cdef clones weighted_bce_loop(
 # exp(-gamma a), where gamma a can be so large that its rounding error costs many ulp of the power: both parts of the
 # product, Dekker's, go into exp. Beyond FAR Q is 0, and 0 times FAR is 0, where 0 times inf is not.
 
-cdef inlined bounded(real a, real* near) noexcept nogil:
+cdef inline inlined bounded(real a, real* near) noexcept nogil:
     cdef real FAR = 1000
     near[0] = FAR if FAR < a else a
 
 
-cdef inlined focal_powers(
+cdef inline inlined focal_powers(
     const real* z, const real* L, real* P_power, real* Q_power, Py_ssize_t n, double gamma,
 ) noexcept nogil:
     cdef real g = gamma
@@ -152,7 +152,7 @@ cdef inlined focal_powers(
         Q_power[i] = _math.exp_shifted(-product, -low) * _math.unshift(low) * P_power[i]
 
 
-cdef inlined squares(const real* e, real* P_power, real* Q_power, Py_ssize_t n) noexcept nogil:
+cdef inline inlined squares(const real* e, real* P_power, real* Q_power, Py_ssize_t n) noexcept nogil:
     cdef real P
     cdef Py_ssize_t i
     for i in range(n):

@@ -71,7 +71,7 @@ static inline const char* minnet_cpu_level(void)
 /* For helpers of clones: one that is not inlined would run as baseline code. gcc inlines what Cython calls inline by
    itself; clang left log_sigmoid and softplus of doubles out. */
 #if defined(__GNUC__)
-#define MINNET_INLINE inline __attribute__((always_inline))
+#define MINNET_INLINE __attribute__((always_inline))
 #else
 #define MINNET_INLINE
 #endif
@@ -138,7 +138,7 @@ static inline double minnet_head_f64(double x)
 #if defined(__clang__) || (defined(__GNUC__) && __GNUC__ >= 12)
 #define MINNET_TRANSPOSE(name, real, vector)                                                            \
     typedef real vector __attribute__((vector_size(4 * sizeof(real)), aligned(sizeof(real)), may_alias)); \
-    static MINNET_INLINE void name(const real* a, ptrdiff_t a_step, real* b, ptrdiff_t b_step)          \
+    static inline MINNET_INLINE void name(const real* a, ptrdiff_t a_step, real* b, ptrdiff_t b_step)          \
     {                                                                                                   \
         vector r0 = *(const vector*)a, r1 = *(const vector*)(a + a_step);                               \
         vector r2 = *(const vector*)(a + 2 * a_step), r3 = *(const vector*)(a + 3 * a_step);            \
@@ -153,7 +153,7 @@ static inline double minnet_head_f64(double x)
     }
 #else
 #define MINNET_TRANSPOSE(name, real, vector)                                                            \
-    static MINNET_INLINE void name(const real* a, ptrdiff_t a_step, real* b, ptrdiff_t b_step)          \
+    static inline MINNET_INLINE void name(const real* a, ptrdiff_t a_step, real* b, ptrdiff_t b_step)          \
     {                                                                                                   \
         int j, k;                                                                                       \
         for (j = 0; j < 4; j++)                                                                         \

@@ -24,28 +24,21 @@ def cross_entropy(
 ):
     """Of softmax(logits) (N, C) with labels (N,) or probabilities (N, C).
 
-    With c_k = -log p_k, class weights w and smoothing s, a row costs
-        labels:         (1 - s) w_y c_y + s / C sum_k w_k c_k, times (1 - p_y)^gamma;   a mean divides by the sum of w_y
-        probabilities:  sum_k w_k ((1 - s) t_k + s / C) c_k (1 - p_k)^gamma;            a mean divides by N
-    both times the row's sample weight, which the divisor counts too. Rows whose label is `ignore_index` count nowhere.
+    With c_k = -log p_k, class weights w, smoothing s, and t = onehot(y) for labels y, a row costs
+        sum_k w_k ((1 - s) t_k + s / C) c_k (1 - p_k)^gamma
+    times its sample weight. A mean divides by the sum of sample weights, each times w_y for labels. Rows whose label is
+    `ignore_index` count nowhere.
     """
     z, t = real(logits), np.asarray(target)
     w = np.ones(z.shape[1]) if weight is None else real(weight)
     s, classes = label_smoothing, z.shape[1]
-    if t.ndim == 2:
-        d = w * ((1 - s) * t + s / classes)
-        losses, slopes = spread(z, d, lambda cost, p, rest: (d * rest**gamma, d * times(pull(p, rest, gamma), cost)))
-        return reduced(losses, slopes, np.ones(len(z)), sample_weight, reduction, grad_output)
-    counted = t != ignore_index
-    z, t = np.where(counted[:, None], z, 0), np.where(counted, t, 0)
-    share, here = np.where(counted, w[t], 0), np.eye(classes)[t]
-    d = (1 - s) * here * share[:, None] + s / classes * w * counted[:, None]
-
-    def focused(cost, p, rest):
-        p_y, rest_y, loss = (np.sum(times(a, b), 1, keepdims=True) for a, b in [(here, p), (here, rest), (d, cost)])
-        return d * rest_y**gamma, here * loss * pull(p_y, rest_y, gamma)
-
-    losses, slopes = spread(z, d, focused)
+    counted, share = np.ones(len(z), bool), np.ones(len(z))
+    if t.ndim == 1:
+        counted = t != ignore_index
+        z, t = np.where(counted[:, None], z, 0), np.where(counted, t, 0)
+        share, t = np.where(counted, w[t], 0), np.eye(classes)[t]
+    d = np.where(counted[:, None], w * ((1 - s) * t + s / classes), 0)
+    losses, slopes = spread(z, d, lambda cost, p, rest: (d * rest**gamma, d * times(pull(p, rest, gamma), cost)))
     return reduced(losses, slopes, share, sample_weight, reduction, grad_output)
 
 

@@ -121,7 +121,7 @@ NOT_LABELS = {
     "infinity": ([0.0, 1, 2, -np.inf], ValueError, "labels must be whole numbers", "-inf in row 3"),
     "label = C": ([0, 1, 3, 0], ValueError, RANGE, "3 in row 2"),
     "label = -1": ([-1, 1, 2, 0], ValueError, RANGE, "-1 in row 0"),
-    "label = -100": ([0, 1, 2, -100], ValueError, RANGE, "-100 in row 3"),
+    "label = -101": ([0, 1, 2, -101], ValueError, RANGE, "-101 in row 3"),
     "huge uint64": (np.array([0, 2**64 - 1, 2, 0], np.uint64), ValueError, RANGE, f"{2**64 - 1} in row 1"),
     "huge int64": ([0, 1, 2**63 - 1, 0], ValueError, RANGE, f"{2**63 - 1} in row 2"),
     "int8": (np.array([0, 1, 2, -128], np.int8), ValueError, RANGE, "-128 in row 3"),

@@ -9,9 +9,9 @@ import pytest
 import reference
 
 import minnet
-from minnet import _activations, _elementwise, _softmax, _updates
+from minnet import _activations, _cross_entropy, _elementwise, _softmax, _updates
 
-MODULES = [_activations, _softmax, _elementwise, _updates]
+MODULES = [_activations, _softmax, _cross_entropy, _elementwise, _updates]
 FILES = [Path(minnet.__file__).with_name(f"{module.__name__.split('.')[-1]}.pyx") for module in MODULES]
 if not all(file.is_file() for file in FILES):
     pytest.skip("the sources are not beside the package", allow_module_level=True)
@@ -259,7 +259,7 @@ def test_rmsprop_update_equals_its_twin(centered, momentum, decay, size, body):
 @pytest.mark.parametrize("labels", [[], [0], [2, 1, 0], [0, 3, -1], [0, 1, -1], [-(2**63)], [2**63 - 1]], ids=str)
 def test_first_outside_range_equals_its_twin(labels):
     y = np.array(labels, np.int64)
-    assert _softmax.first_outside_range(y, 3) == reference.first_outside_range(y, 3)
+    assert _cross_entropy.first_outside_range(y, 3) == reference.first_outside_range(y, 3)
 
 
 CANDIDATES = [[], [0.0, -0.0, 1.0], [0.5, 1.0000001], [0, 0, -1e-30], [0.5, np.nan, 2], [np.inf], [-np.inf]]
@@ -349,14 +349,16 @@ BAD_BATCHES = {
 def test_the_door_of_cross_entropy_leaves_what_is_not_plain_alone(body, case, rng):
     z, y, dz = BAD_BATCHES[case](rng.normal(size=(2, 3)).astype(BODIES[body]), [0, 1])
     before = z.copy()
-    assert _softmax.cross_entropy_door(z, np.array(y, np.int64), dz) is None
+    assert _cross_entropy.cross_entropy_door(z, np.array(y, np.int64), dz) is None
     np.testing.assert_array_equal(z, before)
 
 
 def test_the_door_of_cross_entropy_takes_labels_of_64_bits_alone():
     z = np.zeros((2, 3))
-    assert _softmax.cross_entropy_door(z, np.array([0, 1], np.int32), np.empty_like(z)) is None
-    assert _softmax.cross_entropy_door(z, np.array([0, 1], np.int64), np.empty_like(z)) == pytest.approx(np.log(3))
+    assert _cross_entropy.cross_entropy_door(z, np.array([0, 1], np.int32), np.empty_like(z)) is None
+    assert _cross_entropy.cross_entropy_door(z, np.array([0, 1], np.int64), np.empty_like(z)) == pytest.approx(
+        np.log(3)
+    )
 
 
 BAD_QUESTIONS = {

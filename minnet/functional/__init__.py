@@ -25,7 +25,7 @@ from minnet.functional._binary import (  # noqa: F401  the bound is for the loss
     binary_cross_entropy,
     binary_cross_entropy_with_logits,
 )
-from minnet.functional._cross_entropy import cross_entropy
+from minnet.functional._cross_entropy import cross_entropy, nll_loss
 from minnet.functional._distributions import brier_loss, kl_div
 from minnet.functional._reduce import REDUCTIONS  # noqa: F401  for the losses
 from minnet.functional._regression import gaussian_nll_loss, huber_loss, l1_loss, mse_loss, poisson_nll_loss
@@ -44,6 +44,7 @@ __all__ = [
     "log_softmax",
     "logsumexp",
     "mse_loss",
+    "nll_loss",
     "poisson_nll_loss",
     "relu",
     "sigmoid",

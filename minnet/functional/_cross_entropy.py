@@ -1,21 +1,51 @@
-"""Cross-entropy of softmax(logits): the loss of a classifier."""
+"""Cross-entropy of softmax(logits), and of log-probabilities: the losses of a classifier."""
+
+from functools import partial
 
 import numpy as np
 
-from minnet import _softmax as kernels
-from minnet._checks import any_array, bad_value, label_array, matrix, real_array, words
+from minnet import _cross_entropy as kernels
+from minnet._checks import (
+    any_array,
+    bad_value,
+    integer,
+    label_array,
+    matrix,
+    not_negative,
+    number,
+    real_array,
+    weight_array,
+    words,
+)
 from minnet.functional._reduce import Losses, gradient, unit_array
-from minnet.functional._share import by_dtype
+from minnet.functional._share import NONE, by_dtype
 
-_cross_entropy_index = by_dtype(kernels.cross_entropy_index)
-_cross_entropy_soft = by_dtype(kernels.cross_entropy_soft)
+_labels = by_dtype(kernels.cross_entropy_index)
+_shares = by_dtype(kernels.cross_entropy_soft)
 
 
-def cross_entropy(logits, target, *, sample_weight=None, reduction="mean", return_grad=False, out=None):
+def cross_entropy(
+    logits,
+    target,
+    *,
+    weight=None,
+    sample_weight=None,
+    ignore_index=-100,
+    label_smoothing=0.0,
+    gamma=0.0,
+    reduction="mean",
+    grad_output=None,
+    return_grad=False,
+    out=None,
+):
     """Cross-entropy of softmax(logits) with class labels or with target probabilities.
 
-    For labels y the loss of a row is -log softmax(logits)_y = logsumexp(logits) - logits_y, for probabilities t it is
-    sum_k t_k (logsumexp(logits) - logits_k). Its gradient is softmax(logits) - t, with t = onehot(y) for labels.
+    With p = softmax(logits), and t = onehot(y) for labels y, a row costs
+
+        sum_k w_k ((1 - s) t_k + s / C) (1 - p_k)^gamma (-log p_k),
+
+    w class weights, s the label smoothing. Without options that is -log p_y = logsumexp(logits) - logits_y for labels,
+    and its gradient is p - t.
 
     Parameters
     ----------
@@ -23,11 +53,23 @@ def cross_entropy(logits, target, *, sample_weight=None, reduction="mean", retur
         Raw outputs, before any softmax. -inf has probability exactly 0.
     target : array_like, shape (N,) of integers, or shape (N, C) of numbers in [0, 1]
         Class indices, or one distribution a row (whose sum is not checked). One label, or (C,), for logits (C,).
+    weight : array_like, shape (C,), optional
+        Weights of the classes, finite and not negative.
     sample_weight : array_like, shape (N,), optional
         Weights of the rows, finite and not negative.
+    ignore_index : int
+        Rows with this label count nowhere, whatever they hold; their gradient is 0. It may be no class. A class that is
+        ignored as a label stays in the softmax of the other rows. Only for labels.
+    label_smoothing : float in [0, 1]
+        Share of the target that is spread evenly over all classes.
+    gamma : float >= 0
+        Focus on rows that are still wrong (focal loss); 0 is plain cross-entropy.
     reduction : {"mean", "sum", "none", "batchmean"}
-        "mean" divides by the sum of the sample weights; over nothing (no rows, or weights 0) it is 0.0 with zero
-        gradient, where torch gives NaN.
+        "mean" divides by the sum, over rows that count, of sample weight times the label's class weight (for
+        probabilities: of the sample weights); over nothing (no rows, or weights 0) it is 0.0 with zero gradient, where
+        torch gives NaN. "batchmean" divides by N.
+    grad_output : float, or array_like (N,) for reduction "none", optional
+        Gradient of something with respect to the value; the gradient is multiplied by it.
     return_grad : bool
         Also return the gradient of the value (of the sum of the losses for "none").
     out : ndarray, shape of `logits`, optional
@@ -36,7 +78,7 @@ def cross_entropy(logits, target, *, sample_weight=None, reduction="mean", retur
     Returns
     -------
     value : float, or ndarray (N,) for reduction "none"
-        In nats. Relative error at most 4 eps of the dtype, however small the loss is.
+        In nats. Without `gamma`, the relative error is at most 4 eps of the dtype, however small the loss is.
     grad : ndarray, shape of `logits`
         Only with `return_grad`.
 
@@ -49,31 +91,133 @@ def cross_entropy(logits, target, *, sample_weight=None, reduction="mean", retur
 
     References
     ----------
-    C. M. Bishop, Pattern Recognition and Machine Learning, 2006, section 4.3.4.
+    C. M. Bishop, Pattern Recognition and Machine Learning, 2006, section 4.3.4; C. Szegedy et al., Rethinking the
+    Inception Architecture, 2016 (smoothing); T.-Y. Lin et al., Focal Loss for Dense Object Detection, 2017 (gamma).
     """
     owner = "cross_entropy"
-    if return_grad and sample_weight is None and reduction == "mean" and type(logits) is type(target) is np.ndarray:
+    plain = return_grad and weight is None and sample_weight is None and grad_output is None and reduction == "mean"
+    plain = plain and label_smoothing == 0 and gamma == 0 and ignore_index == -100
+    if plain and type(logits) is type(target) is np.ndarray:
         grad = np.empty_like(logits) if out is None else out
         value = kernels.cross_entropy_door(logits, target, grad)
         if value is not None:
             return value, grad
+    smoothing = number(owner, "label_smoothing", label_smoothing, 0, 1)
+    gamma = number(owner, "gamma", gamma, 0)
     logits = real_array(owner, "logits", logits)
     z = matrix(owner, "logits", logits[None] if logits.ndim == 1 else logits)
-    t, kernel = _class_target(owner, target, z, single=logits.ndim == 1)
-    losses = Losses(owner, z.shape[:1], sample_weight, reduction)
+    t = any_array(owner, "target", target)
+    t = t[None] if logits.ndim == 1 else t
+    w = _class_weights(owner, weight, z)
+    if t.ndim < 2:
+        t, *counts = _labels_and_counts(owner, None if target is None else t, z, w, sample_weight, ignore_index)
+        kernel = _labels
+    else:
+        t, counts, kernel = _probabilities(owner, t, z, ignore_index), (sample_weight, None), _shares
+    losses = Losses(owner, z.shape[:1], counts[0], reduction, grad_output, share=counts[1])
+    kernel = {z.dtype.char: partial(_with_options, kernel[z.dtype.char], w, smoothing, gamma)}
     return losses.run(kernel, z, t, gradient(owner, logits, return_grad, out))
 
 
-def _class_target(owner, target, z, single):
-    """Checked labels (N,) or probabilities (N, C), with the kernel that takes them."""
-    t = any_array(owner, "target", target)
-    t = t[None] if single else t
-    if t.ndim > 1 and t.shape != z.shape:
+def _with_options(kernel, w, smoothing, gamma, z, t, weight, loss, dz, scale):
+    return kernel(z, t, w, weight, loss, dz, scale, smoothing, gamma)
+
+
+def _class_weights(owner, weight, z):
+    """Class weights (C,) in the dtype of z, or an empty array where there are none."""
+    if weight is None:
+        return NONE[z.dtype.char]
+    w = not_negative(owner, "weight", weight)
+    if w.shape != z.shape[1:]:
+        raise bad_value(owner, f"weight must have shape {z.shape[1:]}, one a class", w.shape)
+    with np.errstate(over="ignore", under="ignore"):
+        return not_negative(owner, "weight", np.ascontiguousarray(w, z.dtype))
+
+
+def _labels_and_counts(owner, target, z, w, sample_weight, ignore_index):
+    """Labels (N,) in range, weights of rows, and what rows count in a mean besides, each None where all are 1."""
+    labels = label_array(owner, target, len(z))
+    ignored = labels == integer(owner, "ignore_index", ignore_index)
+    masked = ignored.any()
+    checked = np.where(ignored, 0, labels) if masked else labels
+    row = kernels.first_outside_range(checked, max(z.shape[1], 1) if ignored.all() else z.shape[1])
+    if row >= 0:
+        got = words(f"{np.asarray(target)[row]} in row {row}")
+        raise bad_value(owner, f"labels must be in 0 ... {z.shape[1] - 1}", got)
+    if not masked and not len(w):
+        return labels, sample_weight, None
+    rows = np.ones(len(z)) if sample_weight is None else weight_array(owner, sample_weight, len(z))
+    share = w[checked].astype(np.float64) if len(w) else np.ones(len(z))
+    return checked, np.where(ignored, 0, rows), share
+
+
+def _probabilities(owner, t, z, ignore_index):
+    """Checked probabilities (N, C)."""
+    if t.shape != z.shape:
         raise bad_value(owner, f"target must have shape ({len(z)},) of labels or {z.shape} of probabilities", t.shape)
-    if t.ndim < 2:
-        labels = label_array(owner, None if target is None else t, len(z))
-        row = kernels.first_outside_range(labels, z.shape[1])
-        if row >= 0:
-            raise bad_value(owner, f"labels must be in 0 ... {z.shape[1] - 1}", words(f"{t[row]} in row {row}"))
-        return labels, _cross_entropy_index
-    return unit_array(owner, "target probabilities", t, z.dtype), _cross_entropy_soft
+    if integer(owner, "ignore_index", ignore_index) != -100:
+        raise bad_value(owner, "ignore_index is for labels, not for probabilities", ignore_index, "use sample_weight")
+    return unit_array(owner, "target probabilities", t, z.dtype)
+
+
+def nll_loss(
+    log_probs,
+    target,
+    *,
+    weight=None,
+    sample_weight=None,
+    ignore_index=-100,
+    reduction="mean",
+    grad_output=None,
+    return_grad=False,
+    out=None,
+):
+    """Negative log-likelihood of labels: -w_y log_probs_y a row, gradient -w_y at the label and 0 elsewhere.
+
+    After `log_softmax` it is cross-entropy. Where logits are at hand, use `cross_entropy`: one pass, the gradient of
+    the logits.
+
+    Parameters
+    ----------
+    log_probs : array_like, shape (N, C) or (C,)
+        Logarithms of probabilities. Nothing is clipped: -inf at the label costs inf.
+    target : array_like, shape (N,) of integers
+        Labels; one for log_probs (C,).
+    weight, sample_weight, ignore_index, reduction, grad_output, return_grad, out
+        As in `cross_entropy`.
+
+    Returns
+    -------
+    value : float, or ndarray (N,) for reduction "none"
+        In nats.
+    grad : ndarray, shape of `log_probs`
+        Only with `return_grad`.
+
+    Raises
+    ------
+    ValueError, TypeError
+        As in `cross_entropy`.
+    """
+    owner = "nll_loss"
+    log_probs = real_array(owner, "log_probs", log_probs)
+    x = matrix(owner, "log_probs", log_probs[None] if log_probs.ndim == 1 else log_probs)
+    w = _class_weights(owner, weight, x)
+    t = None if target is None else any_array(owner, "target", target)
+    t = t[None] if target is not None and log_probs.ndim == 1 else t
+    labels, rows, share = _labels_and_counts(owner, t, x, w, sample_weight, ignore_index)
+    losses = Losses(owner, x.shape[:1], rows, reduction, grad_output, share=share)
+    return losses.run({x.dtype.char: partial(_pick, w)}, x, labels, gradient(owner, log_probs, return_grad, out))
+
+
+def _pick(w, x, y, weight, loss, dx, scale):
+    """nll_loss as a kernel; a gather that numpy does as well."""
+    counts = np.ones(len(y)) if not len(w) else w[y].astype(np.float64)
+    counts = counts * weight if len(weight) else counts
+    values = np.zeros(len(y))
+    np.multiply(counts, -x[np.arange(len(y)), y].astype(np.float64), out=values, where=counts != 0)
+    if len(loss):
+        loss[...] = values
+    if len(dx):
+        dx[...] = 0
+        dx[np.arange(len(y)), y] = -scale * counts
+    return float(values.sum())

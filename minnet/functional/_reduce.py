@@ -10,7 +10,7 @@ import numpy as np
 
 from minnet import _elementwise as kernels
 from minnet._checks import bad_value, choice, label_array, not_negative, out_array, real_array, weight_array, words
-from minnet._softmax import first_outside_range
+from minnet._cross_entropy import first_outside_range
 from minnet.functional._share import NO_ROWS, NONE, SHARE, by_dtype, rows_a_share, share
 
 REDUCTIONS = ("mean", "sum", "none", "batchmean")
@@ -62,18 +62,21 @@ class Losses:
     """The losses of a batch, an array of `shape` (N, ...): how they are weighed and reduced.
 
     `grad_output` is the gradient of something with respect to the value: the gradient of the losses is multiplied by
-    it, the value is not.
+    it, the value is not. `share` (N,) is what a row counts in a mean besides its sample weight, when a kernel weighs
+    rows itself.
     """
 
-    def __init__(self, owner, shape, sample_weight, reduction, grad_output=None):
+    def __init__(self, owner, shape, sample_weight, reduction, grad_output=None, share=None):
         rows, per_row = (shape[0], math.prod(shape[1:])) if shape else (1, 1)
         self.owner, self.shape, self.reduction = owner, shape, choice(owner, "reduction", reduction, REDUCTIONS)
         count = {"mean": rows * per_row, "batchmean": rows, "sum": 1, "none": 1}[reduction]
         self.weight = NONE["d"]
         if sample_weight is not None:
             weight = weight_array(owner, sample_weight, rows)
-            if reduction == "mean" and weight.any():
-                weight, count = _normalized(weight), per_row
+            share = np.ones(rows) if share is None else share
+            if reduction == "mean":
+                nothing = not (weight * share).any()
+                weight, count = (weight, 0) if nothing else (_normalized(weight, share), per_row)
             self.weight = weight if per_row == 1 else np.repeat(weight, per_row)
         self.scale = 1.0 / count if count else 0.0
         self.upstream = None if grad_output is None else self._factors(grad_output)
@@ -133,11 +136,11 @@ class Losses:
             raise bad_value(self.owner, "grad_output is for the gradient and needs return_grad=True", self.upstream)
 
 
-def _normalized(weight):
-    """Weights whose sum is 1, whatever their unit: divided by the largest first, so that the sum is a normal number."""
+def _normalized(weight, share):
+    """Weights for which sum(weight share) is 1, whatever their unit: by the largest first, so that no sum overflows."""
     with np.errstate(under="ignore"):
         weight = weight / weight.max()
-        return weight / weight.sum()
+        return weight / share.max() / (weight * (share / share.max())).sum()
 
 
 # ---- what belongs to elements: weights, variances ----

@@ -1,0 +1,475 @@
+# cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True, initializedcheck=False
+# cython: freethreading_compatible=True
+"""Cross-entropy of softmax(z), value and gradient. Letters and rules: _activations.pyx; rows of logits: _rows.pxd.
+
+Classes have weights w_k, rows have weights, s is the smoothing, gamma the focus (0: none). A row of weight 0 is not looked
+at: its loss and gradient are 0 whatever it holds.
+"""
+
+from cpython.buffer cimport PyBuffer_Release
+from libc.math cimport INFINITY, NAN
+from libc.stdint cimport int64_t
+from libc.stdlib cimport free, malloc
+
+from minnet cimport _math
+from minnet._doors cimport alike, apart, enter, labels_of
+from minnet._loops cimport LANES, clones
+from minnet._math cimport inlined, real
+from minnet._rows cimport (
+    FEW, FLUSH, ROWS, add, exp_others, flush, fold_all, log_total, row_max, tile_load, tile_others, transpose_all,
+)
+
+# ---- labels --------------------------------------------------------------------------------------------------------
+# With S = 1 + others = sum_k e_k and p_k = e_k / S:
+#     c = logsumexp(z) - z_y = (m - z_y) + log(S)                  both terms >= 0, nothing cancels
+#     d c / d z_k = p_k - [k = y];  for k = y that is -(sum of the other e) / S, which keeps its digits as p_y -> 1.
+# With u = 1 - p_y = (sum of the other e) / S, whose slope is p_y times that of c, the focal loss and its gradient are
+#     u^gamma c   and   u^gamma (1 + gamma p_y c / u) times that of c;    c / u -> 1 as u -> 0, so that nothing is lost
+#     for gamma < 1, where u^(gamma - 1) has no limit.
+
+cdef inline inlined settle_label(
+    real z_y, real e_y, real m, double others, double low, double* loss, double* wrong, double* total,
+) noexcept nogil:
+    """From the sums of a row: its c, the sum of the e of other classes, and S."""
+    total[0] = 1.0 + others if m > -INFINITY else <double>NAN
+    wrong[0] = others if z_y == m else (1.0 - e_y) + others
+    log_total(others, low, loss)
+    loss[0] = (0.0 if z_y == m else <double>m - z_y) + (loss[0] if m > -INFINITY else <double>NAN)
+
+
+cdef inline inlined focus(double wrong, double total, double gamma, double* loss, double* pull) noexcept nogil:
+    """loss *= u^gamma; `pull` is what the gradient is multiplied by."""
+    cdef double u = wrong / total
+    cdef double p_y = 1.0 - u
+    cdef double power = _math.power(u, gamma)
+    cdef double ratio = loss[0] / u if u > 0 else 1.0
+    pull[0] = power * (1.0 + (gamma * p_y * ratio if p_y > 0 else 0.0))   # 0 inf is NaN: c = inf has nothing to add
+    loss[0] = power * loss[0] if u > 0 else 0.0 * loss[0]
+
+
+cdef clones label_row(
+    const real* z, Py_ssize_t y, double* loss, real* dz, Py_ssize_t n, double scale, double gamma,
+) noexcept nogil:
+    cdef real m, factor
+    cdef double others, low, wrong, total, pull = 1.0
+    cdef Py_ssize_t at, k
+    row_max(z, &m, &at, n)
+    exp_others(z, m, at, &others, &low, dz, n)
+    settle_label(z[y], <real>0 if dz == NULL else dz[y], m, others, low, loss, &wrong, &total)
+    if gamma > 0:
+        if dz == NULL:
+            wrong = others if z[y] == m else (1.0 - _math.exp_difference(z[y], m) * _math.unshift(m)) + others
+        focus(wrong, total, gamma, loss, &pull)
+    if dz != NULL:
+        factor = pull * scale / total
+        for k in range(n):
+            dz[k] *= factor
+        dz[y] = -wrong * (pull * scale / total)
+
+
+cdef clones label_tile(
+    const real* z, const int64_t* y, const double* weight, double* loss, real* dz, Py_ssize_t rows, Py_ssize_t n,
+    double scale, double gamma,
+) noexcept nogil:
+    cdef real t[FEW * ROWS]
+    cdef real e[FEW * ROWS]
+    cdef real m[ROWS]
+    cdef real z_y[ROWS]
+    cdef real e_y[ROWS]
+    cdef real factor[ROWS]
+    cdef double others[ROWS]
+    cdef double low[ROWS]
+    cdef double wrong[ROWS]
+    cdef double total[ROWS]
+    cdef double scales[ROWS]
+    cdef Py_ssize_t j, k
+    tile_load(z, weight, t, rows, n)
+    for j in range(ROWS):
+        z_y[j] = t[y[j] * ROWS + j] if j < rows else t[j]
+    tile_others(t, m, others, low, e, n)
+    for j in range(ROWS):
+        e_y[j] = e[y[j] * ROWS + j] if j < rows else e[j]
+        scales[j] = scale * weight[j] if weight != NULL and j < rows else scale
+    for j in range(ROWS):
+        settle_label(z_y[j], e_y[j], m[j], others[j], low[j], &loss[j], &wrong[j], &total[j])
+    if gamma > 0:
+        for j in range(ROWS):
+            focus(wrong[j], total[j], gamma, &loss[j], &low[j])
+            scales[j] *= low[j]
+    if dz == NULL:
+        return
+    for j in range(ROWS):
+        scales[j] /= total[j]
+        factor[j] = scales[j]
+        wrong[j] *= -scales[j]
+    for k in range(n):
+        for j in range(ROWS):
+            e[k * ROWS + j] *= factor[j]
+    for j in range(rows):
+        e[y[j] * ROWS + j] = wrong[j]
+    transpose_all(e, ROWS, dz, n, n, rows)
+
+
+# ---- shares --------------------------------------------------------------------------------------------------------
+# Where every class may have a share of the target, T_k = w_k ((1 - s) t_k + s / C), t probabilities, or onehot(y):
+#     loss = sum_k T_k u_k^gamma c_k,   c_k = (m - z_k) + log(S),   u_k = 1 - p_k;   T_k = 0 adds 0 even where z_k = -inf
+#          = sum_k T_k (m - z_k) + log(S) sum(T) where gamma = 0
+#     G_k  = T_k u_k^gamma (1 + gamma p_k c_k / u_k),               as for a label
+#     d loss / d z_k = p_k sum(G) - G_k = p_k (sum(G) - G_k) - G_k (1 - p_k), where 1 - p_k is (S - e_k) / S, or others / S
+#     at the maximum: for one-hot shares this is the gradient of the label, digit by digit.
+
+cdef inline inlined spread(
+    const real* t, const int64_t* y, const real* w, real* T, Py_ssize_t n, Py_ssize_t step, real s,
+) noexcept nogil:
+    """The shares of a row, `step` apart: of the probabilities t, or where t is NULL of the label y."""
+    cdef real rest = s / n
+    cdef Py_ssize_t k
+    if t == NULL:
+        for k in range(n):
+            T[k * step] = rest
+        T[y[0] * step] = (<real>1 - s) + rest
+    else:
+        for k in range(n):
+            T[k * step] = (<real>1 - s) * t[k] + rest
+    if w != NULL:
+        for k in range(n):
+            T[k * step] *= w[k]
+
+
+cdef inline inlined term(real z, real T, double m, double* loss) noexcept nogil:
+    """loss = T (m - z)."""
+    loss[0] = 0.0 if T == 0 else T * (0.0 if z == m else m - z)
+
+
+cdef inline inlined focal_term(
+    real z, real e, real m, real L, real others, real S, real gamma, bint square, real* T, double* loss,
+) noexcept nogil:
+    """T becomes G, loss = T u^gamma c; the square of the commonest gamma, 2, is a product."""
+    cdef real c = (<real>0 if z == m else m - z) + L
+    cdef real u = (others if z == m else S - e) / S
+    cdef real p = e / S
+    cdef real power, ratio
+    if square:
+        power = u * u
+    else:
+        power = _math.power(u, gamma)
+    ratio = c / u if u > 0 else <real>1
+    loss[0] = <real>0 if T[0] == 0 or u == 0 else T[0] * power * c
+    T[0] = T[0] * power * (<real>1 + (gamma * p * ratio if p > 0 else <real>0))
+
+
+cdef inline inlined share_block(
+    const real* z, const real* e, real* T, real m, real L, real others, real S, real gamma, double* losses, double* masses,
+    Py_ssize_t n,
+) noexcept nogil:
+    """Losses and masses of up to LANES entries, added lane by lane; with gamma, T becomes G."""
+    cdef double loss[LANES]
+    cdef Py_ssize_t j
+    if gamma == 0:
+        for j in range(n):
+            term(z[j], T[j], m, &loss[j])
+    elif gamma == 2:
+        for j in range(n):
+            focal_term(z[j], e[j], m, L, others, S, gamma, True, &T[j], &loss[j])
+    else:
+        for j in range(n):
+            focal_term(z[j], e[j], m, L, others, S, gamma, False, &T[j], &loss[j])
+    for j in range(n):
+        losses[j] += loss[j]
+        masses[j] += T[j]
+
+
+cdef inline inlined share_sums(
+    const real* z, const real* e, real* T, real m, real L, real others, real S, real gamma, double* loss, double* mass,
+    Py_ssize_t n,
+) noexcept nogil:
+    """The loss of a row and the sum of its G, which take the place of T."""
+    cdef double sums[2 * LANES]
+    cdef double high[2 * LANES]
+    cdef double low[2 * LANES]
+    cdef Py_ssize_t block, j
+    for j in range(2 * LANES):
+        sums[j] = high[j] = low[j] = 0
+    for block in range(n // LANES):
+        j = block * LANES
+        share_block(z + j, e + j, T + j, m, L, others, S, gamma, sums, sums + LANES, LANES)
+        if real is double and block % FLUSH == FLUSH - 1:
+            flush(sums, high, low)
+            flush(sums + LANES, high + LANES, low + LANES)
+    j = n - n % LANES
+    share_block(z + j, e + j, T + j, m, L, others, S, gamma, sums, sums + LANES, n % LANES)
+    flush(sums, high, low)
+    flush(sums + LANES, high + LANES, low + LANES)
+    fold_all(high, low)
+    fold_all(high + LANES, low + LANES)
+    loss[0] = high[0] + (low[0] if high[0] < INFINITY else 0.0)   # the low part of an infinite sum is NaN
+    mass[0] = high[LANES] + low[LANES]
+
+
+cdef inline inlined share_gradient(real z, real G, real m, real mass, real others, real S, real factor, real* e) noexcept nogil:
+    e[0] = (e[0] * (mass - G) - G * (others if z == m else S - e[0])) * factor
+
+
+cdef clones share_row(
+    const real* z, const real* t, const int64_t* y, const real* w, real* work, double* loss, real* dz, Py_ssize_t n, double scale,
+    double smoothing, double gamma,
+) noexcept nogil:
+    """`work` is room for 2 n numbers."""
+    cdef real m
+    cdef real* e = work
+    cdef real* T = work + n
+    cdef double others, low, log_sum, mass
+    cdef Py_ssize_t at, k
+    row_max(z, &m, &at, n)
+    exp_others(z, m, at, &others, &low, e, n)
+    others = others if m > -INFINITY else <double>NAN
+    log_total(others, low, &log_sum)
+    spread(t, y, w, T, n, 1, <real>smoothing)
+    share_sums(z, e, T, m, <real>log_sum, <real>others, <real>(1.0 + others), <real>gamma, loss, &mass, n)
+    if gamma == 0:
+        loss[0] += log_sum * mass
+    if dz != NULL:
+        for k in range(n):
+            share_gradient(
+                z[k], T[k], m, <real>mass, <real>others, <real>(1.0 + others), <real>(scale / (1.0 + others)), &e[k])
+        for k in range(n):
+            dz[k] = e[k]
+
+
+cdef inline inlined share_lanes(
+    const real* z, const real* e, real* T, const real* m, const real* L, const real* others, const real* S, real gamma,
+    double* loss, double* loss_low, double* mass, double* mass_low,
+) noexcept nogil:
+    """One class of a tile."""
+    cdef double losses[ROWS]
+    cdef Py_ssize_t j
+    if gamma == 0:
+        for j in range(ROWS):
+            term(z[j], T[j], m[j], &losses[j])
+    elif gamma == 2:
+        for j in range(ROWS):
+            focal_term(z[j], e[j], m[j], L[j], others[j], S[j], gamma, True, &T[j], &losses[j])
+    else:
+        for j in range(ROWS):
+            focal_term(z[j], e[j], m[j], L[j], others[j], S[j], gamma, False, &T[j], &losses[j])
+    for j in range(ROWS):
+        if real is float:
+            loss[j] += losses[j]
+            mass[j] += T[j]
+        else:
+            add(&loss[j], &loss_low[j], losses[j])
+            add(&mass[j], &mass_low[j], T[j])
+
+
+cdef clones share_tile(
+    const real* z, const real* t, const int64_t* y, const real* w, const double* weight, double* loss, real* dz,
+    Py_ssize_t rows, Py_ssize_t n, double scale, double smoothing, double gamma,
+) noexcept nogil:
+    cdef real zs[FEW * ROWS]
+    cdef real Ts[FEW * ROWS]
+    cdef real es[FEW * ROWS]
+    cdef real m[ROWS]
+    cdef real L[ROWS]
+    cdef real rest[ROWS]
+    cdef real S[ROWS]
+    cdef real total[ROWS]
+    cdef real factor[ROWS]
+    cdef double others[ROWS]
+    cdef double low[ROWS]
+    cdef double loss_low[ROWS]
+    cdef double mass[ROWS]
+    cdef double mass_low[ROWS]
+    cdef Py_ssize_t j, k
+    tile_load(z, weight, zs, rows, n)
+    if rows < ROWS or weight != NULL:
+        for k in range(n * ROWS):
+            Ts[k] = 0
+    for j in range(rows):
+        if weight == NULL or weight[j] != 0:
+            spread(t if t == NULL else t + j * n, y if y == NULL else y + j, w, Ts + j, n, ROWS, <real>smoothing)
+    tile_others(zs, m, others, low, es, n)
+    for j in range(ROWS):
+        log_total(others[j], low[j], &low[j])
+        others[j] = others[j] if m[j] > -INFINITY else <double>NAN
+        L[j], rest[j], S[j] = low[j], others[j], 1.0 + others[j]
+        loss[j] = loss_low[j] = mass[j] = mass_low[j] = 0
+    for k in range(n):
+        share_lanes(
+            zs + k * ROWS, es + k * ROWS, Ts + k * ROWS, m, L, rest, S, <real>gamma, loss, loss_low, mass, mass_low)
+    for j in range(ROWS):
+        loss[j] += loss_low[j] if loss[j] < INFINITY else 0.0   # the low part of an infinite sum is NaN
+        mass[j] += mass_low[j]
+        if gamma == 0:
+            loss[j] += low[j] * mass[j]
+        total[j] = mass[j]
+        factor[j] = (scale * weight[j] if weight != NULL and j < rows else scale) / (1.0 + others[j])
+    if dz == NULL:
+        return
+    for k in range(n):
+        for j in range(ROWS):
+            share_gradient(
+                zs[k * ROWS + j], Ts[k * ROWS + j], m[j], total[j], rest[j], S[j], factor[j], &es[k * ROWS + j])
+    transpose_all(es, ROWS, dz, n, n, rows)
+
+
+# ---- batches -------------------------------------------------------------------------------------------------------
+
+cdef double settle_rows(const double* values, const double* weight, real* loss, Py_ssize_t rows) noexcept nogil:
+    """Weigh the losses of some rows, store them if they are wanted, give their sum."""
+    cdef double value, total = 0
+    cdef Py_ssize_t j
+    for j in range(rows):
+        value = values[j] if weight == NULL else 0.0 if weight[j] == 0 else values[j] * weight[j]
+        if loss != NULL:
+            loss[j] = value
+        total += value
+    return total
+
+
+cdef bint skipped(const double* weight, real* dz, Py_ssize_t n) noexcept nogil:
+    """Whether a row has the weight 0; its gradient is then cleared."""
+    cdef Py_ssize_t k
+    if weight == NULL or weight[0] != 0:
+        return False
+    for k in range(n if dz != NULL else 0):
+        dz[k] = 0
+    return True
+
+
+cdef void multiply_weights(
+    const double* weight, const real* w, const int64_t* y, double* products, Py_ssize_t rows,
+) noexcept nogil:
+    """Weights of some rows times those of their classes."""
+    cdef Py_ssize_t j
+    for j in range(rows):
+        products[j] = w[y[j]] * (1.0 if weight == NULL else weight[j])
+
+
+cdef double batch(
+    const real* z, const real* t, const int64_t* y, const real* w, const double* weight, real* work, real* loss, real* dz,
+    Py_ssize_t n, Py_ssize_t classes, double scale, double s, double gamma,
+) noexcept nogil:
+    """The sum of the losses of n rows; anything but z may be NULL, and one of t and y is."""
+    cdef double values[ROWS]
+    cdef double products[ROWS]
+    cdef const double* u
+    cdef const real* shares = NULL
+    cdef const int64_t* labels = NULL
+    cdef real* losses = NULL
+    cdef real* slope = NULL
+    cdef double total = 0, row_scale
+    cdef Py_ssize_t i = 0, rows
+    cdef bint plain = t == NULL and s == 0   # one share a row: the weight of the class is one of the row
+    while i < n:
+        rows = min(<Py_ssize_t>ROWS, n - i) if classes <= FEW else 1
+        if t != NULL:
+            shares = t + i * classes
+        if y != NULL:
+            labels = y + i
+        if loss != NULL:
+            losses = loss + i
+        if dz != NULL:
+            slope = dz + i * classes
+        u = NULL if weight == NULL else weight + i
+        if plain and w != NULL:
+            multiply_weights(u, w, labels, products, rows)
+            u = products
+        row_scale = scale if u == NULL else scale * u[0]
+        if classes <= FEW and plain:
+            label_tile(z + i * classes, labels, u, values, slope, rows, classes, scale, gamma)
+        elif classes <= FEW:
+            share_tile(z + i * classes, shares, labels, w, u, values, slope, rows, classes, scale, s, gamma)
+        elif skipped(u, slope, classes):
+            values[0] = 0
+        elif plain:
+            label_row(z + i * classes, labels[0], values, slope, classes, row_scale, gamma)
+        else:
+            share_row(z + i * classes, shares, labels, w, work, values, slope, classes, row_scale, s, gamma)
+        total += settle_rows(values, u, losses, rows)
+        i += rows
+    return total
+
+
+def cross_entropy_index(
+    const real[:, ::1] z not None, const int64_t[::1] y not None, const real[::1] w not None,
+    const double[::1] weight not None, real[::1] loss not None, real[:, ::1] dz not None,
+    double scale, double s, double gamma,
+):
+    """loss = weight sum_k T_k (1 - p_k)^gamma (-log p_k), p = softmax(z), T_k = w_k ((1 - s) [k = y] + s / C),
+    dz = scale times its gradient; z, dz: (N, C), w: (C,), the others (N,). Returns the sum of the losses."""
+    cdef double total
+    cdef real* work = <real*>malloc(2 * (z.shape[1] + 1) * sizeof(real))
+    if work == NULL:
+        raise MemoryError()
+    with nogil:
+        total = batch(
+            &z[0, 0], <const real*>NULL, &y[0], &w[0] if w.shape[0] > 0 else NULL,
+            &weight[0] if weight.shape[0] > 0 else NULL, work, &loss[0] if loss.shape[0] > 0 else NULL,
+            &dz[0, 0] if dz.shape[0] > 0 else NULL, z.shape[0], z.shape[1], scale, s, gamma)
+    free(work)
+    return total
+
+
+def cross_entropy_soft(
+    const real[:, ::1] z not None, const real[:, ::1] t not None, const real[::1] w not None,
+    const double[::1] weight not None, real[::1] loss not None, real[:, ::1] dz not None,
+    double scale, double s, double gamma,
+):
+    """The same for probabilities t, T_k = w_k ((1 - s) t_k + s / C); z, t, dz: (N, C), w: (C,), the others (N,)."""
+    cdef double total
+    cdef real* work = <real*>malloc(2 * (z.shape[1] + 1) * sizeof(real))
+    if work == NULL:
+        raise MemoryError()
+    with nogil:
+        total = batch(
+            &z[0, 0], &t[0, 0], <const int64_t*>NULL, &w[0] if w.shape[0] > 0 else NULL,
+            &weight[0] if weight.shape[0] > 0 else NULL, work, &loss[0] if loss.shape[0] > 0 else NULL,
+            &dz[0, 0] if dz.shape[0] > 0 else NULL, z.shape[0], z.shape[1], scale, s, gamma)
+    free(work)
+    return total
+
+
+# ---- ranges: where the first wrong label stands, or -1 -------------------------------------------------------------
+
+def first_outside_range(const int64_t[::1] y not None, Py_ssize_t classes):
+    """The first i with y_i < 0 or y_i >= classes, else -1; y: (N,)."""
+    cdef Py_ssize_t i
+    for i in range(y.shape[0]):
+        if y[i] < 0 or y[i] >= classes:
+            return i
+    return -1
+
+
+# ---- the door: see _doors.pxd --------------------------------------------------------------------------------------
+
+cdef double mean_loss(
+    const real* z, const int64_t* y, real* dz, Py_ssize_t n, Py_ssize_t classes,
+) noexcept nogil:
+    """The mean cross-entropy of n rows of few classes and its gradient; -1 if a label is out of range."""
+    cdef double scale = 1.0 / n
+    cdef Py_ssize_t i
+    for i in range(n):
+        if y[i] < 0 or y[i] >= classes:
+            return -1
+    return scale * batch(
+        z, <const real*>NULL, y, <const real*>NULL, NULL, <real*>NULL, <real*>NULL, dz, n, classes, scale, 0.0, 0.0)
+
+
+def cross_entropy_door(z not None, y not None, dz not None):
+    """loss = mean(logsumexp(z) - z_y) and its gradient dz, if z, dz (N, C) and y (N,) are small and plain; else None."""
+    cdef Py_buffer a, b, c
+    cdef double loss = -1
+    if not enter(z, &a, False):
+        return None
+    if enter(y, &b, False):
+        if enter(dz, &c, True):
+            if alike(&a, &c) and a.buf != c.buf and apart(&b, &c) and a.ndim == 2 and b.ndim == 1:
+                if labels_of(&b, a.shape[0]) and 0 < a.shape[1] <= FEW:
+                    if a.format[0] == b"f":
+                        loss = mean_loss(<float*>a.buf, <int64_t*>b.buf, <float*>c.buf, a.shape[0], a.shape[1])
+                    elif a.format[0] == b"d":
+                        loss = mean_loss(<double*>a.buf, <int64_t*>b.buf, <double*>c.buf, a.shape[0], a.shape[1])
+            PyBuffer_Release(&c)
+        PyBuffer_Release(&b)
+    PyBuffer_Release(&a)
+    return None if loss == -1 else loss
