@@ -19,6 +19,12 @@ from minnet._rows cimport (
     FEW, FLUSH, ROWS, add, exp_others, flush, fold_all, log_total, row_max, tile_load, tile_others, transpose_all,
 )
 
+cdef struct Options:
+    double s       # label smoothing
+    double gamma   # focus
+    double mass    # sum of the weights of the classes
+
+
 # ---- labels --------------------------------------------------------------------------------------------------------
 # With S = 1 + others = sum_k e_k and p_k = e_k / S:
 #     c = logsumexp(z) - z_y = (m - z_y) + log(S)                  both terms >= 0, nothing cancels
@@ -26,6 +32,8 @@ from minnet._rows cimport (
 # With u = 1 - p_y = (sum of the other e) / S, whose slope is p_y times that of c, the focal loss and its gradient are
 #     u^gamma c   and   u^gamma (1 + gamma p_y c / u) times that of c;    c / u -> 1 as u -> 0, so that nothing is lost
 #     for gamma < 1, where u^(gamma - 1) has no limit.
+# With smoothing, class k has the share T_k = w_k ((1 - s) [k = y] + s / C) of the target:
+#     loss = sum_k T_k ((m - z_k) + log(S)),   d loss / d z_k = p_k sum(T) - T_k, with T_k = w_k s / C but at the label.
 
 cdef inline inlined settle_label(
     real z_y, real e_y, real m, double others, double low, double* loss, double* wrong, double* total,
@@ -37,39 +45,110 @@ cdef inline inlined settle_label(
     loss[0] = (0.0 if z_y == m else <double>m - z_y) + (loss[0] if m > -INFINITY else <double>NAN)
 
 
-cdef inline inlined focus(double wrong, double total, double gamma, double* loss, double* pull) noexcept nogil:
+cdef inline inlined powers(const real* u, real* power, Py_ssize_t n, real gamma) noexcept nogil:
+    """u^gamma; the power of the commonest gamma, 2, is a product."""
+    cdef Py_ssize_t j
+    if gamma == 2:
+        for j in range(n):
+            power[j] = u[j] * u[j]
+    else:
+        for j in range(n):
+            power[j] = _math.power(u[j], gamma)
+
+
+cdef inline inlined focus(double u, double power, double gamma, double* loss, double* pull) noexcept nogil:
     """loss *= u^gamma; `pull` is what the gradient is multiplied by."""
-    cdef double u = wrong / total
     cdef double p_y = 1.0 - u
-    cdef double power = _math.power(u, gamma)
-    cdef double ratio = loss[0] / u if u > 0 else 1.0
-    pull[0] = power * (1.0 + (gamma * p_y * ratio if p_y > 0 else 0.0))   # 0 inf is NaN: c = inf has nothing to add
-    loss[0] = power * loss[0] if u > 0 else 0.0 * loss[0]
+    cdef double ratio = loss[0] / u
+    ratio = gamma * p_y * (ratio if u > 0 else 1.0)
+    pull[0] = power * (1.0 + (ratio if p_y > 0 else 0.0))   # 0 inf is NaN: c = inf has nothing to add
+    loss[0] = power * loss[0]
+
+
+cdef inline inlined smooth(
+    double w_y, double distances, double e_y, double wrong, double total, double log_sum, double classes,
+    const Options* o, double* loss, double* mass, double* slope,
+) noexcept nogil:
+    """loss = c becomes the smoothed one; sum(T), and S times the gradient at the label."""
+    cdef double rest = o.s / classes, label = (1.0 - o.s) * w_y
+    cdef double share = label + rest * w_y
+    mass[0] = label + rest * o.mass
+    loss[0] = label * loss[0] + rest * (distances + log_sum * o.mass)
+    slope[0] = e_y * (mass[0] - share) - share * wrong
+
+
+cdef inline inlined distance(real z, double m, double* d) noexcept nogil:
+    """d = m - z, 0 at the maximum, even an infinite one."""
+    d[0] = 0.0 if z == m else m - z
+
+
+cdef inline inlined distance_block(const real* z, const real* w, double m, double* sums, Py_ssize_t n) noexcept nogil:
+    cdef double d
+    cdef Py_ssize_t j
+    for j in range(n):
+        distance(z[j], m, &d)
+        sums[j] += d if w == NULL else 0.0 if w[j] == 0 else w[j] * d
+
+
+cdef inline inlined distance_sum(const real* z, const real* w, double m, double* total, Py_ssize_t n) noexcept nogil:
+    """sum_k w_k (m - z_k)."""
+    cdef double sums[LANES]
+    cdef double high[LANES]
+    cdef double low[LANES]
+    cdef Py_ssize_t block, j
+    for j in range(LANES):
+        sums[j] = high[j] = low[j] = 0
+    for block in range(n // LANES):
+        j = block * LANES
+        distance_block(z + j, w if w == NULL else w + j, m, sums, LANES)
+        if real is double and block % FLUSH == FLUSH - 1:
+            flush(sums, high, low)
+    j = n - n % LANES
+    distance_block(z + j, w if w == NULL else w + j, m, sums, n % LANES)
+    flush(sums, high, low)
+    fold_all(high, low)
+    total[0] = high[0] + (low[0] if high[0] < INFINITY else 0.0)   # the low part of an infinite sum is NaN
 
 
 cdef clones label_row(
-    const real* z, Py_ssize_t y, double* loss, real* dz, Py_ssize_t n, double scale, double gamma,
+    const real* z, Py_ssize_t y, const real* w, double* loss, real* dz, Py_ssize_t n, double scale, const Options* o,
 ) noexcept nogil:
-    cdef real m, factor
-    cdef double others, low, wrong, total, pull = 1.0
+    cdef real m, e_y, factor, rest
+    cdef double others, low, wrong, total, distances, log_sum, u, power, mass = 1.0, slope
     cdef Py_ssize_t at, k
     row_max(z, &m, &at, n)
     exp_others(z, m, at, &others, &low, dz, n)
-    settle_label(z[y], <real>0 if dz == NULL else dz[y], m, others, low, loss, &wrong, &total)
-    if gamma > 0:
-        if dz == NULL:
-            wrong = others if z[y] == m else (1.0 - _math.exp_difference(z[y], m) * _math.unshift(m)) + others
-        focus(wrong, total, gamma, loss, &pull)
-    if dz != NULL:
-        factor = pull * scale / total
+    e_y = _math.exp_difference(z[y], m) * _math.unshift(m)
+    settle_label(z[y], e_y, m, others, low, loss, &wrong, &total)
+    slope = -wrong
+    if o.gamma > 0:
+        u = wrong / total
+        powers(&u, &power, 1, o.gamma)
+        focus(u, power, o.gamma, loss, &mass)
+        slope *= mass
+    elif o.s > 0:
+        distance_sum(z, w, m, &distances, n)
+        log_total(others, low, &log_sum)
+        smooth(1.0 if w == NULL else w[y], distances, 1.0 if z[y] == m else e_y, wrong, total, log_sum, n, o, loss, &mass, &slope)
+    if dz == NULL:
+        return
+    factor = mass * scale / total
+    rest = o.s / n * scale if o.gamma == 0 else 0.0
+    if rest == 0:
         for k in range(n):
             dz[k] *= factor
-        dz[y] = -wrong * (pull * scale / total)
+    elif w == NULL:
+        for k in range(n):
+            dz[k] = dz[k] * factor - rest
+    else:
+        for k in range(n):
+            dz[k] = dz[k] * factor - rest * w[k]
+    dz[y] = slope * (scale / total)
 
 
 cdef clones label_tile(
-    const real* z, const int64_t* y, const double* weight, double* loss, real* dz, Py_ssize_t rows, Py_ssize_t n,
-    double scale, double gamma,
+    const real* z, const int64_t* y, const real* w, const double* weight, double* loss, real* dz, Py_ssize_t rows,
+    Py_ssize_t n, double scale, const Options* o,
 ) noexcept nogil:
     cdef real t[FEW * ROWS]
     cdef real e[FEW * ROWS]
@@ -77,11 +156,14 @@ cdef clones label_tile(
     cdef real z_y[ROWS]
     cdef real e_y[ROWS]
     cdef real factor[ROWS]
+    cdef real rest[ROWS]
     cdef double others[ROWS]
     cdef double low[ROWS]
     cdef double wrong[ROWS]
     cdef double total[ROWS]
     cdef double scales[ROWS]
+    cdef double mass[ROWS]
+    cdef double u[ROWS]
     cdef Py_ssize_t j, k
     tile_load(z, weight, t, rows, n)
     for j in range(ROWS):
@@ -92,22 +174,64 @@ cdef clones label_tile(
         scales[j] = scale * weight[j] if weight != NULL and j < rows else scale
     for j in range(ROWS):
         settle_label(z_y[j], e_y[j], m[j], others[j], low[j], &loss[j], &wrong[j], &total[j])
-    if gamma > 0:
+    if o.gamma > 0:
         for j in range(ROWS):
-            focus(wrong[j], total[j], gamma, &loss[j], &low[j])
-            scales[j] *= low[j]
+            u[j] = wrong[j] / total[j]
+        powers(u, low, ROWS, o.gamma)
+        for j in range(ROWS):
+            focus(u[j], low[j], o.gamma, &loss[j], &mass[j])
+            scales[j] *= mass[j]
+    elif o.s > 0:
+        smooth_tile(t, y, w, m, e_y, others, low, total, o, loss, wrong, mass, rows, n)
     if dz == NULL:
         return
     for j in range(ROWS):
+        rest[j] = o.s / n * scales[j]
         scales[j] /= total[j]
         factor[j] = scales[j]
         wrong[j] *= -scales[j]
-    for k in range(n):
+    if o.gamma == 0 and o.s > 0:
         for j in range(ROWS):
-            e[k * ROWS + j] *= factor[j]
+            factor[j] = mass[j] * scales[j]
+        for k in range(n):
+            for j in range(ROWS):
+                e[k * ROWS + j] = e[k * ROWS + j] * factor[j] - rest[j] * (<real>1 if w == NULL else w[k])
+    else:
+        for k in range(n):
+            for j in range(ROWS):
+                e[k * ROWS + j] *= factor[j]
     for j in range(rows):
         e[y[j] * ROWS + j] = wrong[j]
     transpose_all(e, ROWS, dz, n, n, rows)
+
+
+cdef inline inlined smooth_tile(
+    const real* t, const int64_t* y, const real* w, const real* m, const real* e_y, const double* others, double* low,
+    const double* total, const Options* o, double* loss, double* wrong, double* mass, Py_ssize_t rows, Py_ssize_t n,
+) noexcept nogil:
+    """Smoothing for the rows of a tile; -S times the gradient at the label takes the place of `wrong`."""
+    cdef double sums[ROWS]
+    cdef double sums_low[ROWS]
+    cdef double w_y[ROWS]
+    cdef double d
+    cdef Py_ssize_t j, k
+    for j in range(ROWS):
+        sums[j] = sums_low[j] = 0
+        w_y[j] = w[y[j]] if w != NULL and j < rows else 1.0
+        log_total(others[j], low[j], &low[j])
+    for k in range(n):
+        if w == NULL or w[k] != 0:
+            for j in range(ROWS):
+                distance(t[k * ROWS + j], m[j], &d)
+                d *= 1.0 if w == NULL else w[k]
+                if real is float:
+                    sums[j] += d
+                else:
+                    add(&sums[j], &sums_low[j], d)
+    for j in range(ROWS):
+        sums[j] += sums_low[j] if sums[j] < INFINITY else 0.0
+        smooth(w_y[j], sums[j], e_y[j], wrong[j], total[j], low[j], n, o, &loss[j], &mass[j], &wrong[j])
+        wrong[j] = -wrong[j]
 
 
 # ---- shares --------------------------------------------------------------------------------------------------------
@@ -142,20 +266,16 @@ cdef inline inlined term(real z, real T, double m, double* loss) noexcept nogil:
 
 
 cdef inline inlined focal_term(
-    real z, real e, real m, real L, real others, real S, real gamma, bint square, real* T, double* loss,
+    real z, real e, real m, real L, real u, real power, real inverse, real gamma, real* T, double* loss,
 ) noexcept nogil:
-    """T becomes G, loss = T u^gamma c; the square of the commonest gamma, 2, is a product."""
+    """T becomes G, loss = T u^gamma c."""
     cdef real c = (<real>0 if z == m else m - z) + L
-    cdef real u = (others if z == m else S - e) / S
-    cdef real p = e / S
-    cdef real power, ratio
-    if square:
-        power = u * u
-    else:
-        power = _math.power(u, gamma)
-    ratio = c / u if u > 0 else <real>1
-    loss[0] = <real>0 if T[0] == 0 or u == 0 else T[0] * power * c
-    T[0] = T[0] * power * (<real>1 + (gamma * p * ratio if p > 0 else <real>0))
+    cdef real p = e * inverse
+    cdef real ratio = c / u
+    ratio = gamma * p * (ratio if u > 0 else <real>1)
+    power *= T[0]
+    loss[0] = <real>0 if power == 0 else power * c
+    T[0] = power * (<real>1 + (ratio if p > 0 else <real>0))
 
 
 cdef inline inlined share_block(
@@ -164,16 +284,19 @@ cdef inline inlined share_block(
 ) noexcept nogil:
     """Losses and masses of up to LANES entries, added lane by lane; with gamma, T becomes G."""
     cdef double loss[LANES]
+    cdef real u[LANES]
+    cdef real power[LANES]
+    cdef real inverse = <real>1 / S
     cdef Py_ssize_t j
     if gamma == 0:
         for j in range(n):
             term(z[j], T[j], m, &loss[j])
-    elif gamma == 2:
-        for j in range(n):
-            focal_term(z[j], e[j], m, L, others, S, gamma, True, &T[j], &loss[j])
     else:
         for j in range(n):
-            focal_term(z[j], e[j], m, L, others, S, gamma, False, &T[j], &loss[j])
+            u[j] = (others if z[j] == m else S - e[j]) * inverse
+        powers(u, power, n, gamma)
+        for j in range(n):
+            focal_term(z[j], e[j], m, L, u[j], power[j], inverse, gamma, &T[j], &loss[j])
     for j in range(n):
         losses[j] += loss[j]
         masses[j] += T[j]
@@ -211,12 +334,12 @@ cdef inline inlined share_gradient(real z, real G, real m, real mass, real other
 
 
 cdef clones share_row(
-    const real* z, const real* t, const int64_t* y, const real* w, real* work, double* loss, real* dz, Py_ssize_t n, double scale,
-    double smoothing, double gamma,
+    const real* z, const real* t, const int64_t* y, const real* w, real* work, double* loss, real* dz, Py_ssize_t n,
+    double scale, const Options* o,
 ) noexcept nogil:
     """`work` is room for 2 n numbers."""
     cdef real m
-    cdef real* e = work
+    cdef real* e = work if dz == NULL else dz
     cdef real* T = work + n
     cdef double others, low, log_sum, mass
     cdef Py_ssize_t at, k
@@ -224,16 +347,17 @@ cdef clones share_row(
     exp_others(z, m, at, &others, &low, e, n)
     others = others if m > -INFINITY else <double>NAN
     log_total(others, low, &log_sum)
-    spread(t, y, w, T, n, 1, <real>smoothing)
-    share_sums(z, e, T, m, <real>log_sum, <real>others, <real>(1.0 + others), <real>gamma, loss, &mass, n)
-    if gamma == 0:
+    if w == NULL and y == NULL and o.s == 0 and o.gamma == 0:
+        T = <real*>t   # nobody writes to it
+    else:
+        spread(t, y, w, T, n, 1, <real>o.s)
+    share_sums(z, e, T, m, <real>log_sum, <real>others, <real>(1.0 + others), <real>o.gamma, loss, &mass, n)
+    if o.gamma == 0:
         loss[0] += log_sum * mass
     if dz != NULL:
         for k in range(n):
             share_gradient(
-                z[k], T[k], m, <real>mass, <real>others, <real>(1.0 + others), <real>(scale / (1.0 + others)), &e[k])
-        for k in range(n):
-            dz[k] = e[k]
+                z[k], T[k], m, <real>mass, <real>others, <real>(1.0 + others), <real>(scale / (1.0 + others)), &dz[k])
 
 
 cdef inline inlined share_lanes(
@@ -242,16 +366,20 @@ cdef inline inlined share_lanes(
 ) noexcept nogil:
     """One class of a tile."""
     cdef double losses[ROWS]
+    cdef real u[ROWS]
+    cdef real power[ROWS]
+    cdef real inverse[ROWS]
     cdef Py_ssize_t j
     if gamma == 0:
         for j in range(ROWS):
             term(z[j], T[j], m[j], &losses[j])
-    elif gamma == 2:
-        for j in range(ROWS):
-            focal_term(z[j], e[j], m[j], L[j], others[j], S[j], gamma, True, &T[j], &losses[j])
     else:
         for j in range(ROWS):
-            focal_term(z[j], e[j], m[j], L[j], others[j], S[j], gamma, False, &T[j], &losses[j])
+            inverse[j] = <real>1 / S[j]
+            u[j] = (others[j] if z[j] == m[j] else S[j] - e[j]) * inverse[j]
+        powers(u, power, ROWS, gamma)
+        for j in range(ROWS):
+            focal_term(z[j], e[j], m[j], L[j], u[j], power[j], inverse[j], gamma, &T[j], &losses[j])
     for j in range(ROWS):
         if real is float:
             loss[j] += losses[j]
@@ -263,7 +391,7 @@ cdef inline inlined share_lanes(
 
 cdef clones share_tile(
     const real* z, const real* t, const int64_t* y, const real* w, const double* weight, double* loss, real* dz,
-    Py_ssize_t rows, Py_ssize_t n, double scale, double smoothing, double gamma,
+    Py_ssize_t rows, Py_ssize_t n, double scale, const Options* o,
 ) noexcept nogil:
     cdef real zs[FEW * ROWS]
     cdef real Ts[FEW * ROWS]
@@ -286,7 +414,7 @@ cdef clones share_tile(
             Ts[k] = 0
     for j in range(rows):
         if weight == NULL or weight[j] != 0:
-            spread(t if t == NULL else t + j * n, y if y == NULL else y + j, w, Ts + j, n, ROWS, <real>smoothing)
+            spread(t if t == NULL else t + j * n, y if y == NULL else y + j, w, Ts + j, n, ROWS, <real>o.s)
     tile_others(zs, m, others, low, es, n)
     for j in range(ROWS):
         log_total(others[j], low[j], &low[j])
@@ -295,11 +423,11 @@ cdef clones share_tile(
         loss[j] = loss_low[j] = mass[j] = mass_low[j] = 0
     for k in range(n):
         share_lanes(
-            zs + k * ROWS, es + k * ROWS, Ts + k * ROWS, m, L, rest, S, <real>gamma, loss, loss_low, mass, mass_low)
+            zs + k * ROWS, es + k * ROWS, Ts + k * ROWS, m, L, rest, S, <real>o.gamma, loss, loss_low, mass, mass_low)
     for j in range(ROWS):
         loss[j] += loss_low[j] if loss[j] < INFINITY else 0.0   # the low part of an infinite sum is NaN
         mass[j] += mass_low[j]
-        if gamma == 0:
+        if o.gamma == 0:
             loss[j] += low[j] * mass[j]
         total[j] = mass[j]
         factor[j] = (scale * weight[j] if weight != NULL and j < rows else scale) / (1.0 + others[j])
@@ -347,7 +475,7 @@ cdef void multiply_weights(
 
 cdef double batch(
     const real* z, const real* t, const int64_t* y, const real* w, const double* weight, real* work, real* loss, real* dz,
-    Py_ssize_t n, Py_ssize_t classes, double scale, double s, double gamma,
+    Py_ssize_t n, Py_ssize_t classes, double scale, const Options* o,
 ) noexcept nogil:
     """The sum of the losses of n rows; anything but z may be NULL, and one of t and y is."""
     cdef double values[ROWS]
@@ -359,7 +487,7 @@ cdef double batch(
     cdef real* slope = NULL
     cdef double total = 0, row_scale
     cdef Py_ssize_t i = 0, rows
-    cdef bint plain = t == NULL and s == 0   # one share a row: the weight of the class is one of the row
+    cdef bint label = t == NULL and (o.s == 0 or o.gamma == 0)
     while i < n:
         rows = min(<Py_ssize_t>ROWS, n - i) if classes <= FEW else 1
         if t != NULL:
@@ -371,23 +499,34 @@ cdef double batch(
         if dz != NULL:
             slope = dz + i * classes
         u = NULL if weight == NULL else weight + i
-        if plain and w != NULL:
+        if label and w != NULL and o.s == 0:   # the weight of the class is one of the row
             multiply_weights(u, w, labels, products, rows)
             u = products
         row_scale = scale if u == NULL else scale * u[0]
-        if classes <= FEW and plain:
-            label_tile(z + i * classes, labels, u, values, slope, rows, classes, scale, gamma)
+        if classes <= FEW and label:
+            label_tile(z + i * classes, labels, w, u, values, slope, rows, classes, scale, o)
         elif classes <= FEW:
-            share_tile(z + i * classes, shares, labels, w, u, values, slope, rows, classes, scale, s, gamma)
+            share_tile(z + i * classes, shares, labels, w, u, values, slope, rows, classes, scale, o)
         elif skipped(u, slope, classes):
             values[0] = 0
-        elif plain:
-            label_row(z + i * classes, labels[0], values, slope, classes, row_scale, gamma)
+        elif label:
+            label_row(z + i * classes, labels[0], w, values, slope, classes, row_scale, o)
         else:
-            share_row(z + i * classes, shares, labels, w, work, values, slope, classes, row_scale, s, gamma)
+            share_row(z + i * classes, shares, labels, w, work, values, slope, classes, row_scale, o)
         total += settle_rows(values, u, losses, rows)
         i += rows
     return total
+
+
+cdef Options options(const real[::1] w, Py_ssize_t classes, double s, double gamma) noexcept nogil:
+    cdef Options o
+    cdef Py_ssize_t k
+    o.s, o.gamma, o.mass = s, gamma, classes
+    if w.shape[0] > 0:
+        o.mass = 0
+        for k in range(classes):
+            o.mass += w[k]
+    return o
 
 
 def cross_entropy_index(
@@ -398,6 +537,7 @@ def cross_entropy_index(
     """loss = weight sum_k T_k (1 - p_k)^gamma (-log p_k), p = softmax(z), T_k = w_k ((1 - s) [k = y] + s / C),
     dz = scale times its gradient; z, dz: (N, C), w: (C,), the others (N,). Returns the sum of the losses."""
     cdef double total
+    cdef Options o = options(w, z.shape[1], s, gamma)
     cdef real* work = <real*>malloc(2 * (z.shape[1] + 1) * sizeof(real))
     if work == NULL:
         raise MemoryError()
@@ -405,7 +545,7 @@ def cross_entropy_index(
         total = batch(
             &z[0, 0], <const real*>NULL, &y[0], &w[0] if w.shape[0] > 0 else NULL,
             &weight[0] if weight.shape[0] > 0 else NULL, work, &loss[0] if loss.shape[0] > 0 else NULL,
-            &dz[0, 0] if dz.shape[0] > 0 else NULL, z.shape[0], z.shape[1], scale, s, gamma)
+            &dz[0, 0] if dz.shape[0] > 0 else NULL, z.shape[0], z.shape[1], scale, &o)
     free(work)
     return total
 
@@ -417,6 +557,7 @@ def cross_entropy_soft(
 ):
     """The same for probabilities t, T_k = w_k ((1 - s) t_k + s / C); z, t, dz: (N, C), w: (C,), the others (N,)."""
     cdef double total
+    cdef Options o = options(w, z.shape[1], s, gamma)
     cdef real* work = <real*>malloc(2 * (z.shape[1] + 1) * sizeof(real))
     if work == NULL:
         raise MemoryError()
@@ -424,7 +565,7 @@ def cross_entropy_soft(
         total = batch(
             &z[0, 0], &t[0, 0], <const int64_t*>NULL, &w[0] if w.shape[0] > 0 else NULL,
             &weight[0] if weight.shape[0] > 0 else NULL, work, &loss[0] if loss.shape[0] > 0 else NULL,
-            &dz[0, 0] if dz.shape[0] > 0 else NULL, z.shape[0], z.shape[1], scale, s, gamma)
+            &dz[0, 0] if dz.shape[0] > 0 else NULL, z.shape[0], z.shape[1], scale, &o)
     free(work)
     return total
 
@@ -447,12 +588,14 @@ cdef double mean_loss(
 ) noexcept nogil:
     """The mean cross-entropy of n rows of few classes and its gradient; -1 if a label is out of range."""
     cdef double scale = 1.0 / n
+    cdef Options o
     cdef Py_ssize_t i
+    o.s = o.gamma = 0
     for i in range(n):
         if y[i] < 0 or y[i] >= classes:
             return -1
     return scale * batch(
-        z, <const real*>NULL, y, <const real*>NULL, NULL, <real*>NULL, <real*>NULL, dz, n, classes, scale, 0.0, 0.0)
+        z, <const real*>NULL, y, <const real*>NULL, NULL, <real*>NULL, <real*>NULL, dz, n, classes, scale, &o)
 
 
 def cross_entropy_door(z not None, y not None, dz not None):

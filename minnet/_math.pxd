@@ -265,7 +265,7 @@ cdef inline real tanh_slope(real x) noexcept nogil:
 # ---- powers of probabilities ---------------------------------------------------------------------------------------
 
 cdef inline real power(real u, real g) noexcept nogil:
-    """u^g = exp(g log(u)) for 0 <= u <= 1 and g > 0, with what rounding takes from the logarithm and from the product.
+    """u^g = exp(g log(u)) for 0 <= u <= 1, or what rounds to 1, and g > 0, with what rounding takes from the logarithm and from the product.
 
     Without these parts the error is |g log(u)| / 2 ulp. Below the least normal number, u counts as that, and 0 as 0.
     """
@@ -279,4 +279,5 @@ cdef inline real power(real u, real g) noexcept nogil:
     cdef real g1 = head(g), l1 = head(log_high)
     cdef real g2 = g - g1, l2 = log_high - l1
     cdef real low = (((g1 * l1 - x) + g1 * l2) + g2 * l1) + (g2 * l2 + g * log_low)
-    return <real>0 if u == 0 or lowest(x) > x else exp_shifted(x, low) * unshift(x)
+    x = <real>0 if lowest(x) > x else exp_shifted(x, low) * unshift(x)
+    return <real>0 if u == 0 else x

@@ -8,19 +8,21 @@ import reprlib
 
 from minnet import functional as F
 from minnet import metrics
-from minnet._checks import bad_type, choice, not_negative, number
+from minnet._checks import bad_type, choice, integer, not_negative, number
 
 __all__ = [
     "BCELoss",
     "BCEWithLogitsLoss",
     "BrierLoss",
     "CrossEntropyLoss",
+    "FocalLoss",
     "GaussianNLLLoss",
     "HuberLoss",
     "KLDivLoss",
     "L1Loss",
     "Loss",
     "MSELoss",
+    "NLLLoss",
     "PoissonNLLLoss",
 ]
 
@@ -78,10 +80,66 @@ def _weights(owner, **weights):
 
 
 class CrossEntropyLoss(Loss):
-    """Cross-entropy of softmax(outputs) with labels (N,) or probabilities (N, C); see `functional.cross_entropy`."""
+    """Cross-entropy of softmax(outputs) with labels (N,) or probabilities (N, C).
+
+    Parameters
+    ----------
+    weight, ignore_index, label_smoothing, gamma, reduction
+        As in `functional.cross_entropy`.
+    """
 
     function = staticmethod(F.cross_entropy)
     accuracy = staticmethod(metrics.accuracy)  # a loss with an accuracy is a loss of a classifier
+
+    def __init__(self, *, weight=None, ignore_index=-100, label_smoothing=0.0, gamma=0.0, reduction="mean"):
+        owner = type(self).__name__
+        super().__init__(
+            **_weights(owner, weight=weight),
+            ignore_index=integer(owner, "ignore_index", ignore_index),
+            label_smoothing=number(owner, "label_smoothing", label_smoothing, 0, 1),
+            gamma=number(owner, "gamma", gamma, 0),
+            reduction=reduction,
+        )
+
+
+class FocalLoss(CrossEntropyLoss):
+    """Cross-entropy with a focus on rows that are still wrong: `CrossEntropyLoss` with gamma = 2 as its default.
+
+    Parameters
+    ----------
+    gamma, weight, ignore_index, label_smoothing, reduction
+        As in `functional.cross_entropy`.
+    """
+
+    def __init__(self, *, gamma=2.0, weight=None, ignore_index=-100, label_smoothing=0.0, reduction="mean"):
+        super().__init__(
+            weight=weight,
+            ignore_index=ignore_index,
+            label_smoothing=label_smoothing,
+            gamma=gamma,
+            reduction=reduction,
+        )
+
+
+class NLLLoss(Loss):
+    """Negative log-likelihood of labels (N,), from log-probabilities (N, C) such as `functional.log_softmax` gives.
+
+    Parameters
+    ----------
+    weight, ignore_index, reduction
+        As in `functional.nll_loss`.
+    """
+
+    function = staticmethod(F.nll_loss)
+    accuracy = staticmethod(metrics.accuracy)
+
+    def __init__(self, *, weight=None, ignore_index=-100, reduction="mean"):
+        owner = type(self).__name__
+        super().__init__(
+            **_weights(owner, weight=weight),
+            ignore_index=integer(owner, "ignore_index", ignore_index),
+            reduction=reduction,
+        )
 
 
 class BCEWithLogitsLoss(Loss):
