@@ -147,7 +147,7 @@ def _normalized(weight, share):
 
 
 def element_array(owner, name, values, shape):
-    """`values`, finite and not negative, for losses of `shape`: a number, one an entry of the last axis, or one a loss."""
+    """`values` for losses of `shape`: a number, one an entry of the last axis or one a loss; finite, not negative."""
     a = not_negative(owner, name, values)
     if a.shape not in ((), (1,), shape[-1:], shape):
         fitting = f"{shape[-1:]} or {shape}" if len(shape) > 1 else f"{shape}"
@@ -162,9 +162,10 @@ def spread(owner, names, x, *arrays):
     a kernel finds each chunk in one piece. Their length is not that of `x` in work large enough to be cut: with P the
     period, P + WRAP = k P makes P at most WRAP.
     """
-    with np.errstate(all="ignore"):
+    largest = max(float(np.max(a, initial=0.0)) for a in arrays)
+    if not largest <= float(np.finfo(x.dtype).max):
+        raise bad_value(owner, f"{names} must be finite in {x.dtype}", largest)
+    with np.errstate(under="ignore"):
         arrays = [np.ascontiguousarray(a, x.dtype).reshape(-1) for a in np.broadcast_arrays(*arrays)]
-    if not all(np.isfinite(a).all() for a in arrays):
-        raise bad_value(owner, f"{names} must be finite in {x.dtype}", max(map(np.max, arrays)))
     period = max(arrays[0].size, 1)
     return period, arrays if period == x.size else [np.resize(a, period + kernels.WRAP) for a in arrays]
