@@ -60,27 +60,6 @@ cdef clones settle(
 #     loss = t softplus(-z) + (1 - t) softplus(z) = wrong a + log(1 + e)        both terms >= 0
 #     d loss / d z = sigmoid(z) - t = (wrong - (1 - wrong) e) / (1 + e) with the sign of z; never sigmoid(z) - 1
 
-cdef clones bce_with_logits_loop(const real* z, const real* t, real* loss, real* dz, Py_ssize_t n) noexcept nogil:
-    cdef real e[CHUNK]
-    cdef real wrong, paid, slope
-    cdef Py_ssize_t i
-    for i in range(n):   # in three loops, because a single one would wait for its long chain of operations
-        e[i] = _math.exp(-_math.magnitude(z[i]))
-    for i in range(n):
-        paid = (t[i] if z[i] < 0 else <real>1 - t[i]) * _math.magnitude(z[i])
-        loss[i] = (paid if paid > 0 else <real>0) + _math.log1p_unit(e[i])   # 0 inf is NaN, and nothing to pay
-    for i in range(n):
-        wrong = t[i] if z[i] < 0 else <real>1 - t[i]
-        slope = (wrong - (<real>1 - wrong) * e[i]) / (<real>1 + e[i])
-        dz[i] = -slope if z[i] < 0 else slope
-
-
-# With options the target is smoothed, t' = t (1 - s) + s / 2, and its two shares are weighed: yes = positive t' and
-# no = negative (1 - t'). One is `right`, on the side of z, the other `wrong`; a wrong share of 0 adds 0 even if a is inf.
-# With L = log(1 + e), softplus(z) and softplus(-z) are a + L and L, in the order of wrong and right:
-#     loss = wrong (a + L) + right L
-#     d loss / d z = (wrong - right e) / (1 + e) with the sign of z
-
 # The work is done in loops of their own, because in one gcc 12 computes the logarithm twice, for both sides of a branch.
 
 cdef inline inlined exponentials(const real* z, real* e, real* L, Py_ssize_t n) noexcept nogil:
@@ -90,6 +69,26 @@ cdef inline inlined exponentials(const real* z, real* e, real* L, Py_ssize_t n) 
     for i in range(n):
         L[i] = _math.log1p_unit(e[i])
 
+
+cdef clones bce_with_logits_loop(const real* z, const real* t, real* loss, real* dz, Py_ssize_t n) noexcept nogil:
+    cdef real e[CHUNK]
+    cdef real L[CHUNK]
+    cdef real wrong, paid, slope
+    cdef Py_ssize_t i
+    exponentials(z, e, L, n)
+    for i in range(n):
+        wrong = t[i] if z[i] < 0 else <real>1 - t[i]
+        paid = wrong * _math.magnitude(z[i])
+        loss[i] = (paid if wrong > 0 else <real>0) + L[i]
+        slope = (wrong - (<real>1 - wrong) * e[i]) / (<real>1 + e[i])
+        dz[i] = -slope if z[i] < 0 else slope
+
+
+# With options the target is smoothed, t' = t (1 - s) + s / 2, and its two shares are weighed: yes = positive t' and
+# no = negative (1 - t'). One is `right`, on the side of z, the other `wrong`; a wrong share of 0 adds 0 even if a is inf.
+# With L = log(1 + e), softplus(z) and softplus(-z) are a + L and L, in the order of wrong and right:
+#     loss = wrong (a + L) + right L
+#     d loss / d z = (wrong - right e) / (1 + e) with the sign of z
 
 cdef inline inlined shares_of(
     real z, real t, real positive, real negative, real keep, real lift, real* wrong, real* right,
@@ -126,7 +125,8 @@ cdef clones weighted_bce_loop(
 #
 # gamma = 2 is by far the commonest; its powers are products. Else P^gamma = exp(-gamma L), and Q^gamma = P^gamma
 # exp(-gamma a), where gamma a can be so large that its rounding error costs many ulp of the power: both parts of the
-# product, Dekker's, go into exp. Beyond FAR Q is 0, and 0 times FAR is 0, where 0 times inf is not.
+# product, Dekker's, go into exp, but where it is 0 anyway: there they may be anything. Beyond FAR Q is 0, and 0 times
+# FAR is 0, where 0 times inf is not.
 
 cdef inline inlined bounded(real a, real* near) noexcept nogil:
     cdef real FAR = 1000
@@ -140,7 +140,7 @@ cdef inline inlined focal_powers(
     cdef real g_low = gamma - g
     cdef real g1 = _math.head(g)
     cdef real g2 = g - g1
-    cdef real near, near1, near2, product, low
+    cdef real near, near1, near2, product, low, power
     cdef Py_ssize_t i
     for i in range(n):
         bounded(_math.magnitude(z[i]), &near)
@@ -149,16 +149,19 @@ cdef inline inlined focal_powers(
         product = g * near
         low = ((g1 * near1 - product) + (g1 * near2 + g2 * near1)) + (g2 * near2 + g_low * near)
         P_power[i] = _math.exp(-g * L[i])
-        Q_power[i] = _math.exp_shifted(-product, -low) * _math.unshift(low) * P_power[i]
+        power = _math.exp_shifted(-product, -low) * _math.unshift(low)
+        Q_power[i] = <real>0 if _math.lowest(low) > -product else power * P_power[i]
 
 
-cdef inline inlined squares(const real* e, real* P_power, real* Q_power, Py_ssize_t n) noexcept nogil:
-    cdef real P
-    cdef Py_ssize_t i
-    for i in range(n):
-        P = <real>1 / (<real>1 + e[i])
-        P_power[i] = P * P
-        Q_power[i] = (e[i] * P) * (e[i] * P)
+cdef inline inlined focal_term(
+    real z, real wrong, real right, real e, real L, real P, real g, real P_power, real Q_power, real* loss, real* dz,
+) noexcept nogil:
+    cdef real near, paid, slope
+    bounded(_math.magnitude(z), &near)
+    paid = wrong * (_math.magnitude(z) + L) * P_power
+    loss[0] = (paid if wrong > 0 else <real>0) + right * L * Q_power
+    slope = wrong * (P + g * (e * P * (near + L))) * P_power - right * (e * P + g * (P * L)) * Q_power
+    dz[0] = -slope if z < 0 else slope
 
 
 cdef clones focal_bce_loop(
@@ -171,22 +174,21 @@ cdef clones focal_bce_loop(
     cdef real Q_power[CHUNK]
     cdef real keep = 1 - smoothing, lift = smoothing / 2
     cdef real g = gamma
-    cdef real wrong, right, near, P, paid, slope
+    cdef real wrong, right, P, Q
     cdef Py_ssize_t i
     exponentials(z, e, L, n)
     if gamma == 2:
-        squares(e, P_power, Q_power, n)
-    else:
-        focal_powers(z, L, P_power, Q_power, n, gamma)
+        for i in range(n):
+            shares_of(z[i], t[i], positive[i], negative[i], keep, lift, &wrong, &right)
+            P = <real>1 / (<real>1 + e[i])
+            Q = e[i] * P
+            focal_term(z[i], wrong, right, e[i], L[i], P, g, P * P, Q * Q, &loss[i], &dz[i])
+        return
+    focal_powers(z, L, P_power, Q_power, n, gamma)
     for i in range(n):
         shares_of(z[i], t[i], positive[i], negative[i], keep, lift, &wrong, &right)
-        bounded(_math.magnitude(z[i]), &near)
         P = <real>1 / (<real>1 + e[i])
-        paid = wrong * (_math.magnitude(z[i]) + L[i]) * P_power[i]
-        loss[i] = (paid if wrong > 0 else <real>0) + right * L[i] * Q_power[i]
-        slope = wrong * (P + g * (e[i] * P * (near + L[i]))) * P_power[i]
-        slope = slope - right * (e[i] * P + g * (P * L[i])) * Q_power[i]
-        dz[i] = -slope if z[i] < 0 else slope
+        focal_term(z[i], wrong, right, e[i], L[i], P, g, P_power[i], Q_power[i], &loss[i], &dz[i])
 
 
 # From probabilities p, as they are: a certain wrong answer costs inf. A share of 0 adds 0.
@@ -317,10 +319,11 @@ cdef enum Kind:
 
 
 cdef struct Settings:
-    Py_ssize_t period  # of the arrays a and b, which have the length n or this one, and WRAP more, and repeat
-    double amount      # label smoothing, delta or eps
+    Py_ssize_t a_period  # of the array a, which has the length n or this one, and WRAP more, and repeats; 0 without it
+    Py_ssize_t b_period
+    double amount        # label smoothing, delta or eps
     double gamma
-    bint is_log        # log_target, log_input
+    bint is_log          # log_target, log_input
     bint full
 
 
@@ -354,16 +357,16 @@ cdef double elementwise(
     Kind kind, const real* x, const real* t, const real* a, const real* b, const double* weight, real* loss, real* dx,
     Py_ssize_t n, double scale, Settings* s,
 ) noexcept nogil:
-    """The sum of the losses; weight, loss and dx may be NULL. The period is 0 where the kind has no use for a and b."""
+    """The sum of the losses; weight, loss and dx may be NULL, a and b where their periods are 0."""
     cdef real chunk_loss[CHUNK]
     cdef real chunk_slope[CHUNK]
     cdef double total = 0
-    cdef Py_ssize_t i = 0, place = 0, size
+    cdef Py_ssize_t i = 0, size
     while i < n:
         size = min(<Py_ssize_t>CHUNK, n - i)
-        if s.period > 0:
-            place = i % s.period
-        chunk_of(kind, x + i, t + i, a + place, b + place, chunk_loss, chunk_slope, size, s)
+        chunk_of(
+            kind, x + i, t + i, a + (i % s.a_period if s.a_period > 0 else 0),
+            b + (i % s.b_period if s.b_period > 0 else 0), chunk_loss, chunk_slope, size, s)
         settle(
             chunk_loss, chunk_slope, NULL if weight == NULL else weight + i, &total, NULL if loss == NULL else loss + i,
             NULL if dx == NULL else dx + i, size, scale)
@@ -388,7 +391,7 @@ def binary_cross_entropy_with_logits(
     """loss = weight (softplus(z) - t z), dz = scale weight (sigmoid(z) - t); all (N,). Returns the sum of the losses."""
     cdef Settings s
     cdef double total
-    s.period = 0
+    s.a_period = s.b_period = 0
     with nogil:
         total = plain(BCE_WITH_LOGITS, z, t, weight, loss, dz, scale, &s)
     return total
@@ -397,15 +400,16 @@ def binary_cross_entropy_with_logits(
 def focal_binary_cross_entropy_with_logits(
     const real[::1] z not None, const real[::1] t not None, const real[::1] positive not None,
     const real[::1] negative not None, const double[::1] weight not None, real[::1] loss not None,
-    real[::1] dz not None, double scale, Py_ssize_t period, double smoothing, double gamma,
+    real[::1] dz not None, double scale, Py_ssize_t positive_period,
+    Py_ssize_t negative_period, double smoothing, double gamma,
 ):
     """loss = -weight (yes (1 - a)^gamma log(a) + no a^gamma log(1 - a)), a = sigmoid(z); dz = scale d loss / d z; (N,).
 
-    yes = positive t', no = negative (1 - t') with t' = t (1 - smoothing) + smoothing / 2. positive and negative have the
-    length N, which is then the period, or period + WRAP. Returns the sum of the losses."""
+    yes = positive t', no = negative (1 - t') with t' = t (1 - smoothing) + smoothing / 2. The length of positive is N,
+    which is then its period, or its period + WRAP; so is that of negative. Returns the sum of the losses."""
     cdef Settings s
     cdef double total
-    s.period, s.amount, s.gamma = period, smoothing, gamma
+    s.a_period, s.b_period, s.amount, s.gamma = positive_period, negative_period, smoothing, gamma
     with nogil:
         total = elementwise(
             FOCAL_BCE if gamma > 0 else WEIGHTED_BCE, &z[0], &t[0], &positive[0], &negative[0],
@@ -422,7 +426,7 @@ def binary_cross_entropy(
     element_weight may have the length period + WRAP instead. Returns the sum of the losses."""
     cdef Settings s
     cdef double total
-    s.period = period
+    s.a_period, s.b_period = period, 0
     with nogil:
         total = elementwise(
             BCE, &p[0], &t[0], &element_weight[0], <real*>NULL, &weight[0] if weight.shape[0] > 0 else NULL,
@@ -439,7 +443,8 @@ def divergence(
     Returns the sum of the losses."""
     cdef Settings s
     cdef double total
-    s.period, s.is_log = 0, log_target
+    s.a_period = s.b_period = 0
+    s.is_log = log_target
     with nogil:
         total = plain(KL, log_q, t, weight, loss, dx, scale, &s)
     return total
@@ -452,7 +457,7 @@ def squared_error(
     """loss = weight (x - t)^2, dx = scale weight 2 (x - t); all (N,). Returns the sum of the losses."""
     cdef Settings s
     cdef double total
-    s.period = 0
+    s.a_period = s.b_period = 0
     with nogil:
         total = plain(SQUARED_ERROR, x, t, weight, loss, dx, scale, &s)
     return total
@@ -465,7 +470,7 @@ def absolute_error(
     """loss = weight |x - t|, dx = scale weight sign(x - t); all (N,). Returns the sum of the losses."""
     cdef Settings s
     cdef double total
-    s.period = 0
+    s.a_period = s.b_period = 0
     with nogil:
         total = plain(ABSOLUTE_ERROR, x, t, weight, loss, dx, scale, &s)
     return total
@@ -480,7 +485,8 @@ def huber(
     Returns the sum of the losses."""
     cdef Settings s
     cdef double total
-    s.period, s.amount = 0, delta
+    s.a_period = s.b_period = 0
+    s.amount = delta
     with nogil:
         total = plain(HUBER, x, t, weight, loss, dx, scale, &s)
     return total
@@ -496,7 +502,7 @@ def gaussian_nll(
     var may have the length period + WRAP instead; full adds log(2 pi) / 2. Returns the sum of the losses."""
     cdef Settings s
     cdef double total
-    s.period, s.amount, s.full = period, eps, full
+    s.a_period, s.b_period, s.amount, s.full = period, 0, eps, full
     with nogil:
         total = elementwise(
             GAUSSIAN, &x[0], &t[0], &var[0], <real*>NULL, &weight[0] if weight.shape[0] > 0 else NULL, pointer(loss),
@@ -513,7 +519,8 @@ def poisson_nll(
     Without log_input: loss = weight (x - t log(x + eps)); full adds Stirling's t log(t) - t + log(2 pi t) / 2, t > 1."""
     cdef Settings s
     cdef double total
-    s.period, s.amount, s.is_log, s.full = 0, eps, log_input, full
+    s.a_period = s.b_period = 0
+    s.amount, s.is_log, s.full = eps, log_input, full
     with nogil:
         total = plain(POISSON, x, t, weight, loss, dx, scale, &s)
     return total
@@ -595,7 +602,7 @@ cdef double mean_binary_loss(const real* z, const real* t, real* dz, Py_ssize_t 
     count_outside_unit(t, &wrong, n)
     if wrong:
         return -1
-    s.period = 0
+    s.a_period = s.b_period = 0
     return scale * elementwise(
         BCE_WITH_LOGITS, z, t, <real*>NULL, <real*>NULL, <const double*>NULL, <real*>NULL, dz, n, scale, &s)
 

@@ -317,6 +317,14 @@ def test_focus_discounts_what_is_right_already():
 COLUMNS = [1, 2, 3, 7, 255, 256, 257, 300, 1000]
 
 
+def test_products_of_float32_weights_keep_the_digits_of_float64_logits(rng):
+    z, t = batch(rng)
+    w, p = rng.uniform(0.1, 3, (2, 4)).astype("float32")
+    wide = w.astype("float64"), p.astype("float64")
+    got, want = (bce(z, t, weight=a, pos_weight=b, alpha=0.3) for a, b in ((w, p), wide))
+    assert got == want
+
+
 @by_dtype
 @pytest.mark.parametrize("columns", COLUMNS)
 @pytest.mark.parametrize("gamma", [0, 2, 0.5])

@@ -1,5 +1,7 @@
 """Binary cross-entropy: of logits, with class weights, label smoothing and focus, and of probabilities."""
 
+import math
+
 import numpy as np
 
 from minnet import _elementwise as kernels
@@ -104,9 +106,9 @@ def binary_cross_entropy_with_logits(
     grad = gradient(owner, z, return_grad, out)
     if weights is None and smoothing == gamma == 0:
         return losses.run(_plain, z.reshape(-1), t, grad)
-    period, shares = spread(owner, "weight and pos_weight", z, *(weights or (1.0, 1.0)))
-    scalars = (period, smoothing, gamma)
-    return losses.run(_focal, z.reshape(-1), t, grad, *shares, scalars=scalars, period=period)
+    periods, shares = spread(owner, "weight and pos_weight", z, *(weights or (1.0, 1.0)))
+    scalars = (*periods, smoothing, gamma)
+    return losses.run(_focal, z.reshape(-1), t, grad, *shares, scalars=scalars, periods=periods)
 
 
 def _is_0(value):
@@ -117,14 +119,19 @@ def _shares(owner, weight, pos_weight, alpha, shape):
     """What multiplies the terms of t and of 1 - t, or None if nothing does."""
     if weight is pos_weight is alpha is None:
         return None
-    positive, negative = (1.0, 1.0) if alpha is None else (number(owner, "alpha", alpha, 0, 1), 1.0 - alpha)
+    w = None if weight is None else element_array(owner, "weight", weight, shape)
+    positive = None if pos_weight is None else element_array(owner, "pos_weight", pos_weight, shape)
+    balance = (None, None) if alpha is None else (number(owner, "alpha", alpha, 0, 1), 1.0 - alpha)
     with np.errstate(all="ignore"):
-        if pos_weight is not None:
-            positive = positive * element_array(owner, "pos_weight", pos_weight, shape)
-        if weight is not None:
-            w = element_array(owner, "weight", weight, shape)
-            positive, negative = positive * w, negative * w
-    return positive, negative
+        return _product(balance[0], positive, w), _product(balance[1], w)
+
+
+def _product(*factors):
+    """The product, in float64, of the factors that are given; a single one as it is."""
+    factors = [factor for factor in factors if factor is not None]
+    if len(factors) < 2:
+        return factors[0] if factors else 1.0
+    return math.prod(np.asarray(factor, np.float64) for factor in factors)
 
 
 def _without_ignored(z, weights):
@@ -156,6 +163,6 @@ def binary_cross_entropy(
     t = unit_array(owner, "target", like(owner, "probs", p, target), p.dtype).reshape(-1)
     w = 1.0 if weight is None else element_array(owner, "weight", weight, p.shape)
     losses = Losses(owner, p.shape, sample_weight, reduction, grad_output)
-    period, weights = spread(owner, "weight", p, w)
+    periods, weights = spread(owner, "weight", p, w)
     grad = gradient(owner, p, return_grad, out)
-    return losses.run(_bce, p.reshape(-1), t, grad, *weights, scalars=(period,), period=period)
+    return losses.run(_bce, p.reshape(-1), t, grad, *weights, scalars=periods, periods=periods)

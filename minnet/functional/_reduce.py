@@ -94,11 +94,11 @@ class Losses:
             raise bad_value(self.owner, rule, factors.shape)
         return np.repeat(factors, math.prod(self.shape) // max(factors.size, 1))
 
-    def run(self, kernel, x, target, grad, *inputs, scalars=(), period=1):
+    def run(self, kernel, x, target, grad, *inputs, scalars=(), periods=()):
         """The reduced value; with it, unless `grad` is None, the gradient, written there.
 
-        A kernel takes x, target, further `inputs`, weights, losses, dx and the factor of dx, then further `scalars`. An
-        input that repeats itself after `period` elements is not cut among threads; `spread` makes them.
+        A kernel takes x, target, further `inputs`, weights, losses, dx and the factor of dx, then further `scalars`.
+        Inputs that repeat themselves are not cut among threads, and x only where their `periods` end; see `spread`.
         """
         char, none = x.dtype.char, self.reduction == "none"
         losses = np.empty(self.shape, x.dtype) if none else NONE[char]
@@ -109,7 +109,7 @@ class Losses:
         else:
             dx = grad.reshape(x.shape)
             x, target, *inputs = (a.copy() if np.may_share_memory(a, dx) else a for a in (x, target, *inputs))
-        step = 1 if period == x.size else period
+        step = max((period for period in periods if period != x.size), default=1)
         size = (SHARE // step or 1) * step if x.ndim == 1 else rows_a_share(x.shape[1])
 
         def call(weight, loss, dx, scale):
@@ -156,16 +156,16 @@ def element_array(owner, name, values, shape):
 
 
 def spread(owner, names, x, *arrays):
-    """Element arrays for losses of the shape of `x`, as kernels take them: their period and, flat, in the dtype of `x`.
+    """Element arrays for losses of the shape of `x`, as kernels take them: periods, and flat arrays in the dtype of `x`.
 
-    They are as long as `x`, or repeat themselves after the period; then they go on for WRAP elements behind it, so that
-    a kernel finds each chunk in one piece. Their length is not that of `x` in work large enough to be cut: with P the
-    period, P + WRAP = k P makes P at most WRAP.
+    An array is as long as `x`, or repeats itself after its period; then it goes on for WRAP elements behind it, so that
+    a kernel finds each chunk in one piece. (Its length is not that of `x` in work large enough to be cut: with P the
+    period, P + WRAP = k P makes P at most WRAP.)
     """
     largest = max(float(np.max(a, initial=0.0)) for a in arrays)
     if not largest <= float(np.finfo(x.dtype).max):
         raise bad_value(owner, f"{names} must be finite in {x.dtype}", largest)
     with np.errstate(under="ignore"):
-        arrays = [np.ascontiguousarray(a, x.dtype).reshape(-1) for a in np.broadcast_arrays(*arrays)]
-    period = max(arrays[0].size, 1)
-    return period, arrays if period == x.size else [np.resize(a, period + kernels.WRAP) for a in arrays]
+        arrays = [np.ascontiguousarray(a, x.dtype).reshape(-1) for a in arrays]
+    periods = [max(a.size, 1) for a in arrays]
+    return periods, [a if a.size == x.size else np.resize(a, max(a.size, 1) + kernels.WRAP) for a in arrays]

@@ -148,10 +148,10 @@ def gaussian_nll_loss(
         raise bad_value(owner, f"var must be a number or have shape {x.shape} or {x.shape[:1]}", v.shape)
     eps = number(owner, "eps", eps, 0, above=True)
     losses = Losses(owner, x.shape, sample_weight, reduction, grad_output)
-    period, variances = spread(owner, "var", x, v if v.ndim == 0 else np.broadcast_to(v, x.shape))
+    periods, variances = spread(owner, "var", x, v if v.ndim == 0 else np.broadcast_to(v, x.shape))
     grad = gradient(owner, x, return_grad, out)
-    scalars = (period, eps, bool(full))
-    return losses.run(_gaussian_nll, x.reshape(-1), t, grad, *variances, scalars=scalars, period=period)
+    scalars = (*periods, eps, bool(full))
+    return losses.run(_gaussian_nll, x.reshape(-1), t, grad, *variances, scalars=scalars, periods=periods)
 
 
 def poisson_nll_loss(
