@@ -63,11 +63,27 @@ def test_soft_target_of_0():
     assert both([[-INF, 0, -INF]], [[0, 1, 0]])[0] == 0
 
 
+def test_divergence_and_count_of_0():
+    value, grad = F.kl_div([-INF, 0], [0, 1], reduction="sum", return_grad=True)
+    assert value == 0
+    np.testing.assert_array_equal(grad, [0, -1])
+    value, grad = F.poisson_nll_loss([-INF], [0], return_grad=True)
+    assert (value, grad.tolist()) == (0, [0])
+
+
 def test_infinite_logit_of_a_binary_question():
     logits, target = np.array([INF, -INF, INF, -INF]), np.array([1.0, 0, 0, 1])
     losses, grad = F.binary_cross_entropy_with_logits(logits, target, reduction="none", return_grad=True)
     np.testing.assert_array_equal(losses, [0, 0, INF, INF])
     np.testing.assert_array_equal(grad, [0, 0, 1, -1])
+
+
+@pytest.mark.parametrize("bad", [NAN, INF, -INF])
+def test_element_of_weight_0(bad):
+    options = {"weight": [0, 2], "reduction": "none", "return_grad": True}
+    losses, grad = F.binary_cross_entropy_with_logits([bad, 0], [1, 1], **options)
+    np.testing.assert_array_equal(losses, [0, 2 * math.log(2)])
+    np.testing.assert_array_equal(grad, [0, -1])
 
 
 def test_probability_of_0_or_1():
@@ -114,6 +130,19 @@ def test_target_outside_0_and_1(share):
         both(TINY_BATCH, [[0, 0.5, 0.5], [0.5, share, 0]])
     with pytest.raises(ValueError, match=rf"^binary_cross_entropy_with_logits: .*got {share} in row 0"):
         F.binary_cross_entropy_with_logits([1.0], [share])
+    with pytest.raises(ValueError, match=rf"^kl_div: .*got {share} in row 1"):
+        F.kl_div([-1.0, -1], [0.5, share])
+
+
+def test_count_below_0():
+    with pytest.raises(ValueError, match=r"^poisson_nll_loss: target .*got -3.0 in row 1"):
+        F.poisson_nll_loss([1.0, 1], [2, -3])
+
+
+@pytest.mark.parametrize("ignored", [-1, 0, 1])
+def test_ignored_label_among_probabilities(ignored):
+    with pytest.raises(ValueError, match=rf"^cross_entropy: ignore_index is for labels.*got {ignored}"):
+        both(TINY_BATCH, np.full((2, 3), 1 / 3), ignore_index=ignored)
 
 
 @pytest.mark.parametrize("bad", [-1.0, NAN, INF])
