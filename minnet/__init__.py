@@ -15,6 +15,7 @@ from minnet import functional, initializers, metrics, schedules
 from minnet._threads import get_num_threads, set_num_threads
 from minnet.callbacks import CSVLogger, EarlyStopping, ProgressBar, SaturationProbe, StopAfter
 from minnet.config import show_config
+from minnet.files import load, save
 from minnet.gradcheck import check_gradient
 from minnet.history import History
 from minnet.layers import Dropout, Layer, Linear, ReLU, Sigmoid, Softplus, Tanh
@@ -82,7 +83,9 @@ __all__ = [
     "information",
     "initializers",
     "lab",
+    "load",
     "metrics",
+    "save",
     "schedules",
     "set_num_threads",
     "show_config",

@@ -148,7 +148,7 @@ def test_randomness_comes_from_generators_alone(source):
 
 
 def test_importing_loads_no_optional_library_and_no_lab():
-    listed = ("matplotlib", "tqdm", "scipy", "sklearn", "pandas", "torch", "minnet.lab", "minnet.cli")
+    listed = ("matplotlib", "tqdm", "scipy", "sklearn", "pandas", "torch", "safetensors", "minnet.lab", "minnet.cli")
     assert run(f"import sys, minnet; print(*[name for name in {listed} if name in sys.modules])") == []
 
 
