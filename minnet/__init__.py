@@ -13,7 +13,7 @@ import importlib
 
 from minnet import functional, initializers, metrics, schedules
 from minnet._threads import get_num_threads, set_num_threads
-from minnet.callbacks import CSVLogger, EarlyStopping, ProgressBar, SaturationProbe, StopAfter
+from minnet.callbacks import Checkpoint, CSVLogger, EarlyStopping, ProgressBar, SaturationProbe, StopAfter
 from minnet.config import show_config
 from minnet.files import load, save
 from minnet.gradcheck import check_gradient
@@ -49,6 +49,7 @@ __all__ = [
     "BCEWithLogitsLoss",
     "BrierLoss",
     "CSVLogger",
+    "Checkpoint",
     "CrossEntropyLoss",
     "Dropout",
     "EarlyStopping",

@@ -3,8 +3,8 @@
 Each method gets the `Run` (net, loss, optimizer, data, history, epoch) and may set ``run.stop = True``. A callback of
 one's own is any object with some of the methods `on_train_begin`, `on_epoch_begin`, `on_batch_begin` and the same three
 with `_end`. One that remembers something from epoch to epoch can let a `Checkpoint` keep it: `get_state()` gives it as
-numbers, text, arrays, lists and dicts, `set_state(state)` takes it; ``run.epoch > 0`` in `on_train_begin` tells that a
-run goes on and that nothing is to be forgotten.
+numbers, text, arrays, lists and dicts, `set_state(state, run)` takes it; ``run.epoch > 0`` in `on_train_begin` tells
+that a run goes on and that nothing is to be forgotten.
 """
 
 import math
@@ -13,12 +13,13 @@ import time
 
 import numpy as np
 
+from minnet import files
 from minnet import functional as F
-from minnet._checks import bad_value, integer, number, optional_module, words
+from minnet._checks import bad_type, bad_value, integer, number, optional_module, words
 from minnet.history import write_rows
 from minnet.layers import ACTIVATIONS
 
-__all__ = ["CSVLogger", "EarlyStopping", "ProgressBar", "SaturationProbe", "StopAfter"]
+__all__ = ["CSVLogger", "Checkpoint", "EarlyStopping", "ProgressBar", "SaturationProbe", "StopAfter"]
 
 
 class EarlyStopping:
@@ -69,10 +70,99 @@ class EarlyStopping:
         """The best so far."""
         return {"best": self.best, "best_epoch": self.best_epoch, "best_params": self.best_params}
 
-    def set_state(self, state):
+    def set_state(self, state, run):
         """Go on from `get_state`."""
-        self.best, self.best_epoch = float(state["best"]), int(state["best_epoch"])
-        self.best_params = state["best_params"]
+        best, params, now = float(state["best"]), state["best_params"], run.net.params
+        epoch = integer("EarlyStopping", "best_epoch", state["best_epoch"], 0)
+        if params is not None and (params.shape, params.dtype) != (now.shape, now.dtype):
+            raise bad_value("EarlyStopping", f"best_params must be {now.shape} of {now.dtype}", params)
+        self.best, self.best_epoch, self.best_params = best, epoch, params
+
+
+class Checkpoint:
+    """Write all that a run needs to go on to a file, at the end of epochs, and go on from there.
+
+    A run that was killed at any moment, and goes on with the same data, net, optimizer and callbacks, ends with the
+    same bits as one that was not: the file holds the net, the optimizer, the state of the random numbers, the history
+    and what the other callbacks remember. It is replaced in one step, so there is always a whole one. `minnet.load`
+    reads the net from it; with `EarlyStopping` that is the net of the last epoch, not of the best.
+
+    Parameters
+    ----------
+    path : str or path-like
+        Ends in ".npz" or ".safetensors"; of one run at a time.
+    every : int
+        Epochs between two writings; the last epoch of a run is always written.
+    resume : bool
+        Go on from the file if there is one. The epochs of `fit` then count from the start of the first run.
+    """
+
+    outermost = True  # what it keeps is what the other callbacks have made of the epoch
+
+    def __init__(self, path, *, every=1, resume=False):
+        self.path, self.every, self.resume = os.fspath(path), integer("Checkpoint", "every", every, 1), bool(resume)
+        files.check_suffix("Checkpoint", self.path)
+
+    def on_train_begin(self, run):
+        """Go on from the file; find what would keep one from being written before the first step."""
+        files.describe("Checkpoint", run.net)
+        if not hasattr(run.optimizer, "get_state"):
+            raise bad_type("Checkpoint", "optimizer must have get_state and set_state", run.optimizer)
+        folder = os.path.dirname(os.path.realpath(self.path))
+        if not os.access(folder, os.W_OK):
+            raise bad_value("Checkpoint", "path must be in a folder that can be written to", self.path)
+        files.remove_leftovers(self.path)
+        if self.resume and os.path.exists(self.path):
+            self._restore(run)
+
+    def on_epoch_end(self, run):
+        """Write the file if it is time."""
+        if run.epoch % self.every == 0 or run.stop or run.epoch == run.epochs:
+            state = {
+                "epoch": run.epoch,
+                "rng": run.rng.bit_generator.state,
+                "optimizer": run.optimizer.get_state(),
+                "history": run.history.rows,
+                "callbacks": [[type(c).__name__, c.get_state()] for c in _remembering(run)],
+            }
+            files.write("Checkpoint", self.path, run.net, state)
+
+    def _restore(self, run):
+        document, arrays, state = files.read("Checkpoint", self.path)
+        try:
+            self._check(run, document, arrays, state)
+            run.epoch = state["epoch"]
+            for callback, (_, remembered) in zip(_remembering(run), state["callbacks"], strict=True):
+                callback.set_state(remembered, run)
+            run.optimizer.set_state(state["optimizer"], run.net.params)
+        except Exception as error:  # whatever a state of something else leads to
+            run.epoch = 0
+            rule = f"{self.path} must be of a run of this net, optimizer and these callbacks"
+            raise bad_value("Checkpoint", rule, words(f"another: {error!s:.300}")) from error
+        files.fill("Checkpoint", run.net, arrays)
+        run.rng.bit_generator.state = state["rng"]
+        run.history.rows[:] = state["history"]
+
+    def _check(self, run, document, arrays, state):
+        """Whether the file is of such a run; nothing is changed yet."""
+        described = files.describe("Checkpoint", run.net)
+        if document.get("net") != described:
+            raise bad_value("Checkpoint", f"the net must be {described}", document.get("net"))
+        files.check_fit("Checkpoint", run.net, arrays)
+        if not isinstance(state, dict):
+            raise bad_value("Checkpoint", "the file must hold a run", words("a net alone"))
+        epoch, rows = integer("Checkpoint", "epoch", state["epoch"], 1), state["history"]
+        if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows) or len(rows) != epoch:
+            raise bad_value("Checkpoint", f"the history must have {epoch} rows", rows)
+        type(run.rng.bit_generator)(0).state = state["rng"]  # raises an error if it is of another kind
+        kinds = [type(callback).__name__ for callback in _remembering(run)]
+        if [kind for kind, _ in state["callbacks"]] != kinds:
+            raise bad_value("Checkpoint", f"callbacks must be {kinds}", [kind for kind, _ in state["callbacks"]])
+
+
+def _remembering(run):
+    """The callbacks that have something to be kept."""
+    return [callback for callback in run.callbacks if hasattr(callback, "get_state")]
 
 
 class ProgressBar:
@@ -189,8 +279,10 @@ class SaturationProbe:
         """The rows."""
         return self.rows
 
-    def set_state(self, state):
+    def set_state(self, state, run):
         """Go on from `get_state`."""
+        if not isinstance(state, list) or len(state) != run.epoch + 1:
+            raise bad_value("SaturationProbe", f"the rows must be {run.epoch + 1}", state)
         self.rows = state
 
     def _measure(self, run):

@@ -8,6 +8,7 @@ disk.
 """
 
 import contextlib
+import glob
 import io
 import itertools
 import json
@@ -198,6 +199,13 @@ class _Builder:
 
 def fill(owner, net, arrays):
     """Put arrays in the place of a net's parameters, all of them or none."""
+    check_fit(owner, net, arrays)
+    for name, parameter in net.named_parameters():
+        parameter[...] = arrays[name]
+
+
+def check_fit(owner, net, arrays):
+    """Whether arrays have the names, shapes and dtype of a net's parameters."""
     named = dict(net.named_parameters())
     if set(named) != set(arrays):
         differing = sorted(set(named) ^ set(arrays))[0]
@@ -209,8 +217,6 @@ def fill(owner, net, arrays):
         if arrays[name].shape != parameter.shape or arrays[name].dtype != parameter.dtype:
             got = words(f"{arrays[name].shape} of {arrays[name].dtype}")
             raise bad_value(owner, f"{name} must be {parameter.shape} of {parameter.dtype}", got)
-    for name, parameter in named.items():
-        parameter[...] = arrays[name]
 
 
 # ---- documents: the JSON text, arrays, their checksum ----
@@ -218,7 +224,7 @@ def fill(owner, net, arrays):
 
 def write(owner, path, net, state=None):
     """Write a net and, in a checkpoint, a state: numbers, text, arrays, lists and dicts."""
-    kind, description = _suffix(owner, path), describe(owner, net)
+    kind, description = check_suffix(owner, path), describe(owner, net)
     document = {"format": "minnet", "version": VERSION, "dtype": str(net_dtype(net)), "net": description}
     arrays = {name: _portable(array) for name, array in net.named_parameters()}
     if state is not None:
@@ -230,7 +236,7 @@ def write(owner, path, net, state=None):
 
 def read(owner, path):
     """The document of a file, the arrays of the net by name, and the state (None where there is none)."""
-    kind = _suffix(owner, path)
+    kind = check_suffix(owner, path)
     data = _contents(owner, path)
     try:
         text, arrays = (_read_npz if kind == ".npz" else _read_safetensors)(owner, data)
@@ -385,7 +391,8 @@ def _read_safetensors(owner, data):
 # ---- the disk ----
 
 
-def _suffix(owner, path):
+def check_suffix(owner, path):
+    """The suffix of a path, if it is one of those that files can have."""
     suffix = os.path.splitext(os.fspath(path))[1].lower()
     if suffix not in (".npz", ".safetensors"):
         raise bad_value(owner, "path must end in .npz or .safetensors", os.fspath(path))
@@ -398,6 +405,13 @@ def _contents(owner, path):
         raise bad_value(owner, "path must be a file", os.fspath(path))
     with open(path, "rb") as file:
         return file.read()
+
+
+def remove_leftovers(path):
+    """Remove what writers of `path` that were killed have left beside it."""
+    for temporary in glob.glob(f"{glob.escape(os.path.realpath(path))}.*-*-*.tmp"):
+        with contextlib.suppress(OSError):
+            os.unlink(temporary)
 
 
 @contextlib.contextmanager

@@ -220,6 +220,9 @@ class Optimizer:
                 raise bad_value(owner, f"{name} must be {params.shape} of {params.dtype}", words(f"{v!r:.200}"))
         if not isinstance(state["schedules"], list) or len(state["schedules"]) != len(schedules):
             raise bad_value(owner, f"schedules must be {len(schedules)} states", state["schedules"], "other settings?")
+        remembered = [getattr(schedule, "state", None) is not None for schedule in schedules]
+        if [kept is not None for kept in state["schedules"]] != remembered:
+            raise bad_value(owner, "schedules must remember what they have kept", state["schedules"], "other settings?")
         for targets in (copy.deepcopy(schedules), schedules):  # a state that does not fit is found by the copies
             for schedule, kept in zip(targets, state["schedules"], strict=True):
                 if kept is not None:
