@@ -31,24 +31,21 @@ class Stream:
     def __init__(self, owner, source):
         self.owner, self.source = owner, source
         if not callable(source):
-            self._iterator()
+            self._refuse_other(source)
+            if hasattr(source, "__next__"):
+                got, hint = words("an iterator, for one"), "give the function that makes it"
+                raise bad_type(owner, "batches must be there for every epoch", got, hint)
 
-    def _iterator(self):
-        source = self.source() if callable(self.source) else self.source
-        try:
-            iterator = iter(source)
-        except TypeError:
+    def _refuse_other(self, source):
+        if not hasattr(source, "__iter__") and not hasattr(source, "__getitem__"):
             rule = "without y, X must be batches (x, y) to iterate over, or a function that gives an iterator"
-            raise bad_type(self.owner, rule, source) from None
-        if iterator is self.source:
-            hint = "give the function that makes it"
-            raise bad_type(self.owner, "batches must be there for every epoch", words("an iterator, for one"), hint)
-        return iterator
+            raise bad_type(self.owner, rule, source)
 
     def epoch(self, rng):
         """The batches (x, y) of an epoch, checked for their form; the source has its own order."""
-        empty = True
-        for batch in self._iterator():
+        source, empty = self.source() if callable(self.source) else self.source, True
+        self._refuse_other(source)
+        for batch in source:
             yield self._checked(batch)
             empty = False
         if empty:
@@ -56,11 +53,9 @@ class Stream:
             raise bad_value(self.owner, "an epoch must have at least one batch", words("none"), hint)
 
     def _checked(self, batch):
-        try:
-            x, y = batch
-        except (TypeError, ValueError):
-            raise bad_type(self.owner, "a batch must be a pair (x, y)", words(type(batch).__name__)) from None
-        return samples_and_targets(self.owner, x, y, "a batch's ")
+        if not isinstance(batch, (tuple, list)) or len(batch) != 2:  # two rows of an array are no pair
+            raise bad_type(self.owner, "a batch must be a pair (x, y)", words(type(batch).__name__))
+        return samples_and_targets(self.owner, *batch, "a batch's ")
 
 
 def samples_and_targets(owner, X, y, whose=""):
@@ -69,7 +64,7 @@ def samples_and_targets(owner, X, y, whose=""):
     X = np.asarray(X) if mapped else real_array(owner, f"{whose}X", X)
     y = any_array(owner, f"{whose}y", y)
     if mapped:
-        real_array(owner, f"{whose}X", X[:1])  # for its dtype
+        real_array(owner, f"{whose}X", X[:1] if X.ndim else X)  # for its dtype
     if X.ndim < 2:
         raise bad_value(owner, f"{whose}X must have shape (N, I)", X.shape, "one feature is X[:, None]")
     if y.shape[:1] != X.shape[:1]:

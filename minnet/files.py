@@ -245,7 +245,7 @@ def read(owner, path):
         right = checksum == _checksum(document, arrays)
         used = set()
         state = _unpacked(state, arrays, used)
-    except ImportError:
+    except (ImportError, MemoryError):
         raise
     except Exception as error:  # the parsers of damaged bytes raise whatever they like
         got = words(f"{type(error).__name__}: {error!s:.200}")

@@ -76,7 +76,7 @@ class Optimizer:
 
     def _rate(self, group, lr):
         """A rate as a number; a schedule is asked once an epoch."""
-        if type(lr) is float:
+        if type(lr) is float or not callable(lr):
             return lr
         if group not in self._rates:
             self._rates[group] = number(type(self).__name__, f"lr after {self.epochs} epochs", lr(self.epochs), 0)
@@ -117,7 +117,8 @@ class Optimizer:
             start, missing = stop, missing.difference(fitting)
             names.append(name)
         if missing:
-            rule = f"groups must name parameters of the model ({', '.join(names)}) or begin as they do"
+            shown = ", ".join(names if len(names) <= 8 else [*names[:6], "...", names[-1]])
+            rule = f"groups must name parameters of the model ({shown}) or begin as they do"
             raise bad_value(type(self).__name__, rule, sorted(missing)[0])
 
     def _groups_of(self, params):

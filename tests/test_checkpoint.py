@@ -187,6 +187,14 @@ def test_load_reads_the_net(path):
     assert twin.params.tobytes() == model.params.tobytes()
 
 
+def test_the_progress_bar_starts_where_the_run_goes_on(tmp_path, capsys):
+    pytest.importorskip("tqdm")
+    run(epochs=3, callbacks=[mn.Checkpoint(tmp_path / "a.npz")])
+    progress = mn.ProgressBar()
+    run(epochs=5, callbacks=[progress, mn.Checkpoint(tmp_path / "a.npz", resume=True)])
+    assert (progress.bar.initial, progress.bar.n, progress.bar.total) == (3, 5, 5)
+
+
 def test_what_callbacks_note_is_kept(tmp_path):
     class Note:
         def on_epoch_end(self, run):

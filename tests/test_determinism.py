@@ -49,6 +49,8 @@ WORK = {
     "mse": lambda x, y, t, w: F.mse_loss(x, t, return_grad=True),
     "momentum": lambda x, y, t, w: step(mn.SGD(0.1, momentum=0.9, nesterov=True), x),
     "Adam": lambda x, y, t, w: step(mn.Adam(0.1), x),
+    "AdamW, clipped": lambda x, y, t, w: step(mn.AdamW(0.1, clip_norm=1.0), x),
+    "RMSprop": lambda x, y, t, w: step(mn.RMSprop(0.1, momentum=0.9, centered=True), x),
 }
 
 

@@ -229,7 +229,7 @@ def test_a_layer_and_a_loss_of_ones_own_train(rng):
     options = {"epochs": 40, "validation_data": (X[:10], X[:10, :2]), "seed": 0}
     history = mn.fit(net, X, X[:, :2], loss=CubedError(), optimizer=mn.Adam(0.02), **options)
     assert history["loss"][-1] < 0.2 * history["loss"][0]
-    assert history.columns == ["epoch", "loss", "seconds", "val_loss"]
+    assert history.columns == ["epoch", "loss", "lr", "seconds", "val_loss"]
     assert all(np.all(layer.g != old) for layer, old in zip((net.layers[0], net.layers[3]), before, strict=True))
     assert [name for name, _ in net.named_parameters()][:2] == ["0.g", "1.W"]
 

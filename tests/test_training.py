@@ -654,6 +654,23 @@ def test_mapped_data_trains_to_the_bits_of_data_in_memory(tmp_path, dtype):
     assert mn.evaluate(nets[0], X, y) == mn.evaluate(nets[1], *files)
 
 
+@pytest.mark.parametrize(
+    ("X", "error", "message"),
+    [
+        (np.float32(3), ValueError, r"fit: X must have shape \(N, I\), got \(\)"),
+        (np.ones(5), ValueError, r"fit: X must have shape \(N, I\), got \(5,\)"),
+        (np.ones((5, 2), complex), TypeError, "fit: X must hold real numbers, got dtype complex128"),
+        (np.ones((0, 2)), ValueError, "fit: y must have as many rows as X, 0, got"),
+        (np.ones((5, 3)), ValueError, r"Linear: x must have shape \(N, 2\), got \(1, 3\)"),
+    ],
+    ids=["number", "one axis", "complex", "empty", "columns"],
+)
+def test_bad_mapped_data_is_refused(tmp_path, X, error, message):
+    X = np.lib.format.open_memmap(tmp_path / "X.npy", "w+", X.dtype, X.shape) if X.size else X
+    with pytest.raises(error, match=f"^{message}"):
+        mn.fit(mn.MLP([2, 3]), X, np.zeros(5, int), loss="cross_entropy", optimizer=mn.SGD())
+
+
 def test_mapped_data_is_never_held_whole(tmp_path):
     rows, columns = 300_000, 512
     X = np.memmap(tmp_path / "X", np.uint8, "w+", shape=(rows, columns))  # a file of holes: 150 MB, 600 as float32
@@ -747,6 +764,7 @@ BAD_SOURCES = {
     "function of nothing": (lambda: None, TypeError, "fit: without y, X must be batches .*, got None"),
     "x alone": ([X], TypeError, r"fit: a batch must be a pair \(x, y\), got ndarray"),
     "triples": ([(X, Y, Y)], TypeError, r"fit: a batch must be a pair \(x, y\), got tuple"),
+    "an array of two rows": ([np.zeros((2, 5, 2))], TypeError, r"fit: a batch must be a pair \(x, y\), got ndarray"),
     "number": ([3], TypeError, r"fit: a batch must be a pair \(x, y\), got int"),
     "flat x": ([(X[:, 0], Y)], ValueError, r"fit: a batch's X must have shape \(N, I\), got \(60,\)"),
     "short y": ([(X, Y[:3])], ValueError, r"fit: a batch's y must have as many rows as X, 60, got \(3,\)"),
