@@ -209,10 +209,8 @@ def check_fit(owner, net, arrays):
     named = dict(net.named_parameters())
     if set(named) != set(arrays):
         differing = sorted(set(named) ^ set(arrays))[0]
-        rule = (
-            f"the parameters must be {len(named)}" if len(named) != len(arrays) else "the parameters must fit the net"
-        )
-        raise bad_value(owner, rule, words(f"{len(arrays)}, {differing!r:.100} in the file or the net alone"))
+        got = words(f"{len(arrays)}, {differing!r:.100} in the file or the net alone")
+        raise bad_value(owner, f"the parameters must be the {len(named)} of the net", got)
     for name, parameter in named.items():
         if arrays[name].shape != parameter.shape or arrays[name].dtype != parameter.dtype:
             got = words(f"{arrays[name].shape} of {arrays[name].dtype}")
@@ -251,8 +249,8 @@ def read(owner, path):
         got = words(f"{type(error).__name__}: {error!s:.200}")
         raise bad_value(owner, f"{os.fspath(path)} must be a file of minnet", got) from error
     _check_document(owner, path, document, right)
-    arrays = {name: array for name, array in arrays.items() if name not in used}
-    return document, arrays, state
+    native = {name: array.astype(array.dtype.newbyteorder("="), copy=False) for name, array in arrays.items()}
+    return document, {name: array for name, array in native.items() if name not in used}, state
 
 
 def _check_document(owner, path, document, right):
@@ -304,11 +302,11 @@ def _packed(owner, tree, arrays):
         return {key: _packed(owner, value, arrays) for key, value in tree.items()}
     if isinstance(tree, (list, tuple)):
         return [_packed(owner, value, arrays) for value in tree]
-    if isinstance(tree, np.ndarray) and _portable(tree[:0]).dtype.str in DTYPES:
+    if isinstance(tree, np.ndarray) and tree.ndim and tree.dtype.newbyteorder("<").str in DTYPES:
         name = f"state/{len(arrays)}"
         arrays[name] = _portable(tree)
         return {"array/": name}
-    if isinstance(tree, np.generic):
+    if isinstance(tree, np.generic) or (isinstance(tree, np.ndarray) and not tree.ndim):
         tree = tree.item()
     if tree is not None and not isinstance(tree, (bool, int, float, str)):
         raise bad_type(owner, "what is kept must be numbers, text, arrays, lists and dicts with names as keys", tree)
@@ -319,7 +317,8 @@ def _unpacked(tree, arrays, used):
     """The state that was packed; the names of its arrays go to `used`."""
     if isinstance(tree, dict) and set(tree) == {"array/"}:
         used.add(tree["array/"])
-        return arrays[tree["array/"]].copy()
+        array = arrays[tree["array/"]]
+        return array.astype(array.dtype.newbyteorder("="))
     if isinstance(tree, dict):
         return {key: _unpacked(value, arrays, used) for key, value in tree.items()}
     if isinstance(tree, list):

@@ -198,13 +198,33 @@ def test_the_progress_bar_starts_where_the_run_goes_on(tmp_path, capsys):
 def test_what_callbacks_note_is_kept(tmp_path):
     class Note:
         def on_epoch_end(self, run):
-            run.history[-1].update(name="a", scalar=np.float32(0.1), list=[1, None], array=np.arange(3.0))
+            run.history[-1].update(
+                name="a", scalar=np.float32(0.1), zero=np.array(0.5), list=[1, None], array=np.arange(3.0)
+            )
 
     run(epochs=2, callbacks=[Note(), mn.Checkpoint(tmp_path / "a.npz")])
     _, history = run(epochs=2, callbacks=[mn.Checkpoint(tmp_path / "a.npz", resume=True)])
     row = history[-1]
-    assert (row["name"], row["scalar"], row["list"]) == ("a", np.float32(0.1), [1, None])
+    assert (row["name"], row["scalar"], row["zero"], row["list"]) == ("a", np.float32(0.1), 0.5, [1, None])
     np.testing.assert_array_equal(row["array"], np.arange(3.0))
+
+
+@pytest.mark.parametrize("odd", [object(), {1: 2}, {"array/": 1}, np.array(["a"]), np.ones(2, complex), 1j])
+def test_what_cannot_be_kept_is_named(tmp_path, odd):
+    class Note:
+        def on_epoch_end(self, run):
+            run.history[-1]["odd"] = odd
+
+    with pytest.raises(TypeError, match=r"^Checkpoint: what is kept must be numbers, text, arrays, lists and dicts"):
+        run(epochs=1, callbacks=[Note(), mn.Checkpoint(tmp_path / "a.npz")])
+    assert os.listdir(tmp_path) == []
+
+
+def test_the_rows_of_a_probe_must_be_as_many_as_epochs(tmp_path):
+    run(epochs=2, callbacks=[mn.SaturationProbe(), mn.Checkpoint(tmp_path / "a.npz")])
+    state = files.read("test", tmp_path / "a.npz")[2]
+    files.write("test", tmp_path / "a.npz", net(), changed(state, "callbacks", 0, 1, value=[{"epoch": 0}]))
+    refused(tmp_path / "a.npz", r"SaturationProbe: the rows must be 3", callbacks=[mn.SaturationProbe()])
 
 
 # ---- killed ----

@@ -568,3 +568,5 @@ def test_an_unfit_state_is_refused_and_changes_nothing(change, error, message):
 def test_repr_names_the_settings():
     assert re.fullmatch(r"SGD\(lr=0\.5, momentum=0\.9\)", repr(mn.SGD(0.5, momentum=0.9)))
     assert repr(mn.Adam(0.01)) == "Adam(lr=0.01)"
+    assert repr(mn.AdamW(mn.schedules.Cosine(0.5, epochs=3))) == "AdamW(lr=Cosine(lr=0.5, epochs=3, end=0.0))"
+    assert repr(mn.RMSprop(0.01, momentum=0.5)) == "RMSprop(lr=0.01, momentum=0.5)"
