@@ -8,7 +8,6 @@ disk.
 """
 
 import contextlib
-import glob
 import io
 import itertools
 import json
@@ -408,9 +407,11 @@ def _contents(owner, path):
 
 def remove_leftovers(path):
     """Remove what writers of `path` that were killed have left beside it."""
-    for temporary in glob.glob(f"{glob.escape(os.path.realpath(path))}.*-*-*.tmp"):
-        with contextlib.suppress(OSError):
-            os.unlink(temporary)
+    folder, name = os.path.split(os.path.realpath(path))
+    for other in os.listdir(folder):
+        if other.startswith(f"{name}.") and other.endswith(".tmp") and other.count("-") == name.count("-") + 2:
+            with contextlib.suppress(OSError):
+                os.unlink(os.path.join(folder, other))
 
 
 @contextlib.contextmanager
