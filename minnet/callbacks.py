@@ -84,8 +84,9 @@ class Checkpoint:
 
     A run that was killed at any moment, and goes on with the same data, net, optimizer and callbacks, ends with the
     same bits as one that was not: the file holds the net, the optimizer, the state of the random numbers, the history
-    and what the other callbacks remember. It is replaced in one step, so there is always a whole one. `minnet.load`
-    reads the net from it; with `EarlyStopping` that is the net of the last epoch, not of the best.
+    and what the other callbacks remember. (A source of batches that shuffles by itself starts anew.) The file is
+    replaced in one step, so there is always a whole one. `minnet.load` reads the net from it; with `EarlyStopping` that
+    is the net of the last epoch, not of the best.
 
     Parameters
     ----------

@@ -3,7 +3,7 @@
 A schedule is called with the number of epochs done, 0 in the first, and gives the rate of the next one; any function of
 that kind serves as one: ``SGD(lr=lambda epoch: 0.5 / (epoch + 1))``. A constant rate is a plain number. A schedule with
 a method `observe(row)` is shown the row of the history after each epoch, and what such a schedule remembers is its
-`state`. The optimizer counts the epochs, so that a schedule goes on in the next `fit`.
+`state`; it serves one optimizer. The optimizer counts the epochs, so that a schedule goes on in the next `fit`.
 """
 
 import math

@@ -219,6 +219,19 @@ def test_many_fits_of_an_epoch_are_one_fit_of_many(make):
     assert optimizer.epochs == 6
 
 
+def test_an_optimizer_of_ones_own_needs_a_step_alone():
+    class Own:
+        def step(self, params, grads):
+            params -= np.float32(0.5) * grads
+
+    X, y = blobs()
+    net, twin = mn.MLP([2, 8, 3], seed=0), mn.MLP([2, 8, 3], seed=0)
+    history = mn.fit(net, X, y, loss="cross_entropy", optimizer=Own(), epochs=2, seed=0)
+    mn.fit(twin, X, y, loss="cross_entropy", optimizer=mn.SGD(0.5), epochs=2, seed=0)
+    np.testing.assert_allclose(net.params, twin.params, rtol=1e-4, atol=1e-6)
+    assert history.columns == ["epoch", "loss", "seconds"]
+
+
 def test_fit_hands_names_to_the_optimizer():
     net, twin = mn.MLP([2, 8, 3], seed=0), mn.MLP([2, 8, 3], seed=0)
     blob_run(net=net, optimizer=mn.SGD(0.5, weight_decay=0.1, decay_biases=False, groups={"0": {"lr": 0}}))
