@@ -17,6 +17,7 @@ from minnet.callbacks import Checkpoint, CSVLogger, EarlyStopping, ProgressBar, 
 from minnet.config import show_config
 from minnet.files import load, save
 from minnet.gradcheck import check_gradient
+from minnet.heads import LinearCrossEntropy
 from minnet.history import History
 from minnet.layers import Dropout, Layer, Linear, ReLU, Sigmoid, Softplus, Tanh
 from minnet.losses import (
@@ -61,6 +62,7 @@ __all__ = [
     "L1Loss",
     "Layer",
     "Linear",
+    "LinearCrossEntropy",
     "Loss",
     "MSELoss",
     "NLLLoss",

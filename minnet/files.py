@@ -22,6 +22,7 @@ import numpy as np
 
 from minnet import layers as house_layers
 from minnet._checks import bad_type, bad_value, optional_module, words
+from minnet.heads import LinearCrossEntropy
 from minnet.layers import Layer
 from minnet.model import MLP, Sequential
 
@@ -127,7 +128,8 @@ def _known_layers(owner, own):
     for kind in own:
         if not isinstance(kind, type) or not issubclass(kind, Layer):
             raise bad_type(owner, "layers must be classes of layers", kind)
-    return {kind.__name__: kind for kind in [*known, MLP, Sequential, *own] if kind is not Layer}
+    known += [LinearCrossEntropy, MLP, Sequential]
+    return {kind.__name__: kind for kind in [*known, *own] if kind is not Layer}
 
 
 class _Builder:

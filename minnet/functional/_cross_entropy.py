@@ -102,25 +102,36 @@ def cross_entropy(
         value = kernels.cross_entropy_door(logits, target, grad)
         if value is not None:
             return value, grad
-    smoothing = number(owner, "label_smoothing", label_smoothing, 0, 1)
-    gamma = number(owner, "gamma", gamma, 0)
     logits = real_array(owner, "logits", logits)
     z = matrix(owner, "logits", logits[None] if logits.ndim == 1 else logits)
+    options = {"weight": weight, "sample_weight": sample_weight, "ignore_index": ignore_index, "gamma": gamma}
+    options |= {"label_smoothing": label_smoothing, "reduction": reduction, "grad_output": grad_output}
+    kernel, t, losses = prepare(owner, z, target, single=logits.ndim == 1, **options)
+    return losses.run({z.dtype.char: kernel}, z, t, gradient(owner, logits, return_grad, out))
+
+
+def prepare(owner, z, target, *, label_smoothing, gamma, reduction, grad_output, single=False, **counting):
+    """All checks of a cross-entropy for logits of the shape and dtype of `z` (N, C), whose entries are not looked at.
+
+    Gives the kernel with its options, checked labels or probabilities, and `Losses`.
+    """
+    smoothing = number(owner, "label_smoothing", label_smoothing, 0, 1)
+    gamma = number(owner, "gamma", gamma, 0)
     t = any_array(owner, "target", target)
-    t = t[None] if logits.ndim == 1 else t
-    w = _class_weights(owner, weight, z)
+    t = t[None] if single else t
+    w = _class_weights(owner, counting["weight"], z)
+    sample_weight, ignore_index = counting["sample_weight"], counting["ignore_index"]
     if t.ndim < 2:
         t, *counts = _labels_and_counts(owner, None if target is None else t, z, w, sample_weight, ignore_index)
         kernel = _labels
     else:
         t, counts, kernel = _probabilities(owner, t, z, ignore_index), (sample_weight, None), _shares
     losses = Losses(owner, z.shape[:1], counts[0], reduction, grad_output, share=counts[1])
-    kernel = {z.dtype.char: partial(_with_options, kernel[z.dtype.char], w, smoothing, gamma)}
-    return losses.run(kernel, z, t, gradient(owner, logits, return_grad, out))
+    return partial(_with_options, kernel[z.dtype.char], w, smoothing, gamma), t, losses
 
 
-def _with_options(kernel, w, smoothing, gamma, z, t, weight, loss, dz, scale):
-    return kernel(z, t, w, weight, loss, dz, scale, smoothing, gamma)
+def _with_options(kernel, w, smoothing, gamma, z, t, *rest):
+    return kernel(z, t, w, *rest, smoothing, gamma)
 
 
 def _class_weights(owner, weight, z):

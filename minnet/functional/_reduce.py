@@ -94,11 +94,12 @@ class Losses:
             raise bad_value(self.owner, rule, factors.shape)
         return np.repeat(factors, math.prod(self.shape) // max(factors.size, 1))
 
-    def run(self, kernel, x, target, grad, *inputs, scalars=(), periods=()):
+    def run(self, kernel, x, target, grad, *inputs, scalars=(), periods=(), size=None):
         """The reduced value; with it, unless `grad` is None, the gradient, written there.
 
         A kernel takes x, target, further `inputs`, weights, losses, dx and the factor of dx, then further `scalars`.
-        Inputs that repeat themselves are not cut among threads, and x only where their `periods` end; see `spread`.
+        Inputs that repeat themselves are not cut among threads, and x only where their `periods` end; see `spread`. A
+        kernel that cuts its work itself gets chunks of `size` rows.
         """
         char, none = x.dtype.char, self.reduction == "none"
         losses = np.empty(self.shape, x.dtype) if none else NONE[char]
@@ -110,7 +111,8 @@ class Losses:
             dx = grad.reshape(x.shape)
             x, target, *inputs = (a.copy() if np.may_share_memory(a, dx) else a for a in (x, target, *inputs))
         step = max((period for period in periods if period != x.size), default=1)
-        size = (SHARE // step or 1) * step if x.ndim == 1 else rows_a_share(x.shape[1])
+        if size is None:
+            size = (SHARE // step or 1) * step if x.ndim == 1 else rows_a_share(x.shape[1])
 
         def call(weight, loss, dx, scale):
             arrays = x, target, *inputs, weight, loss, dx
@@ -156,7 +158,7 @@ def element_array(owner, name, values, shape):
 
 
 def spread(owner, names, x, *arrays):
-    """Element arrays for losses of the shape of `x`, as kernels take them: periods, and flat arrays in the dtype of `x`.
+    """Element arrays for losses of the shape of `x`, as kernels take them: periods, flat arrays in the dtype of `x`.
 
     An array is as long as `x`, or repeats itself after its period; then it goes on for WRAP elements behind it, so that
     a kernel finds each chunk in one piece. (Its length is not that of `x` in work large enough to be cut: with P the
