@@ -3,7 +3,7 @@
 """Losses of one element each: a value and a gradient from an output and its target. Letters and rules: _activations.pyx."""
 
 from cpython.buffer cimport PyBuffer_Release
-from libc.math cimport INFINITY, M_PI, NAN, exp, log, log1p
+from libc.math cimport INFINITY, NAN
 
 from minnet cimport _math
 from minnet._doors cimport alike, apart, enter
@@ -191,36 +191,64 @@ cdef clones focal_bce_loop(
         focal_term(z[i], wrong, right, e[i], L[i], P, g, P_power[i], Q_power[i], &loss[i], &dz[i])
 
 
-# From probabilities p, as they are: a certain wrong answer costs inf. A share of 0 adds 0.
-#     loss = -t log(p) - (1 - t) log(1 - p),   d loss / d p = (p - t) / (p (1 - p)), or the limit where p is 0 or 1
+# Other losses of logarithms and exponentials are computed in double throughout, in loops that come before the last one
+# for the same reason.
 
-cdef void bce_loop(
-    const real* p, const real* t, const real* element_weight, real* loss, real* dp, Py_ssize_t n,
-) noexcept nogil:
-    cdef double yes, no, cost, slope
+cdef inlined logarithms(const real* u, double* L, Py_ssize_t n) noexcept nogil:
+    cdef double v
     cdef Py_ssize_t i
     for i in range(n):
-        yes, no = t[i], 1.0 - t[i]
-        cost = (-yes * log(p[i]) if yes > 0 else 0.0) + (-no * log1p(-<double>p[i]) if no > 0 else 0.0)
-        if 0 < p[i] < 1:
-            slope = (<double>p[i] - t[i]) / (p[i] * (1.0 - p[i]))
-        else:
-            slope = (no / (1.0 - p[i]) if no > 0 else 0.0) - (yes / p[i] if yes > 0 else 0.0)
-        loss[i] = 0.0 if element_weight[i] == 0 else element_weight[i] * cost
-        dp[i] = 0.0 if element_weight[i] == 0 else element_weight[i] * slope
+        v = u[i]
+        L[i] = _math.log(v)
+
+
+# From probabilities p, as they are: a certain wrong answer costs inf. A share of 0 adds 0.
+#     loss = -t log(p) - (1 - t) log(1 - p),   d loss / d p = (p - t) / (p (1 - p)), or the limit where p is 0 or 1
+# With q = 1 - p rounded, log(1 - p) is log(q) and, first order in it, what rounding took: ((1 - q) - p) / q.
+
+cdef clones bce_loop(
+    const real* p, const real* t, const real* element_weight, real* loss, real* dp, Py_ssize_t n,
+) noexcept nogil:
+    cdef double L[CHUNK]
+    cdef double M[CHUNK]
+    cdef double w, x, q, yes, no, cost, slope
+    cdef Py_ssize_t i
+    logarithms(p, L, n)
+    for i in range(n):
+        q = 1.0 - p[i]
+        M[i] = _math.log(q)
+    for i in range(n):
+        w, x, yes, no = element_weight[i], p[i], t[i], 1.0 - t[i]
+        q = 1.0 - x
+        slope = (no / q if no > 0 else 0.0) - (yes / x if yes > 0 else 0.0)
+        slope = (x - yes) / (x * q) if x * q > 0 else slope
+        cost = M[i] + (((1.0 - q) - x) / q if q > 0 else 0.0)
+        cost = (no * cost if no > 0 else 0.0) + (yes * L[i] if yes > 0 else 0.0)
+        loss[i] = 0.0 - w * cost if w > 0 else 0.0
+        dp[i] = w * slope if w > 0 else 0.0
 
 
 # Kullback-Leibler divergence of q from p, term by term: the target is p, or log(p). A share p of 0 adds 0.
 #     loss = p (log(p) - log(q)),   d loss / d log(q) = -p
 
-cdef void kl_loop(const real* log_q, const real* t, real* loss, real* dx, Py_ssize_t n, bint log_target) noexcept nogil:
-    cdef double p, log_p
+cdef clones kl_loop(const real* log_q, const real* t, real* loss, real* dx, Py_ssize_t n, bint log_target) noexcept nogil:
+    cdef double p[CHUNK]
+    cdef double L[CHUNK]
+    cdef double cost
     cdef Py_ssize_t i
+    if log_target:
+        for i in range(n):
+            L[i] = t[i]
+            p[i] = _math.exp(L[i])
+    else:
+        logarithms(t, L, n)
+        for i in range(n):
+            p[i] = t[i]
     for i in range(n):
-        p = exp(t[i]) if log_target else t[i]
-        log_p = t[i] if log_target else log(t[i])
-        loss[i] = p * (log_p - log_q[i]) if p > 0 else NAN if log_q[i] != log_q[i] else 0.0
-        dx[i] = 0.0 - p
+        cost = p[i] * (L[i] - log_q[i])
+        cost = cost if log_q[i] == log_q[i] else <double>NAN
+        loss[i] = cost if p[i] > 0 or log_q[i] != log_q[i] else 0.0
+        dx[i] = 0.0 - p[i]
 
 
 # ---- regression, where x is a prediction ---------------------------------------------------------------------------
@@ -265,42 +293,61 @@ cdef clones huber_loop(
 # -log of a normal density with mean x and variance v = max(var, eps), without its constant log(2 pi) / 2 unless `full`:
 #     loss = (log(v) + (x - t)^2 / v) / 2,   d loss / d x = (x - t) / v
 
-cdef void gaussian_loop(
+cdef clones gaussian_loop(
     const real* x, const real* t, const real* var, real* loss, real* dx, Py_ssize_t n, double eps, bint full,
 ) noexcept nogil:
-    cdef double constant = log(2 * M_PI) / 2 if full else 0.0
-    cdef double v, error
+    cdef double L[CHUNK]
+    cdef double v[CHUNK]
+    cdef double LOG_2PI = 1.8378770664093453
+    cdef double constant = LOG_2PI / 2 if full else 0.0
+    cdef double error
     cdef Py_ssize_t i
     for i in range(n):
-        v = max(<double>var[i], eps)
+        v[i] = eps if eps > var[i] else var[i]
+    logarithms(v, L, n)
+    for i in range(n):
         error = <double>x[i] - t[i]
-        loss[i] = (log(v) + error * (error / v)) / 2 + constant
-        dx[i] = error / v
+        loss[i] = (L[i] + error * (error / v[i])) / 2 + constant
+        dx[i] = error / v[i]
 
 
-# -log of the probability of a count t at a rate lambda = exp(x), or x itself, which eps keeps from 0 in the logarithm.
+# -log of the probability of a count t at a rate r = exp(x), or x itself, which eps keeps from 0 in the logarithm.
 # Without log(t!), a constant, which `full` adds by Stirling's formula. A count of 0 adds no logarithm.
-#     loss = lambda - t log(lambda),   d loss / d x = exp(x) - t, or 1 - t / (x + eps)
+#     loss = r - t log(r),   d loss / d x = exp(x) - t, or 1 - t / (x + eps)
 
-cdef void poisson_loop(
+cdef clones poisson_loop(
     const real* x, const real* t, real* loss, real* dx, Py_ssize_t n, double eps, bint log_input, bint full,
 ) noexcept nogil:
-    cdef double count, rate, cost
+    cdef double r[CHUNK]
+    cdef double L[CHUNK]
+    cdef double K[CHUNK]
+    cdef double LOG_2PI = 1.8378770664093453
+    cdef double cost
     cdef Py_ssize_t i
     for i in range(n):
-        count = t[i]
-        if log_input:
-            rate = exp(x[i])
-            cost = count * x[i] if count > 0 else 0.0
-            dx[i] = rate - count
-        else:
-            rate = x[i]
-            cost = count * log(rate + eps) if count > 0 else 0.0
-            dx[i] = 1.0 - (count / (rate + eps) if count > 0 else 0.0)
-        cost = INFINITY if rate == INFINITY else rate - cost
-        if full and count > 1:
-            cost += count * log(count) - count + log(2 * M_PI * count) / 2
-        loss[i] = cost
+        r[i] = x[i]
+    if log_input:
+        for i in range(n):
+            L[i] = r[i]
+            r[i] = _math.exp_any(L[i])
+            dx[i] = r[i] - t[i]
+    else:
+        for i in range(n):
+            K[i] = r[i] + eps
+            cost = 1.0 - t[i] / K[i]
+            dx[i] = cost if t[i] > 0 else 1.0
+        logarithms(K, L, n)
+    if full:
+        logarithms(t, K, n)
+        for i in range(n):
+            cost = t[i] * K[i] - t[i] + (LOG_2PI + K[i]) / 2
+            K[i] = cost if t[i] > 1 else 0.0
+    else:
+        for i in range(n):
+            K[i] = 0
+    for i in range(n):
+        cost = r[i] - (t[i] * L[i] if t[i] > 0 else 0.0)
+        loss[i] = K[i] + (<double>INFINITY if r[i] == INFINITY else cost)
 
 
 # ---- all of them, chunk by chunk -----------------------------------------------------------------------------------

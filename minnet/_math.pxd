@@ -281,3 +281,33 @@ cdef inline real power(real u, real g) noexcept nogil:
     cdef real low = (((g1 * l1 - x) + g1 * l2) + g2 * l1) + (g2 * l2 + g * log_low)
     x = <real>0 if lowest(x) > x else exp_shifted(x, low) * unshift(x)
     return <real>0 if u == 0 else x
+
+
+# ---- exp and log of any number -------------------------------------------------------------------------------------
+
+from libc.math cimport INFINITY
+
+
+cdef inline real exp_any(real x) noexcept nogil:
+    """exp(x); for x > 0 the inverse of exp(-x), taken before that could be subnormal."""
+    cdef real e = exp_shifted(-magnitude(x), <real>0)
+    return (<real>1 / e) / unshift(x) if x > 0 else e * unshift(x)
+
+
+cdef inline real log(real u) noexcept nogil:
+    """log(u) for u >= 0; log(0) = -inf.
+
+    u is brought into the middle of the exponents, so that subnormal numbers keep their digits and 2^-k is normal. Then
+    u / 2^k is in [0.75, 1.5), and u / 2^k - 1 is exact.
+    """
+    cdef real LOW = 1e-20 if real is float else 1e-200
+    cdef real HIGH = 1e20 if real is float else 1e200
+    cdef real SHIFT = 64.0 if real is float else 512.0
+    cdef real DOWN = 5.421010862427522e-20 if real is float else 7.458340731200207e-155
+    cdef real UP = 18446744073709551616.0 if real is float else 1.3407807929942597e154
+    cdef real v = u * (UP if u < LOW else DOWN if u > HIGH else <real>1)
+    cdef real k = exponent(v)
+    cdef real y = log1p_reduced(
+        v * pow2(rounder(k) - k) - <real>1, k + (-SHIFT if u < LOW else SHIFT if u > HIGH else <real>0))
+    y = y if u < INFINITY else u
+    return -INFINITY if u == 0 else y

@@ -425,6 +425,29 @@ def test_weighed_probabilities_equal_the_twin(shape, reduction, dtype, rng):
         assert_near(grad, want_grad, dtype, 256)
 
 
+def probabilities(dtype, rng):
+    """Of every size: subnormal, small, middling, next to 1."""
+    least = {"float32": -149, "float64": -1074}[dtype]
+    small = np.ldexp(rng.uniform(1, 2, 300), rng.integers(least, 0, 300)).astype(dtype)
+    return np.concatenate([small[small > 0], 1 - np.arange(1, 40) * EPS[dtype] / 2, rng.uniform(0, 1, 200)]).astype(
+        dtype
+    )
+
+
+@by_dtype
+@pytest.mark.parametrize("y", [0, 1])
+@np.errstate(under="ignore")
+def test_logarithms_of_probabilities_keep_their_digits(y, dtype, rng):
+    p = probabilities(dtype, rng)
+    assert p.max() < 1
+    losses, grad = F.binary_cross_entropy(p, np.full_like(p, y), reduction="none", return_grad=True)
+    exact_p = [mp.mpf(v) for v in p.tolist()]
+    assert_relative(losses, [-mp.log(v) if y else -mp.log1p(-v) for v in exact_p], dtype, 1.5, p)
+    finite = p > NORMAL[dtype] / 2  # else the slope is beyond the dtype
+    slopes = [-1 / v if y else 1 / (1 - v) for v in exact_p]
+    assert_relative(grad[finite], [v for v, ok in zip(slopes, finite, strict=True) if ok], dtype, 2, p[finite])
+
+
 def test_a_weight_of_0_leaves_out_a_certain_wrong_answer():
     losses, grad = F.binary_cross_entropy([0.0, 0.5], [1, 1], weight=[0, 1], reduction="none", return_grad=True)
     np.testing.assert_array_equal(losses, [0, math.log(2)])

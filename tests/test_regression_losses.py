@@ -248,6 +248,32 @@ def test_poisson_at_its_ends(dtype):
     np.testing.assert_array_equal(grad, [1, -INF, 1, 1])
 
 
+@by_dtype
+def test_rates_keep_their_digits_as_long_as_they_are_numbers(dtype, rng):
+    low, high = {"float32": (-103, 88.72), "float64": (-744, 709.78)}[dtype]
+    x = np.concatenate([rng.uniform(low, high, 500), np.linspace(high - 2, high, 50), rng.normal(0, 2, 100)]).astype(
+        dtype
+    )
+    losses, grad = F.poisson_nll_loss(x, np.zeros_like(x), reduction="none", return_grad=True)
+    np.testing.assert_array_equal(losses, grad)
+    for got, at in zip(grad.tolist(), x.tolist(), strict=True):
+        rate = mp.exp(mp.mpf(at))
+        spacing = float(np.finfo(dtype).smallest_subnormal)
+        assert abs(mp.mpf(got) - rate) <= max(2 * EPS[dtype] * rate, spacing), at
+
+
+@by_dtype
+@np.errstate(under="ignore")
+def test_variances_of_every_size_have_their_logarithm(dtype, rng):
+    least, most = {"float32": (-149, 127), "float64": (-1074, 1023)}[dtype]
+    v = np.ldexp(rng.uniform(1, 2, 500), rng.integers(least, most + 1, 500)).astype(dtype)
+    v = np.concatenate([v[v > 0], 1 + np.arange(-20, 20) * EPS[dtype]]).astype(dtype)
+    losses = F.gaussian_nll_loss(np.zeros_like(v), np.zeros_like(v), v, eps=5e-324, reduction="none")
+    for got, at in zip(losses.tolist(), v.tolist(), strict=True):
+        want = mp.log(mp.mpf(at)) / 2
+        assert abs(mp.mpf(got) - want) <= 1.5 * EPS[dtype] * abs(want), at
+
+
 def test_poisson_full_is_near_the_logarithm_of_the_probability():
     for count in (2, 5, 30):
         want = 3.0 - count * math.log(3.0) + math.lgamma(count + 1)

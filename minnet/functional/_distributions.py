@@ -73,8 +73,8 @@ def kl_div(
 
 def _log_probabilities(owner, t):
     """`t` itself, if none of it is above 0 or NaN."""
-    wrong = np.flatnonzero(~(t <= 0))
-    if len(wrong):
+    if t.size and not t.max() <= 0:
+        wrong = np.flatnonzero(~(t <= 0))
         where = f" in row {np.unravel_index(wrong[0], t.shape)[0]}" if t.ndim else ""
         raise bad_value(owner, "p must be at most 0 with log_target", words(f"{t.flat[wrong[0]]}{where}"))
     return t
