@@ -45,6 +45,6 @@ def extension(name):
     return Extension(f"minnet.{name}", [source], depends=depends, include_dirs=["minnet"], define_macros=macros)
 
 
-MODULES = ["_activations", "_softmax", "_cross_entropy", "_elementwise", "_updates", "_simd"]
+MODULES = ["_activations", "_softmax", "_cross_entropy", "_elementwise", "_updates", "_population", "_simd"]
 
 setup(ext_modules=[extension(name) for name in MODULES], cmdclass={"build_ext": Build})

@@ -194,7 +194,7 @@ cdef clones focal_bce_loop(
 # Other losses of logarithms and exponentials are computed in double throughout, in loops that come before the last one
 # for the same reason.
 
-cdef inlined logarithms(const real* u, double* L, Py_ssize_t n) noexcept nogil:
+cdef inline inlined logarithms(const real* u, double* L, Py_ssize_t n) noexcept nogil:
     cdef double v
     cdef Py_ssize_t i
     for i in range(n):

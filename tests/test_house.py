@@ -36,13 +36,14 @@ def imports_of(path):
             yield from (alias.name for alias in node.names)
 
 
-def test_functional_and_optimizers_alone_call_kernels():
+def test_functional_optimizers_and_populations_alone_call_kernels():
     kernels = {f"minnet.{path.stem}" for path in (ROOT / "minnet").glob("*.pyx")} - {"minnet._simd"}
     users = {path for path in MODULES if kernels & set(imports_of(path))}
     assert len(kernels) >= 4
     assert {path.parent.name if path.parent.name == "functional" else path.name for path in users} == {
         "functional",
         "optimizers.py",
+        "neurons.py",
     }
 
 

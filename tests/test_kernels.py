@@ -9,9 +9,9 @@ import pytest
 import reference
 
 import minnet
-from minnet import _activations, _cross_entropy, _elementwise, _softmax, _updates
+from minnet import _activations, _cross_entropy, _elementwise, _population, _softmax, _updates
 
-MODULES = [_activations, _softmax, _cross_entropy, _elementwise, _updates]
+MODULES = [_activations, _softmax, _cross_entropy, _elementwise, _updates, _population]
 FILES = [Path(minnet.__file__).with_name(f"{module.__name__.split('.')[-1]}.pyx") for module in MODULES]
 if not all(file.is_file() for file in FILES):
     pytest.skip("the sources are not beside the package", allow_module_level=True)
@@ -93,7 +93,7 @@ def test_docstring_has_formula_and_shape(name):
         assert re.search(r"[xy]_i.*else -1; [xy]: \(N,\)", doc)
     else:
         assert "=" in doc
-        assert re.search(r"\((N|P)\b", doc)
+        assert re.search(r"\((N|P|M)\b", doc)
 
 
 by_source = pytest.mark.parametrize("source", SOURCES, ids=[file.name for file in FILES])
