@@ -37,6 +37,7 @@ from minnet.losses import (
 )
 from minnet.model import MLP, Sequential
 from minnet.optimizers import SGD, Adam, AdamW, Optimizer, RMSprop
+from minnet.population import Population
 from minnet.training import evaluate, fit
 
 __version__ = "0.1.0"
@@ -68,6 +69,7 @@ __all__ = [
     "NLLLoss",
     "Optimizer",
     "PoissonNLLLoss",
+    "Population",
     "ProgressBar",
     "RMSprop",
     "ReLU",

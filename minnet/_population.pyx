@@ -1,9 +1,12 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True, initializedcheck=False
 # cython: freethreading_compatible=True
-"""Many small nets at once, one net a SIMD lane: millions of single neurons. M members; rules: _activations.pyx."""
+"""Many small nets at once, one net a SIMD lane: single neurons by the million, and nets by the thousand.
+
+Letters and rules: _activations.pyx; M members, B blocks of them, L lanes of a block."""
 
 from libc.math cimport INFINITY, NAN
 from libc.stdint cimport int64_t
+from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy, memset
 
 from minnet cimport _math
@@ -11,41 +14,68 @@ from minnet._math cimport inlined, real
 from minnet._loops cimport clones
 
 
-cdef inline real exp_quick(real x) noexcept nogil:
-    """exp(x) for x <= 0, at most 2 ulp off, subnormal results included: _math.exp without its compensations.
+# ---- exp and activations -------------------------------------------------------------------------------------------
+# As those of _math, without the compensations that would cost a third of the time: the rounding errors of one update are
+# far below those of adding it up. All tails are kept, down to subnormal results.
 
-    The error of one update is far below that of adding it up; results that are kept are computed by _math.
-    """
-    cdef real LOWEST = -131.0 if real is float else -1060.0   # from there on both factors still give 0, without a test
+cdef inlined exp_parts(real x, real* scale, real* r, real* q) noexcept nogil:
+    """exp(x) = (1 + r + r^2 q) scale unshift for x <= 0."""
+    cdef real LOWEST = -131.0 if real is float else -1060.0   # there the product is 0, without a test
     cdef real LOG2E = 1.4426950408889634
     cdef real LN2_HIGH = 0.693359375 if real is float else 0.693147180369123816490
     cdef real LN2_LOW = -2.12194440054690583e-4 if real is float else 1.90821492927058770002e-10
     cdef real shifted = _math.rounder(x) + (<real>64 if real is float else <real>512)
-    cdef real t, n, r, q
+    cdef real t, n
     x = LOWEST if LOWEST > x else x
     t = x * LOG2E + shifted
     n = t - shifted
-    r = (x - n * LN2_HIGH) - n * LN2_LOW
+    r[0] = (x - n * LN2_HIGH) - n * LN2_LOW
+    scale[0] = _math.pow2(t)
     if real is float:
-        q = <real>0.0013814613
-        q = q * r + <real>0.00836871
-        q = q * r + <real>0.04166839
-        q = q * r + <real>0.16666521
-        q = q * r + <real>0.49999994
+        q[0] = <real>0.0013814613
+        q[0] = q[0] * r[0] + <real>0.00836871
+        q[0] = q[0] * r[0] + <real>0.04166839
+        q[0] = q[0] * r[0] + <real>0.16666521
+        q[0] = q[0] * r[0] + <real>0.49999994
     else:
-        q = 2.5000072292151244e-08
-        q = q * r + 2.7630233914958636e-07
-        q = q * r + 2.7557586266408486e-06
-        q = q * r + 2.4801493136197254e-05
-        q = q * r + 0.00019841269506779664
-        q = q * r + 0.001388888894359769
-        q = q * r + 0.008333333333494333
-        q = q * r + 0.041666666666530267
-        q = q * r + 0.16666666666666413
-        q = q * r + 0.5000000000000011
-    q = q * r + <real>1
-    q = q * r + <real>1
-    return q * _math.pow2(t) * _math.unshift(x)
+        q[0] = 2.5000072292151244e-08
+        q[0] = q[0] * r[0] + 2.7630233914958636e-07
+        q[0] = q[0] * r[0] + 2.7557586266408486e-06
+        q[0] = q[0] * r[0] + 2.4801493136197254e-05
+        q[0] = q[0] * r[0] + 0.00019841269506779664
+        q[0] = q[0] * r[0] + 0.001388888894359769
+        q[0] = q[0] * r[0] + 0.008333333333494333
+        q[0] = q[0] * r[0] + 0.041666666666530267
+        q[0] = q[0] * r[0] + 0.16666666666666413
+        q[0] = q[0] * r[0] + 0.5000000000000011
+
+
+cdef inlined exp_quick(real x, real* y) noexcept nogil:
+    """exp(x) for x <= 0, at most 2 ulp off."""
+    cdef real scale, r, q
+    exp_parts(x, &scale, &r, &q)
+    y[0] = ((q * r + <real>1) * r + <real>1) * scale * _math.unshift(x)
+
+
+cdef inlined sigmoid_quick(real z, real* y, real* slope) noexcept nogil:
+    """1 / (1 + exp(-z)) and its slope e / (1 + e)^2, e = exp(-|z|)."""
+    cdef real e, o
+    exp_quick(-_math.magnitude(z), &e)
+    o = <real>1 / (<real>1 + e)
+    y[0] = (e if z < 0 else <real>1) * o
+    slope[0] = e * o * o
+
+
+cdef inlined tanh_quick(real z, real* y, real* slope) noexcept nogil:
+    """(1 - e) / (1 + e) with the sign of z, e = exp(-2 |z|), and its slope 4 e / (1 + e)^2; 1 - e does not cancel."""
+    cdef real scale, r, q, e, o, t
+    exp_parts(<real>-2 * _math.magnitude(z), &scale, &r, &q)
+    e = ((q * r + <real>1) * r + <real>1) * scale * _math.unshift(z)
+    scale = scale * _math.unshift(z)
+    t = (<real>1 - scale) - scale * (q * r * r + r)
+    o = <real>1 / (<real>1 + e)
+    y[0] = (-t if z < 0 else t) * o
+    slope[0] = <real>4 * e * o * o
 
 
 # ---- single neurons ------------------------------------------------------------------------------------------------
@@ -132,7 +162,7 @@ cdef inline inlined fall(real* block, Py_ssize_t epochs, real threshold, bint qu
     for epoch in range(epochs):
         for i in range(BLOCK):
             u[i] = start[i] - pull[i] * total[i]
-            e[i] = exp_quick(-_math.magnitude(u[i]))
+            exp_quick(-_math.magnitude(u[i]), &e[i])
             until[i] += <real>1 if u[i] >= threshold else <real>0
             halved[i] += <real>1 if u[i] > level[i] else <real>0
         for i in range(BLOCK):
@@ -171,7 +201,7 @@ cdef inline inlined move(
     for epoch in range(epochs):
         for i in range(BLOCK):
             z[i] = block[START * BLOCK + i] - block[PULL * BLOCK + i] * total[i]
-            e[i] = exp_quick(-_math.magnitude(z[i]))
+            exp_quick(-_math.magnitude(z[i]), &e[i])
         for i in range(BLOCK):
             o = <real>1 / (<real>1 + e[i])
             wrong = block[TARGET * BLOCK + i] if z[i] < 0 else <real>1 - block[TARGET * BLOCK + i]
@@ -316,3 +346,545 @@ def train_neurons(
             store_epochs(block, HALVED, &halved[i], n, epochs)
             store(block, LONGEST, &longest[i], n, 1)
             i += n
+
+
+# ---- nets ----------------------------------------------------------------------------------------------------------
+# LANES members of a block go side by side: number j of all of them stands at [j * LANES, (j + 1) * LANES) of every array.
+# Parameters lie as in an MLP: W (I, O) and b (O), that is a matrix (I + 1, O) whose last row meets an input of 1. So each
+# step is one product C[a, b] = sum over k of A[a, k] B[k, b], lane by lane:
+#     outputs      z[row, o] = sum over i of x[row, i] W[i, o]
+#     gradients    dW[i, o] = sum over rows of x[row, i] dz[row, o],      dx[row, i] = sum over o of dz[row, o] W[i, o]
+# A product goes in tiles of C that stay in registers while k runs: each number loaded serves several products. Where
+# the members share their data, x is one number for all lanes.
+
+cdef enum:
+    LANES = 16  # floats of the widest vector
+    TALL = 4    # rows and columns of a tile
+    WIDE = 2
+    ROWS = 32   # samples that go through a net at once
+
+cdef enum Activation:
+    SIGMOID
+    TANH
+    RELU
+
+cdef enum Criterion:
+    BCE
+    MSE
+    CROSS_ENTROPY
+
+
+cdef struct Steps:   # from one element to the next, down and along A, B and C, and `begin`, what C begins with
+    Py_ssize_t a_row, a_k, b_k, b_column, c_row, c_column, begin_row, begin_column
+
+
+cdef inlined tile(
+    const real* A, const real* B, const real* begin, real* C, const Steps* steps, Py_ssize_t depth,
+    int rows, int columns, bint shared,
+) noexcept nogil:
+    cdef real sums[TALL * WIDE * LANES]
+    cdef real x
+    cdef Py_ssize_t k
+    cdef int a, b, j
+    for a in range(rows):
+        for b in range(columns):
+            for j in range(LANES):
+                sums[(a * columns + b) * LANES + j] = begin[a * steps.begin_row + b * steps.begin_column + j]
+    for k in range(depth):
+        for a in range(rows):
+            for b in range(columns):
+                for j in range(LANES):
+                    x = A[a * steps.a_row + k * steps.a_k + (0 if shared else j)]
+                    sums[(a * columns + b) * LANES + j] += x * B[k * steps.b_k + b * steps.b_column + j]
+    for a in range(rows):
+        for b in range(columns):
+            for j in range(LANES):
+                C[a * steps.c_row + b * steps.c_column + j] = sums[(a * columns + b) * LANES + j]
+
+
+cdef inlined band(
+    const real* A, const real* B, const real* begin, real* C, const Steps* steps, Py_ssize_t columns, Py_ssize_t depth,
+    int tall, int wide, bint shared,
+) noexcept nogil:
+    """`tall` rows of C, `wide` columns at a time and then one."""
+    cdef Py_ssize_t b = 0
+    while b + wide <= columns:
+        tile(A, B, begin, C, steps, depth, tall, wide, shared)
+        B += wide * steps.b_column
+        C += wide * steps.c_column
+        begin += wide * steps.begin_column
+        b += wide
+    while b < columns:
+        tile(A, B, begin, C, steps, depth, tall, 1, shared)
+        B += steps.b_column
+        C += steps.c_column
+        begin += steps.begin_column
+        b += 1
+
+
+cdef inlined product(
+    const real* A, const real* B, const real* begin, real* C, const Steps* steps,
+    Py_ssize_t rows, Py_ssize_t columns, Py_ssize_t depth, bint shared,
+) noexcept nogil:
+    cdef Py_ssize_t a = 0
+    while a + TALL <= rows:
+        band(A + a * steps.a_row, B, begin + a * steps.begin_row, C + a * steps.c_row, steps, columns, depth,
+             TALL, WIDE, shared)
+        a += TALL
+    while a < rows:
+        band(A + a * steps.a_row, B, begin + a * steps.begin_row, C + a * steps.c_row, steps, columns, depth,
+             1, TALL, shared)
+        a += 1
+
+
+cdef clones shared_product(
+    const real* A, const real* B, const real* begin, real* C, const Steps* steps,
+    Py_ssize_t rows, Py_ssize_t columns, Py_ssize_t depth,
+) noexcept nogil:
+    """C = begin + A B; A has one number for all lanes."""
+    product(A, B, begin, C, steps, rows, columns, depth, True)
+
+
+cdef clones lanes_product(
+    const real* A, const real* B, const real* begin, real* C, const Steps* steps,
+    Py_ssize_t rows, Py_ssize_t columns, Py_ssize_t depth,
+) noexcept nogil:
+    """C = begin + A B."""
+    product(A, B, begin, C, steps, rows, columns, depth, False)
+
+
+cdef clones activate(real* z, real* y, Py_ssize_t n, Activation activation) noexcept nogil:
+    """y = f(z), and the slope f'(z) in place of z."""
+    cdef Py_ssize_t i
+    if activation == SIGMOID:
+        for i in range(n):
+            sigmoid_quick(z[i], &y[i], &z[i])
+    elif activation == TANH:
+        for i in range(n):
+            tanh_quick(z[i], &y[i], &z[i])
+    else:
+        for i in range(n):
+            y[i] = z[i] if z[i] > 0 else <real>0
+            z[i] = <real>1 if z[i] > 0 else <real>0
+
+
+cdef clones chain(const real* slope, real* d, Py_ssize_t n) noexcept nogil:
+    cdef Py_ssize_t i
+    for i in range(n):
+        d[i] *= slope[i]
+
+
+# Losses: dz = scale d loss / d z, and, where they are asked for, the losses and the right answers (1 or 0). The formulas are
+# those of _elementwise.pyx and _softmax.pyx, with no digit lost in a tail:
+#     bce: dz = (wrong - (1 - wrong) e) / (1 + e) with the sign of z, e = exp(-|z|), wrong = t for z < 0, else 1 - t
+#     cross-entropy, e_k = exp(z_k - max), others = sum of e without one maximum, so that p_k = e_k / (1 + others), T = sum
+#     of t: loss = T log(1 + others) + sum of t_k (max - z_k),
+#     dz_k = T p_k - t_k = ((T - t_k) e_k - t_k (others + (1 - e_k))) / (1 + others)        T - t_k is exact for one label
+
+cdef clones bce_slope(const real* z, const real* t, real* dz, Py_ssize_t n, real scale) noexcept nogil:
+    cdef real e, wrong, d
+    cdef Py_ssize_t i
+    for i in range(n):
+        exp_quick(-_math.magnitude(z[i]), &e)
+        wrong = t[i] if z[i] < 0 else <real>1 - t[i]
+        d = (wrong - (<real>1 - wrong) * e) / (<real>1 + e) * scale
+        dz[i] = -d if z[i] < 0 else d
+
+
+cdef clones bce_value(const real* z, const real* t, real* loss, real* right, Py_ssize_t n) noexcept nogil:
+    cdef real a, e, wrong
+    cdef Py_ssize_t i
+    for i in range(n):
+        a = _math.magnitude(z[i])
+        exp_quick(-a, &e)
+        wrong = t[i] if z[i] < 0 else <real>1 - t[i]
+        loss[i] = wrong * a + _math.log1p_unit(e)
+        right[i] = <real>1 if (z[i] > 0) == (t[i] > <real>0.5) else <real>0
+
+
+cdef clones mse_slope(const real* z, const real* t, real* dz, Py_ssize_t n, real scale) noexcept nogil:
+    cdef Py_ssize_t i
+    for i in range(n):
+        dz[i] = (z[i] - t[i]) * (scale + scale)
+
+
+cdef clones mse_value(const real* z, const real* t, real* loss, Py_ssize_t n) noexcept nogil:
+    cdef Py_ssize_t i
+    for i in range(n):
+        loss[i] = (z[i] - t[i]) * (z[i] - t[i])
+
+
+cdef inlined sums_of_row(
+    const real* z, const real* t, real* e, real* highest, real* others, real* whole, Py_ssize_t n, int classes,
+) noexcept nogil:
+    """For each of n rows: its maximum, e = exp(z - maximum), the sum of e without one maximum, and the sum of t."""
+    cdef real x
+    cdef Py_ssize_t j
+    cdef int k
+    for j in range(n):
+        highest[j] = z[j]
+        others[j] = -1
+    for k in range(1, classes):
+        for j in range(n):
+            highest[j] = z[k * n + j] if z[k * n + j] > highest[j] else highest[j]
+    for k in range(classes):   # the ones first: -1 + 1 is exact, -1 + small is not
+        for j in range(n):
+            exp_quick(z[k * n + j] - highest[j], &x)
+            e[k * n + j] = x
+            others[j] += <real>1 if x == 1 else <real>0
+    for j in range(n):
+        whole[j] = 0
+    for k in range(classes):
+        for j in range(n):
+            others[j] += <real>0 if e[k * n + j] == 1 else e[k * n + j]
+            whole[j] += t[k * n + j]
+
+
+cdef clones cross_entropy_slope(
+    const real* z, const real* t, real* dz, Py_ssize_t n, int classes, real scale,
+) noexcept nogil:
+    cdef real highest[ROWS * LANES]
+    cdef real others[ROWS * LANES]
+    cdef real whole[ROWS * LANES]
+    cdef real e, target
+    cdef Py_ssize_t j
+    cdef int k
+    sums_of_row(z, t, dz, highest, others, whole, n, classes)
+    for j in range(n):
+        highest[j] = scale / (<real>1 + others[j])
+    for k in range(classes):
+        for j in range(n):
+            e, target = dz[k * n + j], t[k * n + j]
+            dz[k * n + j] = ((whole[j] - target) * e - target * (others[j] + (<real>1 - e))) * highest[j]
+
+
+cdef clones cross_entropy_value(
+    const real* z, const real* t, real* e, real* loss, real* right, Py_ssize_t n, int classes,
+) noexcept nogil:
+    """A right answer: the first of the largest logits is that of the first of the largest targets; e is overwritten."""
+    cdef real highest[ROWS * LANES]
+    cdef real others[ROWS * LANES]
+    cdef real whole[ROWS * LANES]
+    cdef real wanted[ROWS * LANES]
+    cdef real found[ROWS * LANES]
+    cdef real best[ROWS * LANES]
+    cdef Py_ssize_t j
+    cdef int k
+    sums_of_row(z, t, e, highest, others, whole, n, classes)
+    for j in range(n):
+        loss[j] = whole[j] * _math.log1p(others[j])
+        wanted[j] = found[j] = best[j] = -1
+    for k in range(classes):
+        for j in range(n):
+            loss[j] += t[k * n + j] * (highest[j] - z[k * n + j])
+            wanted[j] = <real>k if t[k * n + j] > best[j] else wanted[j]
+            best[j] = t[k * n + j] if t[k * n + j] > best[j] else best[j]
+            found[j] = <real>k if z[k * n + j] == highest[j] and found[j] < 0 else found[j]
+    for j in range(n):
+        right[j] = <real>1 if wanted[j] == found[j] else <real>0
+
+
+# ---- updates: w, v and g (P, L), rate (L) ----
+
+cdef clones descend(real* w, const real* g, const real* rate, Py_ssize_t n) noexcept nogil:
+    cdef real rates[LANES]
+    cdef real moved[LANES]
+    cdef Py_ssize_t i
+    cdef int j
+    for j in range(LANES):
+        rates[j] = rate[j]
+    for i in range(n):
+        for j in range(LANES):
+            moved[j] = w[i * LANES + j] - rates[j] * g[i * LANES + j]
+        for j in range(LANES):
+            w[i * LANES + j] = moved[j]
+
+
+cdef clones descend_with_momentum(
+    real* w, real* v, const real* g, const real* rate, Py_ssize_t n, real momentum,
+) noexcept nogil:
+    cdef real rates[LANES]
+    cdef real speed[LANES]
+    cdef Py_ssize_t i
+    cdef int j
+    for j in range(LANES):
+        rates[j] = rate[j]
+    for i in range(n):
+        for j in range(LANES):
+            speed[j] = momentum * v[i * LANES + j] + g[i * LANES + j]
+        for j in range(LANES):
+            v[i * LANES + j] = speed[j]
+        for j in range(LANES):
+            speed[j] = w[i * LANES + j] - rates[j] * speed[j]
+        for j in range(LANES):
+            w[i * LANES + j] = speed[j]
+
+
+# ---- one block of nets ---------------------------------------------------------------------------------------------
+# What a pass needs, for up to ROWS samples at once, lies in one piece of memory: the samples x and targets t; outputs z;
+# two places for gradients d that take turns; zeros for one unit; the gradients g of the parameters; and for each hidden layer its outputs y,
+# ended by a unit that is always 1, and its slopes. Units come first, then the n samples, then the lanes: unit i of sample
+# r stands at (i * n + r) * LANES. Only x has its samples first, as they come.
+
+cdef struct Net:
+    Py_ssize_t layers      # linear ones
+    const int64_t* sizes   # layers + 1 widths
+    Py_ssize_t parameters
+    Activation activation
+    Criterion criterion
+    bint shared            # whether all members have the same data
+    Py_ssize_t t, z, d, other_d, zeros, g, hidden, end   # where they begin, x being at 0
+
+
+cdef Net net_of(const int64_t[::1] sizes, int activation, int criterion, bint shared) noexcept nogil:
+    cdef Net net
+    cdef Py_ssize_t i, widest = 0
+    net.layers, net.sizes, net.parameters = sizes.shape[0] - 1, &sizes[0], 0
+    net.activation, net.criterion, net.shared = <Activation>activation, <Criterion>criterion, shared
+    for i in range(net.layers):
+        net.parameters += (sizes[i] + 1) * sizes[i + 1]
+        widest = max(widest, <Py_ssize_t>sizes[i + 1])
+    net.t = ROWS * LANES * (sizes[0] + 1)
+    net.z = net.t + ROWS * LANES * sizes[net.layers]
+    net.d = net.z + ROWS * LANES * sizes[net.layers]
+    net.other_d = net.d + ROWS * LANES * widest
+    net.zeros = net.other_d + ROWS * LANES * max(widest, <Py_ssize_t>2)
+    net.g = net.zeros + LANES
+    net.hidden = net.g + LANES * net.parameters
+    net.end = slope_of(&net, net.layers)
+    return net
+
+
+cdef Py_ssize_t slope_of(const Net* net, Py_ssize_t layer) noexcept nogil:
+    """Where the slopes of a hidden layer are, 1 the first."""
+    cdef Py_ssize_t i, place = net.hidden
+    for i in range(1, layer):
+        place += ROWS * LANES * (2 * net.sizes[i] + 1)
+    return place
+
+
+cdef Py_ssize_t output_of(const Net* net, Py_ssize_t layer) noexcept nogil:
+    return slope_of(net, layer) + ROWS * LANES * net.sizes[layer] if layer > 0 else 0
+
+
+cdef void* allocate(const Net* net, size_t itemsize, void** work) noexcept nogil:
+    """Room for a block, to be freed, all of it zeros; `work` is its first multiple of 64 bytes, or NULL if there is none."""
+    cdef void* memory = calloc(net.end * itemsize + 64, 1)
+    work[0] = NULL if memory == NULL else <char*>memory + 64 - <size_t>memory % 64
+    return memory
+
+
+cdef void multiply(
+    const real* A, const real* B, const real* begin, real* C, Steps steps,
+    Py_ssize_t rows, Py_ssize_t columns, Py_ssize_t depth, bint shared,
+) noexcept nogil:
+    if shared:
+        shared_product(A, B, begin, C, &steps, rows, columns, depth)
+    else:
+        lanes_product(A, B, begin, C, &steps, rows, columns, depth)
+
+
+cdef void steps_of_input(const Net* net, Py_ssize_t layer, Py_ssize_t n, Py_ssize_t* sample, Py_ssize_t* unit) noexcept nogil:
+    """From one sample, or unit, of a layer's input to the next."""
+    if layer > 0:
+        sample[0], unit[0] = LANES, n * LANES
+    else:
+        unit[0] = 1 if net.shared else LANES
+        sample[0] = (net.sizes[0] + 1) * unit[0]
+
+
+cdef void forward(const Net* net, const real* w, real* work, Py_ssize_t n) noexcept nogil:
+    """From the samples in `work` to the outputs there."""
+    cdef Py_ssize_t layer, i, fan_in, fan_out, sample, unit
+    cdef real* z
+    cdef real* y
+    for layer in range(net.layers):
+        fan_in, fan_out = net.sizes[layer], net.sizes[layer + 1]
+        steps_of_input(net, layer, n, &sample, &unit)
+        z = work + (net.z if layer == net.layers - 1 else slope_of(net, layer + 1))
+        multiply(
+            work + output_of(net, layer), w, work + net.zeros, z,
+            Steps(sample, unit, fan_out * LANES, LANES, LANES, n * LANES, 0, 0),
+            n, fan_out, fan_in + 1, net.shared and layer == 0)
+        w += (fan_in + 1) * fan_out * LANES
+        if layer < net.layers - 1:
+            y = work + output_of(net, layer + 1)
+            activate(z, y, fan_out * n * LANES, net.activation)
+            for i in range(fan_out * n * LANES, (fan_out + 1) * n * LANES):
+                y[i] = 1
+
+
+cdef void backward(const Net* net, const real* w, real* work, Py_ssize_t n, bint add) noexcept nogil:
+    """From the gradient of the outputs in `work` to those of the parameters, added to them with `add`."""
+    cdef Py_ssize_t layer, fan_in, fan_out, sample, unit, begin = net.parameters
+    cdef real* dz = work + net.d
+    cdef real* dx = work + net.other_d
+    cdef real* g
+    for layer in range(net.layers - 1, -1, -1):
+        fan_in, fan_out = net.sizes[layer], net.sizes[layer + 1]
+        begin -= (fan_in + 1) * fan_out
+        steps_of_input(net, layer, n, &sample, &unit)
+        g = work + net.g + begin * LANES
+        multiply(
+            work + output_of(net, layer), dz, g if add else work + net.zeros, g,
+            Steps(unit, sample, LANES, n * LANES, fan_out * LANES, LANES, fan_out * LANES * add, LANES * add),
+            fan_in + 1, fan_out, n, net.shared and layer == 0)
+        if layer > 0:
+            multiply(
+                dz, w + begin * LANES, work + net.zeros, dx,
+                Steps(LANES, n * LANES, LANES, fan_out * LANES, LANES, n * LANES, 0, 0), n, fan_in, fan_out, False)
+            chain(work + slope_of(net, layer), dx, fan_in * n * LANES)
+            dz, dx = dx, dz
+
+
+cdef void take_samples(const Net* net, const real* x, const int64_t* rows, real* work, Py_ssize_t n) noexcept nogil:
+    cdef Py_ssize_t r, size = (net.sizes[0] + 1) * (1 if net.shared else LANES)
+    for r in range(n):
+        memcpy(work + r * size, x + rows[r] * size, size * sizeof(real))
+
+
+cdef void take_targets(const Net* net, const real* t, const int64_t* rows, real* work, Py_ssize_t n) noexcept nogil:
+    cdef Py_ssize_t r, i, j, outputs = net.sizes[net.layers]
+    cdef real* place
+    for r in range(n):
+        for i in range(outputs):
+            place = work + net.t + (i * n + r) * LANES
+            if net.shared:
+                for j in range(LANES):
+                    place[j] = t[rows[r] * outputs + i]
+            else:
+                memcpy(place, t + (rows[r] * outputs + i) * LANES, LANES * sizeof(real))
+
+
+cdef void slope_of_loss(const Net* net, real* work, Py_ssize_t n, double weight) noexcept nogil:
+    """The gradient of the outputs; `weight` is that of one sample, and of all of its outputs together."""
+    cdef Py_ssize_t outputs = net.sizes[net.layers], m = n * LANES
+    cdef real* z = work + net.z
+    cdef real* t = work + net.t
+    if net.criterion == BCE:
+        bce_slope(z, t, work + net.d, outputs * m, weight / outputs)
+    elif net.criterion == MSE:
+        mse_slope(z, t, work + net.d, outputs * m, weight / outputs)
+    else:
+        cross_entropy_slope(z, t, work + net.d, m, outputs, weight)
+
+
+cdef void judge(const Net* net, real* work, Py_ssize_t n, double* losses, double* hits) noexcept nogil:
+    """Add the losses of n samples, and the share of right answers, to those of each lane; both d are overwritten."""
+    cdef Py_ssize_t i, outputs = net.sizes[net.layers], m = n * LANES, values = outputs * m
+    cdef const real* z = work + net.z
+    cdef const real* t = work + net.t
+    cdef real* loss = work + net.d
+    cdef real* right = work + net.other_d
+    if net.criterion == BCE:
+        bce_value(z, t, loss, right, values)
+    elif net.criterion == MSE:
+        mse_value(z, t, loss, values)
+    else:
+        loss, values = right + m, m
+        cross_entropy_value(z, t, work + net.d, loss, right, m, outputs)
+    for i in range(values):
+        losses[i % LANES] += <double>loss[i] * m / values
+    if net.criterion != MSE:
+        for i in range(values):
+            hits[i % LANES] += <double>right[i] * m / values
+
+
+cdef void train_batch(
+    const Net* net, const real* x, const real* t, const int64_t* rows, const real* w, real* work, Py_ssize_t size,
+    double* losses, double* hits,
+) noexcept nogil:
+    """The mean gradient of `size` samples, ROWS at a time; what they cost before it, unless `losses` is NULL."""
+    cdef Py_ssize_t start = 0, n
+    while start < size:
+        n = min(<Py_ssize_t>ROWS, size - start)
+        take_samples(net, x, rows + start, work, n)
+        take_targets(net, t, rows + start, work, n)
+        forward(net, w, work, n)
+        if losses != NULL:
+            judge(net, work, n, losses, hits)
+        slope_of_loss(net, work, n, 1.0 / size)
+        backward(net, w, work, n, start > 0)
+        start += n
+
+
+cdef void train_epoch(
+    const Net* net, const real* x, const real* t, const int64_t* rows, const real* rate, real* w, real* v, real* work,
+    Py_ssize_t samples, Py_ssize_t batch, double momentum, double* losses, double* hits,
+) noexcept nogil:
+    cdef Py_ssize_t start = 0, size
+    while start < samples:
+        size = min(batch, samples - start)
+        train_batch(net, x, t, rows + start, w, work, size, losses, hits)
+        if v == NULL:
+            descend(w, work + net.g, rate, net.parameters)
+        else:
+            descend_with_momentum(w, v, work + net.g, rate, net.parameters, momentum)
+        start += size
+
+
+cdef void mean_over(double* sums, Py_ssize_t samples, double[::1] means) noexcept nogil:
+    cdef Py_ssize_t j
+    for j in range(min(means.shape[0], <Py_ssize_t>LANES)):
+        means[j] = sums[j] / samples
+
+
+def train_nets(
+    const real[:, :, ::1] x not None, const real[:, :, ::1] t not None, const int64_t[:, ::1] order not None,
+    const int64_t[::1] wanted not None, const int64_t[::1] sizes not None, const real[:, ::1] rate not None,
+    real[:, :, ::1] w not None, real[:, :, ::1] v not None, double[:, :, ::1] losses not None,
+    double[:, :, ::1] hits not None,
+    Py_ssize_t batch, double momentum, int activation, int criterion, bint shared,
+):
+    """w -= rate v, v = momentum v + mean gradient of a batch, for E epochs of all batches in their order (E, N).
+
+    w: parameters (B, P, L); v: the same, or (B, 0, L) without momentum; rate (B, L); x: samples and a 1, (B, N, (I + 1) L),
+    t: targets (B, N, O L), or, shared by all, (1, N, I + 1) and (1, N, O). Means over epoch e while the weights moved go
+    to losses and hits (B, R, L) at wanted[e] = r, (E,), or nowhere for -1. All blocks are independent."""
+    cdef Net net = net_of(sizes, activation, criterion, shared)
+    cdef double sums[2 * LANES]
+    cdef Py_ssize_t b, e, samples = order.shape[1]
+    cdef void* memory
+    cdef real* work
+    cdef bint watched
+    with nogil:
+        memory = allocate(&net, sizeof(real), <void**>&work)
+        for b in range(w.shape[0] if work != NULL else 0):
+            for e in range(order.shape[0]):
+                watched = wanted[e] >= 0
+                memset(sums, 0, sizeof(sums))
+                train_epoch(
+                    &net, &x[0 if shared else b, 0, 0], &t[0 if shared else b, 0, 0], &order[e, 0], &rate[b, 0],
+                    &w[b, 0, 0], &v[b, 0, 0] if v.shape[1] > 0 else NULL, work, samples, batch, momentum,
+                    sums if watched else NULL, sums + LANES)
+                if watched:
+                    mean_over(sums, samples, losses[b, wanted[e]])
+                    mean_over(sums + LANES, samples, hits[b, wanted[e]])
+        free(memory)
+    if work == NULL:
+        raise MemoryError(f"Population: needs {net.end} numbers for a block of nets")
+
+
+def forward_nets(
+    const real[:, :, ::1] x not None, const int64_t[::1] sizes not None, const real[:, :, ::1] w not None,
+    real[:, :, ::1] z not None, int activation, bint shared,
+):
+    """z = outputs (B, O N, L) of all nets w (B, P, L) for samples x (B, N, (I + 1) L), or (1, N, I + 1) shared by all."""
+    cdef Net net = net_of(sizes, activation, BCE, shared)
+    cdef Py_ssize_t b, start, n, i, unit = 1 if shared else LANES, outputs = sizes[sizes.shape[0] - 1]
+    cdef void* memory
+    cdef real* work
+    with nogil:
+        memory = allocate(&net, sizeof(real), <void**>&work)
+        for b in range(w.shape[0] if work != NULL else 0):
+            start = 0
+            while start < x.shape[1]:
+                n = min(<Py_ssize_t>ROWS, x.shape[1] - start)
+                memcpy(work, &x[0 if shared else b, start, 0], n * (sizes[0] + 1) * unit * sizeof(real))
+                forward(&net, &w[b, 0, 0], work, n)
+                for i in range(outputs):
+                    memcpy(&z[b, i * x.shape[1] + start, 0], work + net.z + i * n * LANES, n * LANES * sizeof(real))
+                start += n
+        free(memory)
+    if work == NULL:
+        raise MemoryError(f"Population: needs {net.end} numbers for a block of nets")

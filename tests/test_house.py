@@ -44,6 +44,7 @@ def test_functional_optimizers_and_populations_alone_call_kernels():
         "functional",
         "optimizers.py",
         "neurons.py",
+        "population.py",
     }
 
 

@@ -93,7 +93,7 @@ def test_docstring_has_formula_and_shape(name):
         assert re.search(r"[xy]_i.*else -1; [xy]: \(N,\)", doc)
     else:
         assert "=" in doc
-        assert re.search(r"\((N|P|M)\b", doc)
+        assert re.search(r"\((N|P|M|B)\b", doc)
 
 
 by_source = pytest.mark.parametrize("source", SOURCES, ids=[file.name for file in FILES])
