@@ -8,6 +8,7 @@ import math
 import re
 from collections import namedtuple
 from dataclasses import dataclass
+from functools import partial
 from types import SimpleNamespace
 
 import numpy as np
@@ -15,10 +16,13 @@ import numpy as np
 DTYPES = ("float32", "float64")
 SGD = SimpleNamespace(lr=0.01, momentum=0.9)
 ADAM = SimpleNamespace(lr=0.001, betas=(0.9, 0.999), eps=1e-8)
+NEURONS = SimpleNamespace(lr=0.15, epochs=300)  # input 1, target 0
+NETS = SimpleNamespace(lr=0.5, epochs=20)
 TOLERANCE = {"float32": 1e-5, "float64": 1e-12}
 
-# `arrays`: how many arrays of the case's shape are read or written, each once; `calls`: calls before the answer is
-# compared, more than one where something is remembered from call to call.
+# `arrays`: how many arrays of the case's shape are read or written, each once, or a function that counts the numbers that
+# a shape means; `calls`: calls before the answer is compared, more than one where something is remembered from call to
+# call.
 Operation = namedtuple("Operation", "sizes arrays calls problem reference")
 
 
@@ -46,7 +50,9 @@ class Case:
     @property
     def bytes(self):
         """Bytes that the operation cannot help but move: every input read once, every output written once."""
-        return OPERATIONS[self.name].arrays * math.prod(self.shape) * np.dtype(self.dtype).itemsize
+        arrays = OPERATIONS[self.name].arrays
+        numbers = arrays(self.shape) if callable(arrays) else arrays * math.prod(self.shape)
+        return numbers * np.dtype(self.dtype).itemsize
 
     def problem(self):
         """The inputs, the same at every call."""
@@ -98,6 +104,28 @@ def _parameters(rng, shape, dtype):
     return SimpleNamespace(w=rng.standard_normal(shape, dtype), g=rng.standard_normal(shape, dtype))
 
 
+def _neurons(rng, shape, dtype):
+    return SimpleNamespace(w=rng.uniform(-6, 6, shape).astype(dtype), b=rng.uniform(-6, 6, shape).astype(dtype))
+
+
+def _nets(rng, shape, dtype):
+    """Weights of so many nets with one hidden layer, biases 0; XOR for two inputs, else 32 labelled samples."""
+    members, inputs, hidden, outputs = shape
+    if inputs == 2:
+        x, y = np.array([[0, 0], [0, 1], [1, 0], [1, 1]], dtype), np.array([0, 1, 1, 0])
+    else:
+        x, y = rng.random((32, inputs)).astype(dtype), rng.integers(0, outputs, 32)
+    W1 = rng.standard_normal((members, inputs, hidden)) / np.sqrt(inputs)
+    W2 = rng.standard_normal((members, hidden, outputs)) / np.sqrt(hidden)
+    return SimpleNamespace(x=x, y=y, W1=W1.astype(dtype), W2=W2.astype(dtype))
+
+
+def parameters_of_nets(shape):
+    """How many numbers training such nets reads and writes."""
+    members, inputs, hidden, outputs = shape
+    return 2 * members * ((inputs + 1) * hidden + (hidden + 1) * outputs)
+
+
 # ---- references ----
 
 
@@ -141,6 +169,36 @@ def _adam(p):
     return (p.w,)
 
 
+def _trained_neurons(p, loss):
+    w, b = p.w.copy(), p.b.copy()
+    for start in range(0, len(w), 4096):
+        u, v = w[start : start + 4096], b[start : start + 4096]  # views
+        for _ in range(NEURONS.epochs):
+            a = 1 / (1 + np.exp(-(u + v)))
+            step = NEURONS.lr * (a * a * (1 - a) if loss == "mse" else a)
+            u -= step
+            v -= step
+    return w, b
+
+
+def _trained_nets(p):
+    """One sigmoid layer; binary cross-entropy of one output, cross-entropy of several: sigmoid or softmax, minus target."""
+    W1, W2 = p.W1.copy(), p.W2.copy()
+    outputs = W2.shape[2]
+    b1, b2 = np.zeros((len(W1), 1, W1.shape[2])), np.zeros((len(W2), 1, outputs))
+    t = p.y[:, None] if outputs == 1 else np.eye(outputs)[p.y]
+    for _ in range(NETS.epochs):
+        h = 1 / (1 + np.exp(-(p.x @ W1 + b1)))
+        z = h @ W2 + b2
+        e = np.exp(z - z.max(axis=2, keepdims=True))
+        dz = (1 / (1 + np.exp(-z)) if outputs == 1 else e / e.sum(axis=2, keepdims=True)) - t
+        dz /= len(p.x)
+        dh = dz @ W2.transpose(0, 2, 1) * h * (1 - h)
+        W1, b1 = W1 - NETS.lr * (p.x.T @ dh), b1 - NETS.lr * dh.sum(axis=1, keepdims=True)
+        W2, b2 = W2 - NETS.lr * (h.transpose(0, 2, 1) @ dz), b2 - NETS.lr * dz.sum(axis=1, keepdims=True)
+    return (np.concatenate([a.reshape(len(W1), -1) for a in (W1, b1, W2, b2)], axis=1),)
+
+
 MATRICES = ("128x10", "8192x10", "8192x1000", "1024x50257")
 
 OPERATIONS = {
@@ -150,4 +208,7 @@ OPERATIONS = {
     "binary cross-entropy": Operation(("64", "4096", "2^20"), 3, 1, _yes_no, _binary_cross_entropy),
     "SGD momentum": Operation(("10^6",), 5, 3, _parameters, _momentum),  # reads w, g, v; writes w, v
     "Adam": Operation(("10^6",), 7, 3, _parameters, _adam),  # reads w, g, m, v; writes w, m, v
+    "neurons mse": Operation(("10^6",), 4, 1, _neurons, partial(_trained_neurons, loss="mse")),  # w, b in and out
+    "neurons bce": Operation(("10^6",), 4, 1, _neurons, partial(_trained_neurons, loss="bce")),
+    "nets": Operation(("10000x2x8x1", "256x64x16x10"), parameters_of_nets, 1, _nets, _trained_nets),
 }

@@ -57,27 +57,6 @@ cdef inlined exp_quick(real x, real* y) noexcept nogil:
     y[0] = ((q * r + <real>1) * r + <real>1) * scale * _math.unshift(x)
 
 
-cdef inlined sigmoid_quick(real z, real* y, real* slope) noexcept nogil:
-    """1 / (1 + exp(-z)) and its slope e / (1 + e)^2, e = exp(-|z|)."""
-    cdef real e, o
-    exp_quick(-_math.magnitude(z), &e)
-    o = <real>1 / (<real>1 + e)
-    y[0] = (e if z < 0 else <real>1) * o
-    slope[0] = e * o * o
-
-
-cdef inlined tanh_quick(real z, real* y, real* slope) noexcept nogil:
-    """(1 - e) / (1 + e) with the sign of z, e = exp(-2 |z|), and its slope 4 e / (1 + e)^2; 1 - e does not cancel."""
-    cdef real scale, r, q, e, o, t
-    exp_parts(<real>-2 * _math.magnitude(z), &scale, &r, &q)
-    e = ((q * r + <real>1) * r + <real>1) * scale * _math.unshift(z)
-    scale = scale * _math.unshift(z)
-    t = (<real>1 - scale) - scale * (q * r * r + r)
-    o = <real>1 / (<real>1 + e)
-    y[0] = (-t if z < 0 else t) * o
-    slope[0] = <real>4 * e * o * o
-
-
 # ---- single neurons ------------------------------------------------------------------------------------------------
 # A neuron with one sample, z = w x + b, a = sigmoid(z), moves along a line: an update takes lr x dz from w, lr dz from b
 # and so lr (x^2 + 1) dz from z. Its whole state is one number, `total`, the sum of dz so far:
@@ -361,7 +340,7 @@ cdef enum:
     LANES = 16  # floats of the widest vector
     TALL = 4    # rows and columns of a tile
     WIDE = 2
-    ROWS = 32   # samples that go through a net at once
+    ROWS = 32   # most samples that go through a net at once
 
 cdef enum Activation:
     SIGMOID
@@ -453,19 +432,50 @@ cdef clones lanes_product(
     product(A, B, begin, C, steps, rows, columns, depth, False)
 
 
-cdef clones activate(real* z, real* y, Py_ssize_t n, Activation activation) noexcept nogil:
-    """y = f(z), and the slope f'(z) in place of z."""
+# y = f(z), and the slope f'(z) in place of z, in two loops over a piece of z for the reason given at the neurons:
+#     sigmoid: e = exp(-|z|), y = (e or 1) / (1 + e), slope e / (1 + e)^2
+#     tanh: e = exp(-2 |z|), y = (1 - e) / (1 + e) with the sign of z, slope 4 e / (1 + e)^2; 1 - e does not cancel
+
+cdef inlined sigmoid_piece(real* z, real* y, Py_ssize_t n) noexcept nogil:
+    cdef real e[BLOCK]
+    cdef real o
     cdef Py_ssize_t i
-    if activation == SIGMOID:
-        for i in range(n):
-            sigmoid_quick(z[i], &y[i], &z[i])
-    elif activation == TANH:
-        for i in range(n):
-            tanh_quick(z[i], &y[i], &z[i])
-    else:
-        for i in range(n):
-            y[i] = z[i] if z[i] > 0 else <real>0
-            z[i] = <real>1 if z[i] > 0 else <real>0
+    for i in range(n):
+        exp_quick(-_math.magnitude(z[i]), &e[i])
+    for i in range(n):
+        o = <real>1 / (<real>1 + e[i])
+        y[i] = (e[i] if z[i] < 0 else <real>1) * o
+        z[i] = e[i] * o * o
+
+
+cdef inlined tanh_piece(real* z, real* y, Py_ssize_t n) noexcept nogil:
+    cdef real e[BLOCK]
+    cdef real rest[BLOCK]   # 1 - e
+    cdef real scale, r, q, o
+    cdef Py_ssize_t i
+    for i in range(n):
+        exp_parts(<real>-2 * _math.magnitude(z[i]), &scale, &r, &q)
+        e[i] = ((q * r + <real>1) * r + <real>1) * scale * _math.unshift(r)
+        scale = scale * _math.unshift(r)
+        rest[i] = (<real>1 - scale) - scale * (q * r * r + r)
+    for i in range(n):
+        o = <real>1 / (<real>1 + e[i])
+        y[i] = (-rest[i] if z[i] < 0 else rest[i]) * o
+        z[i] = <real>4 * e[i] * o * o
+
+
+cdef clones activate(real* z, real* y, Py_ssize_t n, Activation activation) noexcept nogil:
+    cdef Py_ssize_t i, start = 0
+    while start < n:
+        if activation == SIGMOID:
+            sigmoid_piece(z + start, y + start, min(<Py_ssize_t>BLOCK, n - start))
+        elif activation == TANH:
+            tanh_piece(z + start, y + start, min(<Py_ssize_t>BLOCK, n - start))
+        else:
+            for i in range(start, min(start + BLOCK, n)):
+                y[i] = z[i] if z[i] > 0 else <real>0
+                z[i] = <real>1 if z[i] > 0 else <real>0
+        start += BLOCK
 
 
 cdef clones chain(const real* slope, real* d, Py_ssize_t n) noexcept nogil:
@@ -621,7 +631,7 @@ cdef clones descend_with_momentum(
 
 
 # ---- one block of nets ---------------------------------------------------------------------------------------------
-# What a pass needs, for up to ROWS samples at once, lies in one piece of memory: the samples x and targets t; outputs z;
+# What a pass needs lies in one piece of memory: the samples x and targets t; outputs z;
 # two places for gradients d that take turns; zeros for one unit; the gradients g of the parameters; and for each hidden layer its outputs y,
 # ended by a unit that is always 1, and its slopes. Units come first, then the n samples, then the lanes: unit i of sample
 # r stands at (i * n + r) * LANES. Only x has its samples first, as they come.
@@ -629,6 +639,7 @@ cdef clones descend_with_momentum(
 cdef struct Net:
     Py_ssize_t layers      # linear ones
     const int64_t* sizes   # layers + 1 widths
+    Py_ssize_t rows        # most samples at once
     Py_ssize_t parameters
     Activation activation
     Criterion criterion
@@ -636,19 +647,21 @@ cdef struct Net:
     Py_ssize_t t, z, d, other_d, zeros, g, hidden, end   # where they begin, x being at 0
 
 
-cdef Net net_of(const int64_t[::1] sizes, int activation, int criterion, bint shared) noexcept nogil:
+cdef Net net_of(const int64_t[::1] sizes, Py_ssize_t batch, int activation, int criterion, bint shared) noexcept nogil:
     cdef Net net
-    cdef Py_ssize_t i, widest = 0
+    cdef Py_ssize_t i, widest = 0, unit
     net.layers, net.sizes, net.parameters = sizes.shape[0] - 1, &sizes[0], 0
     net.activation, net.criterion, net.shared = <Activation>activation, <Criterion>criterion, shared
     for i in range(net.layers):
         net.parameters += (sizes[i] + 1) * sizes[i + 1]
         widest = max(widest, <Py_ssize_t>sizes[i + 1])
-    net.t = ROWS * LANES * (sizes[0] + 1)
-    net.z = net.t + ROWS * LANES * sizes[net.layers]
-    net.d = net.z + ROWS * LANES * sizes[net.layers]
-    net.other_d = net.d + ROWS * LANES * widest
-    net.zeros = net.other_d + ROWS * LANES * max(widest, <Py_ssize_t>2)
+    net.rows = min(<Py_ssize_t>ROWS, batch)
+    unit = net.rows * LANES
+    net.t = unit * (sizes[0] + 1)
+    net.z = net.t + unit * sizes[net.layers]
+    net.d = net.z + unit * sizes[net.layers]
+    net.other_d = net.d + unit * widest
+    net.zeros = net.other_d + unit * max(widest, <Py_ssize_t>2)
     net.g = net.zeros + LANES
     net.hidden = net.g + LANES * net.parameters
     net.end = slope_of(&net, net.layers)
@@ -659,12 +672,12 @@ cdef Py_ssize_t slope_of(const Net* net, Py_ssize_t layer) noexcept nogil:
     """Where the slopes of a hidden layer are, 1 the first."""
     cdef Py_ssize_t i, place = net.hidden
     for i in range(1, layer):
-        place += ROWS * LANES * (2 * net.sizes[i] + 1)
+        place += net.rows * LANES * (2 * net.sizes[i] + 1)
     return place
 
 
 cdef Py_ssize_t output_of(const Net* net, Py_ssize_t layer) noexcept nogil:
-    return slope_of(net, layer) + ROWS * LANES * net.sizes[layer] if layer > 0 else 0
+    return slope_of(net, layer) + net.rows * LANES * net.sizes[layer] if layer > 0 else 0
 
 
 cdef void* allocate(const Net* net, size_t itemsize, void** work) noexcept nogil:
@@ -792,14 +805,17 @@ cdef void judge(const Net* net, real* work, Py_ssize_t n, double* losses, double
 
 cdef void train_batch(
     const Net* net, const real* x, const real* t, const int64_t* rows, const real* w, real* work, Py_ssize_t size,
-    double* losses, double* hits,
+    bint fresh, double* losses, double* hits,
 ) noexcept nogil:
-    """The mean gradient of `size` samples, ROWS at a time; what they cost before it, unless `losses` is NULL."""
+    """The mean gradient of `size` samples, some rows at a time; what they cost before it, unless `losses` is NULL.
+
+    Without `fresh` they are those of the last batch, and in `work` already."""
     cdef Py_ssize_t start = 0, n
     while start < size:
-        n = min(<Py_ssize_t>ROWS, size - start)
-        take_samples(net, x, rows + start, work, n)
-        take_targets(net, t, rows + start, work, n)
+        n = min(net.rows, size - start)
+        if fresh:
+            take_samples(net, x, rows + start, work, n)
+            take_targets(net, t, rows + start, work, n)
         forward(net, w, work, n)
         if losses != NULL:
             judge(net, work, n, losses, hits)
@@ -810,12 +826,12 @@ cdef void train_batch(
 
 cdef void train_epoch(
     const Net* net, const real* x, const real* t, const int64_t* rows, const real* rate, real* w, real* v, real* work,
-    Py_ssize_t samples, Py_ssize_t batch, double momentum, double* losses, double* hits,
+    Py_ssize_t samples, Py_ssize_t batch, double momentum, bint fresh, double* losses, double* hits,
 ) noexcept nogil:
     cdef Py_ssize_t start = 0, size
     while start < samples:
         size = min(batch, samples - start)
-        train_batch(net, x, t, rows + start, w, work, size, losses, hits)
+        train_batch(net, x, t, rows + start, w, work, size, fresh, losses, hits)
         if v == NULL:
             descend(w, work + net.g, rate, net.parameters)
         else:
@@ -840,8 +856,9 @@ def train_nets(
 
     w: parameters (B, P, L); v: the same, or (B, 0, L) without momentum; rate (B, L); x: samples and a 1, (B, N, (I + 1) L),
     t: targets (B, N, O L), or, shared by all, (1, N, I + 1) and (1, N, O). Means over epoch e while the weights moved go
-    to losses and hits (B, R, L) at wanted[e] = r, (E,), or nowhere for -1. All blocks are independent."""
-    cdef Net net = net_of(sizes, activation, criterion, shared)
+    to losses and hits (B, R, L) at wanted[e] = r, (E,), or nowhere for -1. All blocks are independent. A batch of all
+    samples, if it is small, keeps the order of its first epoch."""
+    cdef Net net = net_of(sizes, batch, activation, criterion, shared)
     cdef double sums[2 * LANES]
     cdef Py_ssize_t b, e, samples = order.shape[1]
     cdef void* memory
@@ -856,7 +873,7 @@ def train_nets(
                 train_epoch(
                     &net, &x[0 if shared else b, 0, 0], &t[0 if shared else b, 0, 0], &order[e, 0], &rate[b, 0],
                     &w[b, 0, 0], &v[b, 0, 0] if v.shape[1] > 0 else NULL, work, samples, batch, momentum,
-                    sums if watched else NULL, sums + LANES)
+                    e == 0 or samples > min(batch, net.rows), sums if watched else NULL, sums + LANES)
                 if watched:
                     mean_over(sums, samples, losses[b, wanted[e]])
                     mean_over(sums + LANES, samples, hits[b, wanted[e]])
@@ -870,7 +887,7 @@ def forward_nets(
     real[:, :, ::1] z not None, int activation, bint shared,
 ):
     """z = outputs (B, O N, L) of all nets w (B, P, L) for samples x (B, N, (I + 1) L), or (1, N, I + 1) shared by all."""
-    cdef Net net = net_of(sizes, activation, BCE, shared)
+    cdef Net net = net_of(sizes, x.shape[1], activation, BCE, shared)
     cdef Py_ssize_t b, start, n, i, unit = 1 if shared else LANES, outputs = sizes[sizes.shape[0] - 1]
     cdef void* memory
     cdef real* work
@@ -879,7 +896,7 @@ def forward_nets(
         for b in range(w.shape[0] if work != NULL else 0):
             start = 0
             while start < x.shape[1]:
-                n = min(<Py_ssize_t>ROWS, x.shape[1] - start)
+                n = min(net.rows, x.shape[1] - start)
                 memcpy(work, &x[0 if shared else b, start, 0], n * (sizes[0] + 1) * unit * sizeof(real))
                 forward(&net, &w[b, 0, 0], work, n)
                 for i in range(outputs):

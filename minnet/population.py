@@ -98,7 +98,7 @@ class Population:
         self.activation = choice(owner, "activation", activation, ACTIVATIONS)
         self.loss = choice(owner, "loss", loss, CRITERIA)
         self.init, self.dtype = init, model_dtype(owner, dtype)
-        pattern = MLP(sizes, activation=activation, init=init, dtype=self.dtype, seed=0)
+        pattern = MLP(sizes, dtype=self.dtype, seed=0)
         self.sizes, self.size = pattern.sizes, pattern.size
         self.seeds = _checked_seeds(seed, seeds, self.members)
         blocks = -(-self.members // LANES)

@@ -5,7 +5,7 @@ from functools import partial
 import numpy as np
 
 import minnet as mn
-from benchmarks.cases import ADAM, SGD
+from benchmarks.cases import ADAM, NETS, NEURONS, SGD
 from benchmarks.contenders import Job
 
 
@@ -18,6 +18,9 @@ def contenders(threads):
         "binary cross-entropy": _binary_cross_entropy,
         "SGD momentum": partial(_step, lambda: mn.SGD(SGD.lr, momentum=SGD.momentum)),
         "Adam": partial(_step, lambda: mn.Adam(ADAM.lr, betas=ADAM.betas, eps=ADAM.eps)),
+        "neurons mse": partial(_neurons, loss="mse"),
+        "neurons bce": partial(_neurons, loss="bce"),
+        "nets": _nets,
     }
     return {"minnet": jobs}
 
@@ -39,3 +42,23 @@ def _binary_cross_entropy(p):
 def _step(optimizer, p):
     w = p.w.copy()
     return Job(partial(optimizer().step, w, p.g), lambda _: (w,))
+
+
+def _neurons(p, loss):
+    options = {"lr": NEURONS.lr, "epochs": NEURONS.epochs, "dtype": p.w.dtype}
+    return Job(lambda: mn.lab.run_neurons(p.w, p.b, 1.0, 0.0, loss, **options), lambda run: (run.w, run.b))
+
+
+def _nets(p):
+    members, inputs, hidden = p.W1.shape
+    outputs = p.W2.shape[2]
+    starts = (W for pair in zip(p.W1, p.W2, strict=True) for W in pair)
+    nets = mn.Population(
+        [inputs, hidden, outputs],
+        members,
+        loss="bce" if outputs == 1 else "cross_entropy",
+        init=lambda *_: next(starts),
+        dtype=p.x.dtype,
+    )
+    options = {"lr": NETS.lr, "epochs": NETS.epochs, "every": NETS.epochs}
+    return Job(lambda: nets.fit(p.x, p.y, **options), lambda _: (nets.params,))
