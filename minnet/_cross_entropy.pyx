@@ -56,9 +56,8 @@ cdef inline inlined powers(const real* u, real* power, Py_ssize_t n, real gamma)
             power[j] = _math.power(u[j], gamma)
 
 
-cdef inline inlined focus(double u, double power, double gamma, double* loss, double* pull) noexcept nogil:
-    """loss *= u^gamma; `pull` is what the gradient is multiplied by."""
-    cdef double p_y = 1.0 - u
+cdef inline inlined focus(double p_y, double u, double power, double gamma, double* loss, double* pull) noexcept nogil:
+    """loss *= u^gamma; `pull` is what the gradient is multiplied by. p_y is given, since 1 - u would have few digits."""
     cdef double ratio = loss[0] / u
     ratio = gamma * p_y * (ratio if u > 0 else 1.0)
     pull[0] = power * (1.0 + (ratio if p_y > 0 else 0.0))   # 0 inf is NaN: c = inf has nothing to add
@@ -124,7 +123,7 @@ cdef clones label_row(
     if o.gamma > 0:
         u = wrong / total
         powers(&u, &power, 1, o.gamma)
-        focus(u, power, o.gamma, loss, &mass)
+        focus((1.0 if z[y] == m else e_y) / total, u, power, o.gamma, loss, &mass)
         slope *= mass
     elif o.s > 0:
         distance_sum(z, w, m, &distances, n)
@@ -179,7 +178,7 @@ cdef clones label_tile(
             u[j] = wrong[j] / total[j]
         powers(u, low, ROWS, o.gamma)
         for j in range(ROWS):
-            focus(u[j], low[j], o.gamma, &loss[j], &mass[j])
+            focus(e_y[j] / total[j], u[j], low[j], o.gamma, &loss[j], &mass[j])
             scales[j] *= mass[j]
     elif o.s > 0:
         smooth_tile(t, y, w, m, e_y, others, low, total, o, loss, wrong, mass, rows, n)

@@ -18,7 +18,7 @@ from minnet._loops cimport clones
 # As those of _math, without the compensations that would cost a third of the time: the rounding errors of one update are
 # far below those of adding it up. All tails are kept, down to subnormal results.
 
-cdef inlined exp_parts(real x, real* scale, real* r, real* q) noexcept nogil:
+cdef inline inlined exp_parts(real x, real* scale, real* r, real* q) noexcept nogil:
     """exp(x) = (1 + r + r^2 q) scale unshift for x <= 0."""
     cdef real LOWEST = -131.0 if real is float else -1060.0   # there the product is 0, without a test
     cdef real LOG2E = 1.4426950408889634
@@ -50,7 +50,7 @@ cdef inlined exp_parts(real x, real* scale, real* r, real* q) noexcept nogil:
         q[0] = q[0] * r[0] + 0.5000000000000011
 
 
-cdef inlined exp_quick(real x, real* y) noexcept nogil:
+cdef inline inlined exp_quick(real x, real* y) noexcept nogil:
     """exp(x) for x <= 0, at most 2 ulp off."""
     cdef real scale, r, q
     exp_parts(x, &scale, &r, &q)
@@ -357,7 +357,7 @@ cdef struct Steps:   # from one element to the next, down and along A, B and C, 
     Py_ssize_t a_row, a_k, b_k, b_column, c_row, c_column, begin_row, begin_column
 
 
-cdef inlined tile(
+cdef inline inlined tile(
     const real* A, const real* B, const real* begin, real* C, const Steps* steps, Py_ssize_t depth,
     int rows, int columns, bint shared,
 ) noexcept nogil:
@@ -381,7 +381,7 @@ cdef inlined tile(
                 C[a * steps.c_row + b * steps.c_column + j] = sums[(a * columns + b) * LANES + j]
 
 
-cdef inlined band(
+cdef inline inlined band(
     const real* A, const real* B, const real* begin, real* C, const Steps* steps, Py_ssize_t columns, Py_ssize_t depth,
     int tall, int wide, bint shared,
 ) noexcept nogil:
@@ -401,7 +401,7 @@ cdef inlined band(
         b += 1
 
 
-cdef inlined product(
+cdef inline inlined product(
     const real* A, const real* B, const real* begin, real* C, const Steps* steps,
     Py_ssize_t rows, Py_ssize_t columns, Py_ssize_t depth, bint shared,
 ) noexcept nogil:
@@ -436,7 +436,7 @@ cdef clones lanes_product(
 #     sigmoid: e = exp(-|z|), y = (e or 1) / (1 + e), slope e / (1 + e)^2
 #     tanh: e = exp(-2 |z|), y = (1 - e) / (1 + e) with the sign of z, slope 4 e / (1 + e)^2; 1 - e does not cancel
 
-cdef inlined sigmoid_piece(real* z, real* y, Py_ssize_t n) noexcept nogil:
+cdef inline inlined sigmoid_piece(real* z, real* y, Py_ssize_t n) noexcept nogil:
     cdef real e[BLOCK]
     cdef real o
     cdef Py_ssize_t i
@@ -448,7 +448,7 @@ cdef inlined sigmoid_piece(real* z, real* y, Py_ssize_t n) noexcept nogil:
         z[i] = e[i] * o * o
 
 
-cdef inlined tanh_piece(real* z, real* y, Py_ssize_t n) noexcept nogil:
+cdef inline inlined tanh_piece(real* z, real* y, Py_ssize_t n) noexcept nogil:
     cdef real e[BLOCK]
     cdef real rest[BLOCK]   # 1 - e
     cdef real scale, r, q, o
@@ -524,7 +524,7 @@ cdef clones mse_value(const real* z, const real* t, real* loss, Py_ssize_t n) no
         loss[i] = (z[i] - t[i]) * (z[i] - t[i])
 
 
-cdef inlined sums_of_row(
+cdef inline inlined sums_of_row(
     const real* z, const real* t, real* e, real* highest, real* others, real* whole, Py_ssize_t n, int classes,
 ) noexcept nogil:
     """For each of n rows: its maximum, e = exp(z - maximum), the sum of e without one maximum, and the sum of t."""

@@ -119,7 +119,7 @@ def prepare(owner, z, target, *, label_smoothing, gamma, reduction, grad_output,
     gamma = number(owner, "gamma", gamma, 0)
     t = any_array(owner, "target", target)
     t = t[None] if single else t
-    w = _class_weights(owner, counting["weight"], z)
+    w = _class_weights(owner, counting["weight"], z, scaled=reduction == "mean" and t.ndim < 2)
     sample_weight, ignore_index = counting["sample_weight"], counting["ignore_index"]
     if t.ndim < 2:
         t, *counts = _labels_and_counts(owner, None if target is None else t, z, w, sample_weight, ignore_index)
@@ -134,21 +134,25 @@ def _with_options(kernel, w, smoothing, gamma, z, t, *rest):
     return kernel(z, t, w, *rest, smoothing, gamma)
 
 
-def _class_weights(owner, weight, z):
-    """Class weights (C,) in the dtype of z, or an empty array where there are none."""
+def _class_weights(owner, weight, z, scaled):
+    """Class weights (C,) in the dtype of z, or an empty array where there are none.
+
+    `scaled` divides by the largest, which a mean over labels does not notice: sums and products stay normal numbers.
+    """
     if weight is None:
         return NONE[z.dtype.char]
     w = not_negative(owner, "weight", weight)
     if w.shape != z.shape[1:]:
         raise bad_value(owner, f"weight must have shape {z.shape[1:]}, one a class", w.shape)
     with np.errstate(over="ignore", under="ignore"):
+        w = w / w.max() if scaled and w.any() else w
         return not_negative(owner, "weight", np.ascontiguousarray(w, z.dtype))
 
 
 def _labels_and_counts(owner, target, z, w, sample_weight, ignore_index):
     """Labels (N,) in range, weights of rows, and what rows count in a mean besides, each None where all are 1."""
     labels = label_array(owner, target, len(z))
-    ignored = labels == integer(owner, "ignore_index", ignore_index)
+    ignored = np.asarray(target) == integer(owner, "ignore_index", ignore_index)  # as they come: a uint64 may wrap
     masked = ignored.any()
     checked = np.where(ignored, 0, labels) if masked else labels
     row = kernels.first_outside_range(checked, max(z.shape[1], 1) if ignored.all() else z.shape[1])
@@ -212,7 +216,7 @@ def nll_loss(
     owner = "nll_loss"
     log_probs = real_array(owner, "log_probs", log_probs)
     x = matrix(owner, "log_probs", log_probs[None] if log_probs.ndim == 1 else log_probs)
-    w = _class_weights(owner, weight, x)
+    w = _class_weights(owner, weight, x, scaled=reduction == "mean")
     t = None if target is None else any_array(owner, "target", target)
     t = t[None] if target is not None and log_probs.ndim == 1 else t
     labels, rows, share = _labels_and_counts(owner, t, x, w, sample_weight, ignore_index)

@@ -75,8 +75,7 @@ class Losses:
             weight = weight_array(owner, sample_weight, rows)
             share = np.ones(rows) if share is None else share
             if reduction == "mean":
-                nothing = not (weight * share).any()
-                weight, count = (weight, 0) if nothing else (_normalized(weight, share), per_row)
+                weight, count = _normalized(weight, share), per_row if (share[weight > 0] > 0).any() else 0
             self.weight = weight if per_row == 1 else np.repeat(weight, per_row)
         self.scale = 1.0 / count if count else 0.0
         self.upstream = None if grad_output is None else self._factors(grad_output)
@@ -139,10 +138,13 @@ class Losses:
 
 
 def _normalized(weight, share):
-    """Weights for which sum(weight share) is 1, whatever their unit: by the largest first, so that no sum overflows."""
+    """Weights for which sum(weight share) is 1, whatever their unit: by the largest first, so that no sum overflows.
+
+    As they are where nothing counts. No share is above 1, or all are about 1.
+    """
     with np.errstate(under="ignore"):
-        weight = weight / weight.max()
-        return weight / share.max() / (weight * (share / share.max())).sum()
+        weight = weight / (weight.max(initial=0) or 1.0)
+        return weight / ((weight * share).sum() or 1.0)
 
 
 # ---- what belongs to elements: weights, variances ----
