@@ -222,4 +222,5 @@ def test_whole_sample_weights_are_repetitions(dtype, data):
         repeated, each = run(logits[rows], target[rows], reduction, **options)
         gathered = np.zeros_like(grad)
         np.add.at(gathered, rows, each)
-        assert_same((value, grad), (repeated, gathered), dtype, 0)
+        # p - t may cancel: its rounding errors are those of p, which a mean divides by the rows
+        assert_same((value, grad), (repeated, gathered), dtype, 1.0 if reduction == "sum" else 1.0 / max(len(rows), 1))
