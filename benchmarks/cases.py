@@ -20,8 +20,8 @@ NEURONS = SimpleNamespace(lr=0.15, epochs=300)  # input 1, target 0
 NETS = SimpleNamespace(lr=0.5, epochs=20)
 TOLERANCE = {"float32": 1e-5, "float64": 1e-12}
 
-# `arrays`: how many arrays of the case's shape are read or written, each once, or a function that counts the numbers
-# that a shape means; `calls`: calls before the answer is compared, more than one where something is kept between calls.
+# `arrays`: how many arrays of the case's shape are read or written, each once, or a function that counts the numbers of
+# a shape; `calls`: calls before the answer is compared, more than one where something is remembered from call to call.
 Operation = namedtuple("Operation", "sizes arrays calls problem reference")
 
 
@@ -181,7 +181,7 @@ def _trained_neurons(p, loss):
 
 
 def _trained_nets(p):
-    """One sigmoid layer; binary cross-entropy of one output, or cross-entropy of several."""
+    """One sigmoid layer; binary cross-entropy of one output, cross-entropy of several."""
     W1, W2 = p.W1.copy(), p.W2.copy()
     outputs = W2.shape[2]
     b1, b2 = np.zeros((len(W1), 1, W1.shape[2])), np.zeros((len(W2), 1, outputs))
