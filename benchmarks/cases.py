@@ -207,7 +207,9 @@ OPERATIONS = {
     "binary cross-entropy": Operation(("64", "4096", "2^20"), 3, 1, _yes_no, _binary_cross_entropy),
     "SGD momentum": Operation(("10^6",), 5, 3, _parameters, _momentum),  # reads w, g, v; writes w, v
     "Adam": Operation(("10^6",), 7, 3, _parameters, _adam),  # reads w, g, m, v; writes w, m, v
-    "neurons mse": Operation(("10^6",), 4, 1, _neurons, partial(_trained_neurons, loss="mse")),  # w, b in and out
-    "neurons bce": Operation(("10^6",), 4, 1, _neurons, partial(_trained_neurons, loss="bce")),
-    "nets": Operation(("10000x2x8x1", "256x64x16x10"), parameters_of_nets, 1, _nets, _trained_nets),
+    "neurons mse": Operation(
+        ("10^4", "10^6"), 4, 1, _neurons, partial(_trained_neurons, loss="mse")
+    ),  # w, b in and out
+    "neurons bce": Operation(("10^4", "10^6"), 4, 1, _neurons, partial(_trained_neurons, loss="bce")),
+    "nets": Operation(("256x64x16x10", "10000x2x8x1"), parameters_of_nets, 1, _nets, _trained_nets),
 }
