@@ -291,6 +291,17 @@ def test_log_softmax_is_within_2_ulp(classes, count, dtype):
 
 
 @by_dtype
+@pytest.mark.parametrize("seed", range(4))
+def test_small_terms_count_beside_a_large_one_in_every_lane(seed, dtype):
+    """Each is some 0.4 ulp of the large one, and would be lost if it were added to it alone: all of them are 3 ulp."""
+    rng = np.random.default_rng(seed)
+    row = np.log(0.4 * EPS[dtype]) - 0.3 * rng.random(1024)
+    row[:64] = -(10.0 ** -rng.integers(1, 7, 64)) * rng.random(64)
+    row = row.astype(dtype)
+    assert_within(2, F.softmax(row), ExactRow(row).softmax, dtype, row)
+
+
+@by_dtype
 @pytest.mark.parametrize("seed", [389, 5772, 2429, 3447])
 def test_a_thousand_classes_are_within_2_ulp(seed, dtype):
     """Rows found among 6000: what the plain sums of a page lose is lost by every probability."""
