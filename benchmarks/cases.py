@@ -16,7 +16,7 @@ import numpy as np
 DTYPES = ("float32", "float64")
 SGD = SimpleNamespace(lr=0.01, momentum=0.9)
 ADAM = SimpleNamespace(lr=0.001, betas=(0.9, 0.999), eps=1e-8)
-NEURONS = SimpleNamespace(lr=0.15, epochs=300)  # input 1, target 0
+NEURONS = SimpleNamespace(lr=0.15, epochs=200)  # input 1, target 0; after 300, rounding alone exceeds TOLERANCE
 NETS = SimpleNamespace(lr=0.5, epochs=20)
 TOLERANCE = {"float32": 1e-5, "float64": 1e-12}
 
@@ -104,7 +104,7 @@ def _parameters(rng, shape, dtype):
 
 
 def _neurons(rng, shape, dtype):
-    return SimpleNamespace(w=rng.uniform(-6, 6, shape).astype(dtype), b=rng.uniform(-6, 6, shape).astype(dtype))
+    return SimpleNamespace(w=rng.uniform(-8, 8, shape).astype(dtype), b=rng.uniform(-8, 8, shape).astype(dtype))
 
 
 def _nets(rng, shape, dtype):

@@ -295,7 +295,8 @@ def train_neurons(
 
     until: epochs until |a - y| < threshold, or u < threshold; halved: until the cost has halved; longest: of the runs
     of epochs with height > keep times the last; path (M, R, 3): w, b and a after record (R,) epochs, ascending."""
-    cdef real block[FIELDS * BLOCK]
+    cdef real room[FIELDS * BLOCK + 16]
+    cdef real* block = <real*>(<char*>room + 63 - (<size_t>&room[0] + 63) % 64)   # vectors within lines of the cache
     cdef Course course = Course(epochs, threshold, half, keep, quadratic, certain)
     cdef Py_ssize_t i = 0, r, n, epoch
     with nogil:

@@ -109,7 +109,7 @@ def run_neurons(
     epochs, record = _checked_epochs(epochs, record)
     threshold = _open_share("threshold", threshold)
     kept = None if plateau is None else 1 - _open_share("plateau", plateau)
-    certain = kept is None and bool(np.isin(parameters[3], (0, 1)).all())
+    certain = kept is None and bool(np.all((parameters[3] == 0) | (parameters[3] == 1)))
     shape = np.broadcast_shapes(*(a.shape for a in parameters))
     ends = np.empty((6, math.prod(shape)), dtype)
     path = np.empty((math.prod(shape), len(record), 3), dtype)
@@ -150,7 +150,7 @@ def _parameters(given, dtype):
         np.broadcast_shapes(*(a.shape for a in arrays))
     except ValueError:
         raise bad_value(OWNER, "w, b, x, y and lr must broadcast", [a.shape for a in arrays]) from None
-    w, b, x, _, lr = (float(np.max(np.abs(a), initial=0)) for a in arrays)
+    w, b, x, _, lr = (max(-_extreme(np.min, a), _extreme(np.max, a)) for a in arrays)
     largest = max(w * x + b, lr * (x * x + 1))
     if not largest <= float(np.finfo(dtype).max):
         hint = "" if dtype == np.float64 else "dtype=numpy.float64"
@@ -159,15 +159,22 @@ def _parameters(given, dtype):
 
 
 def _parameter(name, values, dtype, low, high):
+    """`values` in `dtype`, if all of them are finite and from `low` to `high`."""
     a = real_array(OWNER, name, values)
     with np.errstate(over="ignore", under="ignore"):
         cast = a.astype(dtype, copy=False)
+    lowest, highest = _extreme(np.min, cast), _extreme(np.max, cast)
+    if low <= lowest and highest <= high and math.isfinite(lowest) and math.isfinite(highest):
+        return cast
     wrong = ~(np.isfinite(cast) & (cast >= low) & (cast <= high))
-    if wrong.any():
-        bounds = "".join([" >= 0"] * (low == 0) + [" and <= 1"] * (high == 1))
-        got = words(f"{a[wrong][0]:g}" + (f" at {tuple(map(int, np.argwhere(wrong)[0]))}" if a.ndim else ""))
-        raise bad_value(OWNER, f"{name} must hold finite numbers{bounds} in {dtype}", got)
-    return cast
+    bounds = "".join([" >= 0"] * (low == 0) + [" and <= 1"] * (high == 1))
+    got = words(f"{a[wrong][0]:g}" + (f" at {tuple(map(int, np.argwhere(wrong)[0]))}" if a.ndim else ""))
+    raise bad_value(OWNER, f"{name} must hold finite numbers{bounds} in {dtype}", got)
+
+
+def _extreme(function, a):
+    """The least or largest of `a`, a float; NaN if there is one, 0 of nothing."""
+    return float(function(a)) if a.size else 0.0
 
 
 def _checked_epochs(epochs, record):
