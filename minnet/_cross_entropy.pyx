@@ -116,7 +116,7 @@ cdef clones label_row(
     cdef double others, low, wrong, total, distances, log_sum, u, power, mass = 1.0, slope
     cdef Py_ssize_t at, k
     row_max(z, &m, &at, n)
-    exp_others(z, m, at, &others, &low, dz, n)
+    exp_others(z, m, at, _math.unshift(m), &others, &low, dz, n)
     e_y = _math.exp_difference(z[y], m) * _math.unshift(m)
     settle_label(z[y], e_y, m, others, low, loss, &wrong, &total)
     slope = -wrong
@@ -167,7 +167,7 @@ cdef clones label_tile(
     tile_load(z, weight, t, rows, n)
     for j in range(ROWS):
         z_y[j] = t[y[j] * ROWS + j] if j < rows else t[j]
-    tile_others(t, m, others, low, e, n)
+    tile_others(t, m, _math.unshift(<real>0), others, low, e, n)
     for j in range(ROWS):
         e_y[j] = e[y[j] * ROWS + j] if j < rows else e[j]
         scales[j] = scale * weight[j] if weight != NULL and j < rows else scale
@@ -343,7 +343,7 @@ cdef clones share_row(
     cdef double others, low, log_sum, mass
     cdef Py_ssize_t at, k
     row_max(z, &m, &at, n)
-    exp_others(z, m, at, &others, &low, e, n)
+    exp_others(z, m, at, _math.unshift(m), &others, &low, e, n)
     others = others if m > -INFINITY else <double>NAN
     log_total(others, low, &log_sum)
     if w == NULL and y == NULL and o.s == 0 and o.gamma == 0:
@@ -414,7 +414,7 @@ cdef clones share_tile(
     for j in range(rows):
         if weight == NULL or weight[j] != 0:
             spread(t if t == NULL else t + j * n, y if y == NULL else y + j, w, Ts + j, n, ROWS, <real>o.s)
-    tile_others(zs, m, others, low, es, n)
+    tile_others(zs, m, _math.unshift(<real>0), others, low, es, n)
     for j in range(ROWS):
         log_total(others[j], low[j], &low[j])
         others[j] = others[j] if m[j] > -INFINITY else <double>NAN

@@ -89,8 +89,8 @@ cdef inline inlined row_max(const real* z, real* m, Py_ssize_t* at, Py_ssize_t n
         at[0] += 1
 
 
-cdef inline inlined exp_block(const real* z, real m, real* e, double* sums) noexcept nogil:
-    """e = exp(z - m) for one block; the (shifted) exponentials are summed lane by lane.
+cdef inline inlined exp_block(const real* z, real m, real scale, real* e, double* sums) noexcept nogil:
+    """e = exp(z - m) for one block, shifted, times scale; the shifted exponentials are summed lane by lane.
 
     Two loops, because one is bound by the length of its chain of operations, of which a CPU overlaps only so many.
     """
@@ -98,7 +98,7 @@ cdef inline inlined exp_block(const real* z, real m, real* e, double* sums) noex
     cdef Py_ssize_t j
     for j in range(LANES):
         x[j] = _math.exp_difference(z[j], m)
-        e[j] = x[j] * _math.unshift(m)
+        e[j] = x[j] * scale
     for j in range(LANES):
         sums[j] += x[j]
 
@@ -129,7 +129,7 @@ cdef inline inlined fold_all(double* high, double* low) noexcept nogil:
 
 
 cdef inline inlined infinite_others(
-    const real* z, double* others, double* others_low, real* e, Py_ssize_t n, Py_ssize_t step,
+    const real* z, real scale, double* others, double* others_low, real* e, Py_ssize_t n, Py_ssize_t step,
 ) noexcept nogil:
     """The same as exp_others for a row whose maximum is +inf, and whose entries are a step apart."""
     cdef Py_ssize_t k
@@ -137,11 +137,11 @@ cdef inline inlined infinite_others(
     for k in range(n):
         others[0] += NAN if z[k * step] != z[k * step] else 1.0 if z[k * step] == INFINITY else 0.0
         if e != NULL:
-            e[k * step] = 1 if z[k * step] == INFINITY else 0
+            e[k * step] = scale / _math.unshift(scale) if z[k * step] == INFINITY else 0
 
 
 cdef inline inlined finite_others(
-    const real* z, real m, Py_ssize_t at, double* others, double* others_low, real* e, Py_ssize_t n,
+    const real* z, real m, Py_ssize_t at, real scale, double* others, double* others_low, real* e, Py_ssize_t n,
 ) noexcept nogil:
     """The block of the maximum comes first, and its own term is taken out of the sums while nothing else is in them."""
     cdef double sums[LANES]
@@ -160,7 +160,7 @@ cdef inline inlined finite_others(
         if size < LANES:
             pad(z + block * LANES, padded, size)
         exp_block(
-            &padded[0] if size < LANES else z + block * LANES, m,
+            &padded[0] if size < LANES else z + block * LANES, m, scale,
             &scratch[0] if size < LANES or e == NULL else e + block * LANES, sums)
         if step == 0:
             sums[at % LANES] = 0
@@ -179,13 +179,16 @@ cdef inline inlined finite_others(
 
 
 cdef inline inlined exp_others(
-    const real* z, real m, Py_ssize_t at, double* others, double* others_low, real* e, Py_ssize_t n,
+    const real* z, real m, Py_ssize_t at, real scale, double* others, double* others_low, real* e, Py_ssize_t n,
 ) noexcept nogil:
-    """Sum of exp(z - m) over all entries but the maximum at `at`; the exponentials go to `e` unless it is NULL."""
+    """Sum of exp(z - m) over all entries but the maximum at `at`; the exponentials go to `e` unless it is NULL.
+
+    They are shifted by 1 / unshift, so that none is subnormal, and then multiplied by `scale`.
+    """
     if m == INFINITY:
-        infinite_others(z, others, others_low, e, n, 1)
+        infinite_others(z, scale, others, others_low, e, n, 1)
     else:
-        finite_others(z, m, at, others, others_low, e, n)
+        finite_others(z, m, at, scale, others, others_low, e, n)
 
 
 cdef inline inlined transpose(const real* a, Py_ssize_t a_step, real* b, Py_ssize_t b_step) noexcept nogil:
@@ -257,9 +260,9 @@ cdef inline inlined tile_max(const real* t, real* m, real* at, Py_ssize_t n) noe
 
 
 cdef inline inlined tile_others(
-    const real* t, real* m, double* others, double* others_low, real* e, Py_ssize_t n,
+    const real* t, real* m, real scale, double* others, double* others_low, real* e, Py_ssize_t n,
 ) noexcept nogil:
-    """For each row of a tile: its maximum m, e = exp(t - m), and the sum of e without that of one maximum."""
+    """For each row of a tile: its maximum m, e = exp(t - m), shifted, times scale, and the sum but for one maximum."""
     cdef real at[ROWS]
     cdef double low[ROWS]
     cdef double sums[ROWS]
@@ -271,7 +274,7 @@ cdef inline inlined tile_others(
     for k in range(n):
         for j in range(ROWS):
             x[j] = _math.exp_difference(t[k * ROWS + j], m[j])
-            e[k * ROWS + j] = x[j] * _math.unshift(m[j])
+            e[k * ROWS + j] = x[j] * scale
             x[j] = <real>0 if at[j] == <real>k else x[j]
         for j in range(ROWS):
             if real is float:
@@ -282,7 +285,7 @@ cdef inline inlined tile_others(
         unshift_sum(sums[j], low[j], _math.unshift(m[j]), &others[j], &others_low[j])
     for j in range(ROWS):
         if m[j] == INFINITY:
-            infinite_others(t + j, &others[j], &others_low[j], e + j, n, ROWS)
+            infinite_others(t + j, scale, &others[j], &others_low[j], e + j, n, ROWS)
 
 
 cdef inline inlined log_total(double others, double low, double* log_sum) noexcept nogil:
@@ -291,12 +294,22 @@ cdef inline inlined log_total(double others, double low, double* log_sum) noexce
 
 
 cdef inline inlined invert_total(double others, double others_low, real* high, real* low) noexcept nogil:
-    """1 / (1 + others) in two parts, because rounding it would cost up to an ulp of every probability."""
+    """1 / (1 + others) in two parts, because rounding it would cost up to an ulp of every probability.
+
+    The high part has half the digits, so that its products with halves are exact.
+    """
     cdef double total = 1.0, total_low = others_low, inverse, inverse_low = 0.0
     if real is float:
         inverse = 1.0 / (1.0 + others)
     else:
         add(&total, &total_low, others)
         _math.reciprocal(total, total_low, &inverse, &inverse_low)
-    high[0] = inverse
+    high[0] = _math.head(<real>inverse)
     low[0] = (inverse - high[0]) + inverse_low
+
+
+cdef inline inlined multiply(real high, real low, real* e) noexcept nogil:
+    """e, shifted, times high + low: one rounding counts, on CPUs that cannot fuse a * b + c, too, and one more where the
+    product is subnormal."""
+    cdef real e1 = _math.head(e[0])
+    e[0] = (e1 * high + ((e[0] - e1) * high + e[0] * low)) * _math.unshift(high)

@@ -8,8 +8,8 @@ from minnet cimport _math
 from minnet._loops cimport clones
 from minnet._math cimport inlined, real
 from minnet._rows cimport (
-    FEW, ROWS, exp_others, invert_total, log_total, row_max, tile_load, tile_load_columns, tile_others, tile_store_columns,
-    transpose_all,
+    FEW, ROWS, exp_others, invert_total, log_total, multiply, row_max, tile_load, tile_load_columns, tile_others,
+    tile_store_columns, transpose_all,
 )
 
 
@@ -23,12 +23,12 @@ cdef inline inlined normalize_tile(const real* t, real* y, Py_ssize_t n) noexcep
     cdef real high[ROWS]
     cdef real low[ROWS]
     cdef Py_ssize_t j, k
-    tile_others(t, m, others, others_low, y, n)
+    tile_others(t, m, <real>1, others, others_low, y, n)
     for j in range(ROWS):
         invert_total(others[j] if m[j] > -INFINITY else <double>NAN, others_low[j], &high[j], &low[j])
     for k in range(n):
         for j in range(ROWS):
-            y[k * ROWS + j] = y[k * ROWS + j] * high[j] + y[k * ROWS + j] * low[j]
+            multiply(high[j], low[j], &y[k * ROWS + j])
 
 
 cdef inline inlined log_normalize_tile(const real* t, real* y, Py_ssize_t n) noexcept nogil:
@@ -38,7 +38,7 @@ cdef inline inlined log_normalize_tile(const real* t, real* y, Py_ssize_t n) noe
     cdef double log_sum[ROWS]
     cdef real L[ROWS]
     cdef Py_ssize_t j, k
-    tile_others(t, m, others, log_sum, y, n)
+    tile_others(t, m, <real>1, others, log_sum, y, n)
     for j in range(ROWS):
         log_total(others[j] if m[j] > -INFINITY else <double>NAN, log_sum[j], &log_sum[j])
         L[j] = log_sum[j]
@@ -70,10 +70,10 @@ cdef clones softmax_row(const real* x, real* y, Py_ssize_t n) noexcept nogil:
     cdef double others, others_low
     cdef Py_ssize_t at, k
     row_max(x, &m, &at, n)
-    exp_others(x, m, at, &others, &others_low, y, n)
+    exp_others(x, m, at, <real>1, &others, &others_low, y, n)
     invert_total(others if m > -INFINITY else <double>NAN, others_low, &high, &low)
     for k in range(n):
-        y[k] = y[k] * high + y[k] * low
+        multiply(high, low, &y[k])
 
 
 cdef clones log_softmax_row(const real* x, real* y, Py_ssize_t n) noexcept nogil:
@@ -81,7 +81,7 @@ cdef clones log_softmax_row(const real* x, real* y, Py_ssize_t n) noexcept nogil
     cdef double others, low, log_sum
     cdef Py_ssize_t at, k
     row_max(x, &m, &at, n)
-    exp_others(x, m, at, &others, &low, <real*>NULL, n)
+    exp_others(x, m, at, <real>1, &others, &low, <real*>NULL, n)
     log_total(others if m > -INFINITY else <double>NAN, low, &log_sum)
     L = log_sum
     for k in range(n):
@@ -93,7 +93,7 @@ cdef clones logsumexp_row(const real* x, real* y, Py_ssize_t n) noexcept nogil:
     cdef double others, low, log_sum
     cdef Py_ssize_t at, k
     row_max(x, &m, &at, n)
-    exp_others(x, m, at, &others, &low, <real*>NULL, n)
+    exp_others(x, m, at, <real>1, &others, &low, <real*>NULL, n)
     log_total(others, low, &log_sum)
     y[0] = m + log_sum
     if m == -INFINITY:
