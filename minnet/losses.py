@@ -6,9 +6,11 @@ exactly that value. Any object with these two methods serves as a loss; `minnet.
 
 import reprlib
 
+import numpy as np
+
 from minnet import functional as F
 from minnet import metrics
-from minnet._checks import bad_type, choice, integer, not_negative, number
+from minnet._checks import bad_type, bad_value, choice, integer, not_negative, number, words
 
 __all__ = [
     "BCELoss",
@@ -52,13 +54,18 @@ class Loss:
 
     def __call__(self, outputs, target, sample_weight=None):
         """The loss of a batch of outputs, a float, or an array for reduction "none"."""
+        self._look_at(outputs)
         return type(self).function(outputs, target, sample_weight=sample_weight, **self.options)
 
     def value_and_grad(self, outputs, target, sample_weight=None, out=None):
         """The loss and its gradient with respect to `outputs`, written to `out` if it is given."""
+        self._look_at(outputs)
         return type(self).function(
             outputs, target, sample_weight=sample_weight, return_grad=True, out=out, **self.options
         )
+
+    def _look_at(self, outputs):
+        """Whatever a loss wants to find out about outputs before it computes."""
 
     def __repr__(self):
         """The call that makes this loss: the reduction, and what differs from its default."""
@@ -79,19 +86,50 @@ def _weights(owner, **weights):
 # ---- classifiers ----
 
 
-class CrossEntropyLoss(Loss):
+class LogitsLoss(Loss):
+    """Base of losses of logits. With ``check_logits=True`` outputs that look like probabilities are refused.
+
+    A softmax or sigmoid in front of a loss that has one inside still trains, slowly, and never ends near 0; no type
+    shows it. The check costs a pass over the outputs and is meant for the first epochs of a new net.
+    """
+
+    looks = ""  # what probabilities of this loss look like
+
+    def __init__(self, *, check_logits=False, **options):
+        super().__init__(**options)
+        self.check_logits = bool(check_logits)
+
+    def _look_at(self, outputs):
+        if self.check_logits and np.size(outputs) and self._are_probabilities(np.asarray(outputs)):
+            hint = "give the loss what the last Linear gives; it has the softmax or sigmoid inside"
+            raise bad_value(type(self).__name__, "outputs must be logits", words(self.looks), hint)
+
+
+class CrossEntropyLoss(LogitsLoss):
     """Cross-entropy of softmax(outputs) with labels (N,) or probabilities (N, C).
 
     Parameters
     ----------
     weight, ignore_index, label_smoothing, gamma, reduction
         As in `functional.cross_entropy`.
+    check_logits : bool
+        Refuse outputs whose rows are not negative and sum to 1: a softmax has been applied already.
     """
 
+    looks = "rows that sum to 1"
     function = staticmethod(F.cross_entropy)
     accuracy = staticmethod(metrics.accuracy)  # a loss with an accuracy is a loss of a classifier
 
-    def __init__(self, *, weight=None, ignore_index=-100, label_smoothing=0.0, gamma=0.0, reduction="mean"):
+    def __init__(
+        self,
+        *,
+        weight=None,
+        ignore_index=-100,
+        label_smoothing=0.0,
+        gamma=0.0,
+        reduction="mean",
+        check_logits=False,
+    ):
         owner = type(self).__name__
         super().__init__(
             **_weights(owner, weight=weight),
@@ -99,7 +137,12 @@ class CrossEntropyLoss(Loss):
             label_smoothing=number(owner, "label_smoothing", label_smoothing, 0, 1),
             gamma=number(owner, "gamma", gamma, 0),
             reduction=reduction,
+            check_logits=check_logits,
         )
+
+    @staticmethod
+    def _are_probabilities(a):
+        return bool(a.ndim and a.shape[-1] > 1 and (a >= 0).all() and (np.abs(a.sum(axis=-1) - 1) < 1e-3).all())
 
 
 class FocalLoss(CrossEntropyLoss):
@@ -107,17 +150,27 @@ class FocalLoss(CrossEntropyLoss):
 
     Parameters
     ----------
-    gamma, weight, ignore_index, label_smoothing, reduction
-        As in `functional.cross_entropy`.
+    gamma, weight, ignore_index, label_smoothing, reduction, check_logits
+        As in `CrossEntropyLoss`.
     """
 
-    def __init__(self, *, gamma=2.0, weight=None, ignore_index=-100, label_smoothing=0.0, reduction="mean"):
+    def __init__(
+        self,
+        *,
+        gamma=2.0,
+        weight=None,
+        ignore_index=-100,
+        label_smoothing=0.0,
+        reduction="mean",
+        check_logits=False,
+    ):
         super().__init__(
             weight=weight,
             ignore_index=ignore_index,
             label_smoothing=label_smoothing,
             gamma=gamma,
             reduction=reduction,
+            check_logits=check_logits,
         )
 
 
@@ -142,19 +195,32 @@ class NLLLoss(Loss):
         )
 
 
-class BCEWithLogitsLoss(Loss):
+class BCEWithLogitsLoss(LogitsLoss):
     """Cross-entropy of sigmoid(outputs), if asked weighted, smoothed or focal.
 
     Parameters
     ----------
     weight, pos_weight, label_smoothing, gamma, alpha, reduction
         As in `functional.binary_cross_entropy_with_logits`.
+    check_logits : bool
+        Refuse a batch of two or more outputs that are all in [0, 1]: a sigmoid has been applied already.
     """
 
+    looks = "outputs that are all in [0, 1]"
     function = staticmethod(F.binary_cross_entropy_with_logits)
     accuracy = staticmethod(metrics.binary_accuracy)
 
-    def __init__(self, *, weight=None, pos_weight=None, label_smoothing=0.0, gamma=0.0, alpha=None, reduction="mean"):
+    def __init__(
+        self,
+        *,
+        weight=None,
+        pos_weight=None,
+        label_smoothing=0.0,
+        gamma=0.0,
+        alpha=None,
+        reduction="mean",
+        check_logits=False,
+    ):
         owner = type(self).__name__
         super().__init__(
             **_weights(owner, weight=weight, pos_weight=pos_weight),
@@ -162,7 +228,12 @@ class BCEWithLogitsLoss(Loss):
             gamma=number(owner, "gamma", gamma, 0, F.MOST_GAMMA),
             alpha=None if alpha is None else number(owner, "alpha", alpha, 0, 1),
             reduction=reduction,
+            check_logits=check_logits,
         )
+
+    @staticmethod
+    def _are_probabilities(a):
+        return bool(a.size > 1 and ((a >= 0) & (a <= 1)).all())
 
 
 class BCELoss(Loss):

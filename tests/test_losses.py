@@ -150,3 +150,29 @@ def test_a_reduction_that_is_an_array_is_refused_too():
 def test_repr_reads_as_the_call_that_made_the_loss():
     assert repr(mn.CrossEntropyLoss()) == "CrossEntropyLoss(reduction='mean')"
     assert repr(mn.MSELoss(reduction="sum")) == "MSELoss(reduction='sum')"
+
+
+# ---- softmax applied twice ----
+
+PROBABILITIES = {
+    "softmax": (mn.CrossEntropyLoss, F.softmax(Z), LABELS, "rows that sum to 1"),
+    "softmax, float32": (mn.FocalLoss, F.softmax(Z.astype(np.float32)), LABELS, "rows that sum to 1"),
+    "sigmoid": (mn.BCEWithLogitsLoss, F.sigmoid(Z), P, r"outputs that are all in \[0, 1\]"),
+}
+
+
+@pytest.mark.parametrize(("make", "outputs", "target", "looks"), PROBABILITIES.values(), ids=PROBABILITIES)
+def test_probabilities_are_refused_as_logits_if_that_is_asked_for(make, outputs, target, looks):
+    assert make()(outputs, target) > 0
+    loss = make(check_logits=True)
+    for call in (loss, loss.value_and_grad):
+        with pytest.raises(ValueError, match=rf"^{make.__name__}: outputs must be logits, got {looks} \(give the loss"):
+            call(outputs, target)
+
+
+@pytest.mark.parametrize("make", [mn.CrossEntropyLoss, mn.FocalLoss], ids=lambda make: make.__name__)
+def test_logits_pass_the_check(make):
+    for outputs in (Z, F.log_softmax(Z), np.zeros((5, 3)), np.full((5, 3), 1.0), F.softmax(Z) + 0.01):
+        assert make(check_logits=True)(outputs, LABELS) == make()(outputs, LABELS)
+    assert mn.CrossEntropyLoss(check_logits=True)(np.ones((2, 1)), [0, 0]) == 0
+    assert mn.BCEWithLogitsLoss(check_logits=True)(Z, P) == mn.BCEWithLogitsLoss()(Z, P)
