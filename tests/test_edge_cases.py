@@ -258,3 +258,35 @@ def test_t45_probabilities_may_be_subnormal(dtype):
     tiny = np.finfo(dtype).tiny
     p = F.softmax(np.array([[0, math.log(float(tiny)) - 3]], dtype))
     assert 0 < p[0, 1] < tiny
+
+
+# ---- without a number ----
+
+
+def test_a_large_unsigned_label_does_not_wrap_into_ignore_index():
+    with pytest.raises(ValueError, match=f"labels must be in 0 ... 1, got {2**64 - 100} in row 0"):
+        ce([[0.0, 1]], np.array([2**64 - 100], np.uint64))
+
+
+@pytest.mark.parametrize("unit", [1e-320, 1e-200, 1e-60, 1e200])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_a_mean_does_not_depend_on_the_unit_of_weights(unit, dtype):
+    z = Z.astype(dtype)
+    want, want_grad = ce(z, Y)
+    for options in ({"weight": np.full(3, unit)}, {"weight": np.full(3, unit), "sample_weight": np.full(4, unit)}):
+        value, grad = ce(z, Y, **options)
+        assert value == pytest.approx(want, rel=1e-12)
+        np.testing.assert_allclose(grad, want_grad, rtol=1e-6, atol=1e-12)
+
+
+@pytest.mark.parametrize("gamma", [0.5, 1.0, 2.0, 5.0])
+def test_focal_gradients_keep_the_digits_of_small_probabilities(gamma):
+    mp = pytest.importorskip("mpmath").mp
+    z, y = [18.614144139938393, 33.81931272174217, 55.78078529035804, 41.90710931767409], 0
+    with mp.workprec(200):
+        e = [mp.exp(mp.mpf(v)) for v in z]
+        p = [v / mp.fsum(e) for v in e]
+        u, cost = mp.fsum(p[1:]), -mp.log(p[y])
+        pull = u**gamma * (1 + gamma * p[y] * cost / u)
+        exact = [float(pull * (p[k] if k != y else -u)) for k in range(4)]
+    np.testing.assert_allclose(ce([z], [y], gamma=gamma)[1][0], exact, rtol=8 * 2.3e-16 * max(gamma, 1))
