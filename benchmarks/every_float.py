@@ -327,5 +327,4 @@ def parse(arguments):
 
 
 if __name__ == "__main__":
-    sys.path.append(sys.path.pop(0))  # as in __main__.py: an installed minnet goes before the clone's
     sys.exit(main())

@@ -3,12 +3,14 @@
 import numpy as np
 
 from minnet._checks import bad_value, matrix, out_array, real_array
+from minnet._threads import run_chunks
 from minnet.functional._cross_entropy import prepare
 from minnet.functional._share import NO_ROWS, rows_a_share, share
 
-# Bytes of logits that exist at once, their gradient apart; products of some hundred rows are as fast as larger ones.
-BLOCK = 2**25
-PANEL = 4096  # classes whose gradient is added up at once, so that the product of a block stays in cache
+# Bytes of logits that exist at once, their gradient apart: as large as 100 MB in all allow, because each block reads
+# and writes dW. PANEL classes of dW are added to at once, from a product that needs room of its own.
+BLOCK = 40_000_000
+PANEL = 12_000
 
 
 def linear_cross_entropy(
@@ -30,8 +32,8 @@ def linear_cross_entropy(
     """Cross-entropy of softmax(x @ W + b), block by block of rows: the logits (N, C) never exist whole.
 
     dx = dz W^T, dW = x^T dz, db = sum of dz over rows, where dz (N, C), the gradient of the logits, is that of
-    `cross_entropy` and exists by blocks, too. At most 64 MB (or one row, if that is more) are needed beside inputs and
-    gradients.
+    `cross_entropy` and exists by blocks, too. Less than 100 MB (or two rows, if that is more) are needed beside
+    inputs and gradients.
 
     Parameters
     ----------
@@ -134,7 +136,7 @@ class _Blocks:
             logits, slopes = z[: len(x[part])], dz[: len(x[part])]
             np.dot(x[part], self.W, out=logits)
             if self.b is not None:
-                logits += self.b
+                self._add_biases(logits)
             arrays = logits, t[part], weight[part], losses[part], slopes
             total += sum(share(self.kernel, rows_a_share(classes), *arrays, scalars=(scale,)))
             if len(dx):
@@ -146,6 +148,12 @@ class _Blocks:
         for sums in (self.dW, self.db):
             if sums is not None:
                 sums[...] = 0
+
+    def _add_biases(self, logits):
+        def chunk(start, stop):
+            logits[start:stop] += self.b
+
+        run_chunks(chunk, len(logits), rows_a_share(logits.shape[1]))
 
     def _add(self, x, dz):
         """Add x^T dz to dW, and the sum of dz over rows to db."""
