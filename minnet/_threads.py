@@ -125,6 +125,16 @@ def run_chunks(function, total, size):
     return [chunk(start) for start in starts] if threads == 1 else _Job(chunk, starts).run(threads)
 
 
+def run_alone(function, *args):
+    """``function(*args)`` by the calling thread alone: for the workers of a pool that has one a core already."""
+
+    def call():
+        _helping.set(True)
+        return function(*args)
+
+    return copy_context().run(call)
+
+
 class _Job:
     """The chunks of one call, to be taken in order by any thread, and what came of them, by their starts."""
 

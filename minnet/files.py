@@ -223,45 +223,61 @@ def check_fit(owner, net, arrays):
 
 def write(owner, path, net, state=None):
     """Write a net and, in a checkpoint, a state: numbers, text, arrays, lists and dicts."""
-    kind, description = check_suffix(owner, path), describe(owner, net)
-    document = {"format": "minnet", "version": VERSION, "dtype": str(net_dtype(net)), "net": description}
-    arrays = {name: _portable(array) for name, array in net.named_parameters()}
+    check_suffix(owner, path)
+    description = describe(owner, net)
+    document = {"dtype": str(net_dtype(net)), "net": description}
+    arrays = dict(net.named_parameters())
     if state is not None:
         document["state"] = _packed(owner, state, arrays)
-    document["checksum"] = _checksum(document, arrays)
-    with replacing(path) as file:
-        (_write_npz if kind == ".npz" else _write_safetensors)(owner, file, arrays, json.dumps(document))
+    write_document(owner, path, document, arrays)
 
 
 def read(owner, path):
     """The document of a file, the arrays of the net by name, and the state (None where there is none)."""
+    document, arrays = read_document(owner, path)
+    used = set()
+    try:
+        state = _unpacked(document.get("state"), arrays, used)
+    except Exception as error:  # it may name what is not there, in whatever way
+        raise _not_of_minnet(owner, path, error) from error
+    if document.get("dtype") not in ("float32", "float64"):
+        raise bad_value(owner, "dtype must be 'float32' or 'float64'", document.get("dtype"))
+    return document, {name: array for name, array in arrays.items() if name not in used}, state
+
+
+def write_document(owner, path, document, arrays, form="minnet"):
+    """Write a dict that JSON takes, and arrays by their names, for `read_document`; `form` says what they are."""
+    kind, arrays = check_suffix(owner, path), {name: _portable(array) for name, array in arrays.items()}
+    document = {"format": form, "version": VERSION} | document
+    text = json.dumps(document | {"checksum": _checksum(document, arrays)})
+    with replacing(path) as file:
+        (_write_npz if kind == ".npz" else _write_safetensors)(owner, file, arrays, text)
+
+
+def read_document(owner, path, form="minnet"):
+    """The dict and the arrays of a file, if it is whole and of this form: a ValueError says what is wrong with it."""
     kind = check_suffix(owner, path)
     data = _contents(owner, path)
     try:
         text, arrays = (_read_npz if kind == ".npz" else _read_safetensors)(owner, data)
         document = _parsed(text)
-        state, checksum = document.get("state"), document.pop("checksum", None)
+        checksum = document.pop("checksum", None)
         right = checksum == _checksum(document, arrays)
-        used = set()
-        state = _unpacked(state, arrays, used)
     except (ImportError, MemoryError):
         raise
     except Exception as error:  # the parsers of damaged bytes raise whatever they like
-        got = words(f"{type(error).__name__}: {error!s:.200}")
-        raise bad_value(owner, f"{os.fspath(path)} must be a file of minnet", got) from error
-    _check_document(owner, path, document, right)
-    native = {name: array.astype(array.dtype.newbyteorder("="), copy=False) for name, array in arrays.items()}
-    return document, {name: array for name, array in native.items() if name not in used}, state
-
-
-def _check_document(owner, path, document, right):
-    if document.get("format") != "minnet" or document.get("version") != VERSION:
+        raise _not_of_minnet(owner, path, error) from error
+    if document.get("format") != form or document.get("version") != VERSION:
         got = words(f"{document.get('format')!r:.50} {document.get('version')!r:.50}")
-        raise bad_value(owner, f"{os.fspath(path)} must be of format 'minnet' {VERSION}", got)
+        raise bad_value(owner, f"{os.fspath(path)} must be of format {form!r} {VERSION}", got)
     if not right:
         raise bad_value(owner, f"{os.fspath(path)} must have the checksum of its contents", words("another"), "damaged")
-    if document.get("dtype") not in ("float32", "float64"):
-        raise bad_value(owner, "dtype must be 'float32' or 'float64'", document.get("dtype"))
+    return document, {name: array.astype(array.dtype.newbyteorder("="), copy=False) for name, array in arrays.items()}
+
+
+def _not_of_minnet(owner, path, error):
+    got = words(f"{type(error).__name__}: {error!s:.200}")
+    return bad_value(owner, f"{os.fspath(path)} must be a file of minnet", got)
 
 
 def net_dtype(net):
@@ -271,7 +287,7 @@ def net_dtype(net):
 
 def _portable(array):
     """C-contiguous and little-endian."""
-    return np.ascontiguousarray(array, array.dtype.newbyteorder("<"))
+    return np.asarray(array, array.dtype.newbyteorder("<"), order="C")
 
 
 def _checksum(document, arrays):
