@@ -1,23 +1,32 @@
 """The saturation lab: why a sigmoid output under squared error stalls when it starts confidently wrong.
 
-`train_neuron` follows one neuron, `run_neurons` trains millions at once; `train_networks` follows a real net, from
-small and from large starting weights.
+`train_neuron` follows one neuron, `run_neurons` trains millions at once, `map_neurons` maps grids of any size, on this
+machine or on many, and `epochs_by_law` says what to expect. `train_networks` follows a real net, from small and from
+large starting weights.
 Losses of the lab act on the sigmoid's output a: "mse" is (a - y)^2 / 2, "bce" the binary cross-entropy.
 """
 
+from minnet.lab.law import epochs_by_law
 from minnet.lab.losses import LOSSES, CrossEntropyCost, QuadraticCost
+from minnet.lab.maps import MapSummary, PhaseMap, map_neurons
 from minnet.lab.network import NetworkRun, train_networks
 from minnet.lab.neuron import NeuronRun, train_neuron
 from minnet.lab.neurons import NeuronsRun, run_neurons
+from minnet.lab.tasks import run_tasks
 
 __all__ = [
     "LOSSES",
     "CrossEntropyCost",
+    "MapSummary",
     "NetworkRun",
     "NeuronRun",
     "NeuronsRun",
+    "PhaseMap",
     "QuadraticCost",
+    "epochs_by_law",
+    "map_neurons",
     "run_neurons",
+    "run_tasks",
     "train_networks",
     "train_neuron",
 ]
