@@ -5,16 +5,16 @@ end with exit status 2 and one line that says why. `minnet info` tells what runs
 """
 
 import argparse
-import csv
 import importlib
 import math
-import os
 import sys
 from pathlib import Path
 
 import minnet
 from minnet import datasets
-from minnet._checks import bad_value, optional_module, words
+from minnet._checks import bad_value, words
+from minnet._reports import in_folder, print_table, write_csv, write_figure
+from minnet.cli_map import add_map
 from minnet.initializers import INITIALIZERS
 from minnet.lab.losses import LOSSES
 from minnet.lab.network import train_networks
@@ -34,6 +34,9 @@ def main(arguments=None):
     except (ValueError, TypeError, OSError) as error:
         print(f"minnet {options.command}: error: {error}", file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        print(f"minnet {options.command}: interrupted", file=sys.stderr)
+        return 130
 
 
 def _parser():
@@ -41,6 +44,7 @@ def _parser():
     parser.add_argument("--version", action="version", version=f"minnet {minnet.__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     _add_saturation(commands)
+    add_map(commands)
     text = "how minnet was built and what it finds here: SIMD level, threads, libraries"
     info = commands.add_parser("info", help=text, description=text[0].upper() + text[1:] + ".")
     info.set_defaults(run=lambda options: minnet.show_config())
@@ -104,19 +108,9 @@ def _add_saturation(commands):
 def _saturation(options):
     experiment = _saturation_net if options.net or options.mnist else _saturation_neuron
     name, draw, columns, rows = experiment(options)
-    os.makedirs(options.out, exist_ok=True)
-    path = os.path.join(options.out, name + ".csv")
-    with open(path, "w", newline="", encoding="utf-8") as file:
-        csv.writer(file).writerows([columns, *rows])
-    written = [path]
+    written = write_csv(in_folder(options.out, name + ".csv"), columns, rows)
     if not options.no_plot:
-        try:
-            optional_module("minnet saturation", "matplotlib", "plot")
-        except ImportError as error:
-            print(f"\nNo figure: {error}; --no-plot leaves it out.", file=sys.stderr)
-        else:
-            written.insert(0, os.path.join(options.out, name + ".png"))
-            draw().savefig(written[0], dpi=120)
+        written = write_figure("minnet saturation", in_folder(options.out, name + ".png"), draw) + written
     print("\nWrote " + " and ".join(written))
 
 
@@ -132,7 +126,7 @@ def _saturation_neuron(options):
     ]
     print(f"One sigmoid neuron, a = sigmoid(w x + b), x = {options.x:g}, target y = {options.y:g},")
     print(f"gradient descent, learning rate {lr:g}, {epochs} epochs\n")
-    _print_table([_neuron_row(run) for run in runs])
+    print_table([_neuron_row(run) for run in runs])
     _print_derivation(runs)
 
     def draw():
@@ -197,7 +191,7 @@ def _print_derivation(runs):
                 "ratio": f"{1 / slope:.1f}" if slope else "inf",
             }
         )
-    _print_table(rows)
+    print_table(rows)
 
 
 def _slope(z):
@@ -225,7 +219,7 @@ def _saturation_net(options):
         seed=options.seed,
     )
     shown = sorted({0, 1, 2, 5, 10, epochs} & set(range(epochs + 1)))
-    _print_table([_net_row(run, epoch) for run in runs for epoch in shown])
+    print_table([_net_row(run, epoch) for run in runs for epoch in shown])
     print("\nsaturated: share of output units whose slope a (1 - a) is below 0.01; stuck: those on the wrong side.")
     print("|dC/dW|: norms of the gradient of the hidden and of the output layer.")
 
@@ -267,12 +261,3 @@ def _net_row(run, epoch):
         "|dC/dW| hidden": f"{row['gradient_norm'][0]:.4f}",
         "|dC/dW| output": f"{row['gradient_norm'][1]:.4f}",
     }
-
-
-def _print_table(rows):
-    """Rows of text by column name, columns as wide as their widest cell."""
-    widths = {name: max(len(name), *(len(row[name]) for row in rows)) for name in rows[0]}
-    print("  ".join(name.ljust(width) for name, width in widths.items()).rstrip())
-    print("  ".join("-" * width for width in widths.values()))
-    for row in rows:
-        print("  ".join(row[name].ljust(width) for name, width in widths.items()).rstrip())

@@ -17,7 +17,8 @@ NAMES = {
     "y": "target y",
     "lr": "learning rate",
 }
-NEVER = "#d9d9d9"
+EXTREMES = {"bad": "0.85", "under": "white"}  # colours of those that never learn, and that start at their target
+SHARE = 0.03  # of the picture, at least, between two contours: closer ones cannot be told apart
 
 
 def draw_map(result):
@@ -53,20 +54,21 @@ def _draw_pictures(result):
         (name, values[step]) for (name, values), step in zip(result.axes.items(), steps, strict=True)
     )
     norm = optional_module("PhaseMap.plot", "matplotlib.colors", "plot").LogNorm(1, max(result.epochs_run, 2))
+    colors = optional_module("PhaseMap.plot", "matplotlib", "plot").colormaps["viridis_r"].with_extremes(**EXTREMES)
     summary = result.summary()
     laws = result.law()[(slice(None), *steps)]
     for i, (loss, ax) in enumerate(zip(result.losses, np.atleast_1d(panels), strict=True)):
-        epochs = np.maximum(result.epochs[(i, *steps)].T, 1)  # 0, a start at the target, has the colour of 1
-        picture = ax.pcolormesh(xs, ys, epochs, norm=norm, cmap="viridis_r", shading="nearest", rasterized=True)
-        ax.set_facecolor(NEVER)
+        epochs = np.maximum(result.epochs[(i, *steps)].T, 0.5)  # a logarithm that is below the colours
+        picture = ax.pcolormesh(xs, ys, epochs, norm=norm, cmap=colors, shading="nearest", rasterized=True)
         _draw_levels(ax, xs, ys, laws[i].T, result.epochs_run)
-        never = f"{summary.never[i]:.1%} never learn" if summary.never[i] else "all learn"
-        ax.set(title=f"{LOSSES[loss].title}: {never}", xlabel=NAMES[across])
+        never = f"{summary.never[i]:.1%} not" if summary.never[i] else "all"
+        ax.set(title=f"{LOSSES[loss].title}: {never} within {result.epochs_run} epochs", xlabel=NAMES[across])
         for values, scale in ((xs, ax.set_xscale), (ys, ax.set_yscale)):
             if _is_geometric(values):
                 scale("log")
     np.atleast_1d(panels)[0].set_ylabel(NAMES[up])
-    bar = figure.colorbar(picture, ax=panels, label=f"epochs to learn (grey: more than {result.epochs_run})", pad=0.02)
+    label = f"epochs to learn  (white: 0, grey: not within {result.epochs_run})"
+    bar = figure.colorbar(picture, ax=panels, label=label, pad=0.02)
     bar.ax.yaxis.set_major_formatter("{x:g}")
     lines = "; lines: the law of small steps" if np.isfinite(laws).any() else ""
     figure.suptitle(f"One neuron a point, {_said(result)}{lines}", fontsize="medium")
@@ -77,19 +79,27 @@ def _draw_levels(ax, xs, ys, law, epochs_run):
     """Contours of the law, with their epochs, in lines that can be seen on light and on dark."""
     if len(xs) < 2 or len(ys) < 2 or not np.isfinite(law).all():
         return
-    effects = optional_module("PhaseMap.plot", "matplotlib.patheffects", "plot")
-    levels = [n for n in _round_numbers(epochs_run) if law.min() < n < law.max()]
+    levels = _levels(law, epochs_run)
     if levels:
+        effects = optional_module("PhaseMap.plot", "matplotlib.patheffects", "plot")
+        outline = [effects.withStroke(linewidth=2.4, foreground="0.15")]
         contours = ax.contour(xs, ys, law, levels, colors="white", linewidths=1.1)
-        contours.set_path_effects([effects.withStroke(linewidth=2.4, foreground="0.15")])
-        for label in ax.clabel(contours, fmt="%d", fontsize=9, colors="white"):
-            label.set_path_effects([effects.withStroke(linewidth=2.4, foreground="0.15")])
+        contours.set_path_effects(outline)
+        lines = [max(line, key=len) for line in contours.allsegs if line]
+        middles = [line[len(line) // 2] for line in lines]
+        for text in ax.clabel(contours, fmt="%d", fontsize=9, colors="white", manual=middles):
+            text.set_path_effects(outline)
 
 
-def _round_numbers(top):
-    """1, 3, 10, 30 ... up to `top`, which is among them."""
-    numbers = [n for power in range(9) for n in (10**power, 3 * 10**power) if n < 0.99 * top]
-    return [*numbers, top]
+def _levels(law, epochs_run):
+    """Round numbers of epochs, from `epochs_run` down, with enough of the picture between them."""
+    round_numbers = [n * 10**power for power in range(9) for n in (1, 2, 5) if n * 10**power < 0.99 * epochs_run]
+    levels = []
+    for n in [epochs_run, *reversed(round_numbers)]:
+        above = levels[0] if levels else np.inf
+        if min(np.mean((law >= n) & (law < above)), np.mean((law > 0) & (law < n))) > SHARE:
+            levels.insert(0, n)
+    return levels
 
 
 # ---- one axis: curves ----
@@ -99,11 +109,11 @@ def _draw_curves(result):
     figure, ax = _figure(6.4, 4.6)
     ((name, values),) = result.axes.items()
     for i, loss in enumerate(result.losses):
-        style = _style(loss, i)
-        ax.plot(values, result.epochs[i], label=LOSSES[loss].title, **style)
-        if np.isfinite(result.law()[i]).any():
-            ax.plot(values, result.law()[i], label="its law of small steps", **style | {"linestyle": ":"})
-    ax.axhline(result.epochs_run, color="0.6", linewidth=0.8)
+        ax.plot(values, result.epochs[i], label=LOSSES[loss].title, **_style(loss, i) | {"linewidth": 3, "alpha": 0.6})
+    for law in result.law():
+        ax.plot(values, law, "k--", linewidth=0.9)
+    ax.plot([], [], "k--", linewidth=0.9, label="law of small steps")
+    ax.axhline(result.epochs_run, color="0.6", linewidth=0.8, label="epochs that were run")
     ax.set(xlabel=NAMES[name], ylabel="epochs to learn", yscale="log", ylim=(1, 30 * max(result.epochs_run, 1)))
     if _is_geometric(values):
         ax.set_xscale("log")

@@ -126,6 +126,10 @@ class PhaseMap(_Result):
     def _arrays(self):
         return {"epochs": self.epochs, "output": self.output}
 
+    def departure(self):
+        """Epochs that were needed less those of the law, a float64 array; NaN where there were none, or is no law."""
+        return np.where(self.epochs > 0, self.epochs.astype(np.float64) - self.law(), np.nan)
+
     def summary(self):
         """The `MapSummary` of all neurons."""
         counts = np.stack([_histogram(epochs, self.epochs_run) for epochs in self.epochs])
