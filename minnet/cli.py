@@ -82,7 +82,7 @@ def _add_saturation(commands):
         f"costs: {' '.join(LOSSES)}",
         nargs="+",
         choices=list(LOSSES),
-        default=list(LOSSES),
+        default=["mse", "bce"],
         metavar="LOSS",
     )
     add(both, "--lr", "learning rate (default: 0.15 for the neuron, 0.5 for the net)", type=float)

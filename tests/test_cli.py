@@ -113,7 +113,7 @@ def test_wrong_values_end_in_one_line_and_status_2(options, message, tmp_path, c
 
 
 @pytest.mark.parametrize(
-    "options", [[], ["saturatoin"], ["saturation", "--loss", "mae"], ["saturation", "--x", "one"], ["info", "-v"]]
+    "options", [[], ["saturatoin"], ["saturation", "--loss", "l1"], ["saturation", "--x", "one"], ["info", "-v"]]
 )
 def test_unknown_words_end_in_usage(options, capsys):
     with pytest.raises(SystemExit) as exit_:

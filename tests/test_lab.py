@@ -10,6 +10,12 @@ from minnet.lab import LOSSES, train_networks, train_neuron
 from minnet.lab.figures import draw_networks, draw_neurons
 
 EASY, UNLUCKY = (0.6, 0.9), (2.0, 2.0)
+COSTS = {  # C and dC/da
+    "mse": lambda a, y: ((a - y) ** 2 / 2, a - y),
+    "bce": lambda a, y: (-y * np.log(a) - (1 - y) * np.log(1 - a), (a - y) / (a * (1 - a))),
+    "mae": lambda a, y: (abs(a - y), np.sign(a - y)),
+    "quartic": lambda a, y: ((a - y) ** 4 / 4, (a - y) ** 3),
+}
 
 
 @pytest.mark.parametrize(
@@ -38,10 +44,10 @@ def test_neuron_follows_plain_gradient_descent(loss):
     w, b = 1.3, -0.4
     for epoch in range(51):
         a = 1 / (1 + np.exp(-(w * 0.7 + b)))
-        cost = (a - 0.3) ** 2 / 2 if loss == "mse" else -0.3 * np.log(a) - 0.7 * np.log(1 - a)
+        cost, slope = COSTS[loss](a, 0.3)
         assert [run.w[epoch], run.b[epoch], run.output[epoch]] == pytest.approx([w, b, a], rel=1e-13)
         assert run.loss[epoch] == pytest.approx(cost, rel=1e-12)
-        dz = (a - 0.3) * (a * (1 - a) if loss == "mse" else 1)
+        dz = slope * a * (1 - a)
         assert run.gradient[epoch] == pytest.approx(dz * 0.7, rel=1e-12)
         w, b = w - 0.4 * dz * 0.7, b - 0.4 * dz
 
@@ -67,10 +73,35 @@ def test_a_neuron_that_never_learns_has_no_epoch():
     assert run.gradient[0] > 0  # tiny, and not 0
 
 
+@pytest.mark.parametrize("loss", LOSSES)
+@pytest.mark.parametrize(("y", "sign"), [(0.0, -1), (1.0, 1)])
+@pytest.mark.parametrize("z", [1.0, 15.0, 40.0, 80.0, 160.0])
+def test_costs_of_a_sure_and_right_answer_keep_their_digits(z, y, sign, loss):
+    """Where a rounds to 1 a - y would be 0, and a cost of 0 is half of itself."""
+    run = train_neuron(sign * z / 2, sign * z / 2, y=y, loss=loss, lr=1e-3, epochs=1)
+    left = np.exp(-z) / (1 + np.exp(-z))  # |a - y|
+    power = {"mae": 1, "mse": 2, "quartic": 4}.get(loss)
+    assert run.loss[0] == pytest.approx(-np.log1p(-left) if power is None else left**power / power, rel=1e-14)
+    slope = left if power is None else left**power * (1 - left)
+    assert run.gradient[0] == pytest.approx(-sign * slope, rel=1e-14)
+    assert run.epochs_to_halve() is None
+
+
+@pytest.mark.parametrize("loss", ["mae", "mse", "quartic"])
+@pytest.mark.parametrize("y", [0.0, 0.3, 1.0])
+def test_powers_of_the_error_in_float32(y, loss, rng):
+    z = rng.uniform(-80, 80, (50, 3)).astype(np.float32)
+    value, dz = LOSSES[loss].value_and_grad(z, np.full_like(z, y))
+    exact, slope = LOSSES[loss].value_and_grad(z.astype(np.float64), np.full(z.shape, np.float64(np.float32(y))))
+    assert dz.dtype == "float32"
+    assert value == pytest.approx(exact, rel=1e-6)
+    np.testing.assert_allclose(dz, slope, rtol=1e-6, atol=1e-45)
+
+
 @pytest.mark.parametrize(
     ("arguments", "error", "message"),
     [
-        ({"loss": "mae"}, ValueError, r"train_neuron: loss must be one of 'mse', 'bce', got 'mae'"),
+        ({"loss": "l1"}, ValueError, r"train_neuron: loss must be one of 'mse', 'bce', 'mae', 'quartic', got 'l1'"),
         ({"y": 1.5}, ValueError, r"train_neuron: y must be a finite number >= 0 and <= 1, got 1.5"),
         ({"lr": -1}, ValueError, r"train_neuron: lr must be a finite number >= 0, got -1"),
         ({"w": np.nan}, ValueError, r"train_neuron: w must be a finite number, got nan"),
@@ -126,7 +157,9 @@ def test_cross_entropy_learns_sooner_from_either_start(network_runs):
 
 def test_networks_refuse_unknown_names():
     data = mn.datasets.holdout(*mn.datasets.digits())
-    with pytest.raises(ValueError, match=r"train_networks: loss must be one of 'mse', 'bce', got 'l1'"):
+    with pytest.raises(
+        ValueError, match=r"train_networks: loss must be one of 'mse', 'bce', 'mae', 'quartic', got 'l1'"
+    ):
         train_networks(data, losses=["l1"])
     with pytest.raises(ValueError, match=r"train_networks: init must be one of .*, got 'huge'"):
         train_networks(data, inits=["huge"])

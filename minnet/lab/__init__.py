@@ -3,11 +3,12 @@
 `train_neuron` follows one neuron, `run_neurons` trains millions at once, `map_neurons` maps grids of any size, on this
 machine or on many, and `epochs_by_law` says what to expect. `train_networks` follows a real net, from small and from
 large starting weights.
-Losses of the lab act on the sigmoid's output a: "mse" is (a - y)^2 / 2, "bce" the binary cross-entropy.
+Losses of the lab act on the sigmoid's output a: "mse" is (a - y)^2 / 2, "bce" the binary cross-entropy, "mae" |a - y|,
+"quartic" (a - y)^4 / 4.
 """
 
 from minnet.lab.law import epochs_by_law
-from minnet.lab.losses import LOSSES, CrossEntropyCost, QuadraticCost
+from minnet.lab.losses import LOSSES, AbsoluteCost, CrossEntropyCost, QuadraticCost, QuarticCost
 from minnet.lab.maps import MapSummary, PhaseMap, map_neurons
 from minnet.lab.network import NetworkRun, train_networks
 from minnet.lab.neuron import NeuronRun, train_neuron
@@ -16,6 +17,7 @@ from minnet.lab.tasks import run_tasks
 
 __all__ = [
     "LOSSES",
+    "AbsoluteCost",
     "CrossEntropyCost",
     "MapSummary",
     "NetworkRun",
@@ -23,6 +25,7 @@ __all__ = [
     "NeuronsRun",
     "PhaseMap",
     "QuadraticCost",
+    "QuarticCost",
     "epochs_by_law",
     "map_neurons",
     "run_neurons",

@@ -5,7 +5,7 @@ from minnet.lab.losses import LOSSES
 
 __all__ = ["draw_networks", "draw_neurons"]
 
-COLORS = {"mse": "#c44e52", "bce": "#4c72b0"}
+COLORS = {"mse": "#c44e52", "bce": "#4c72b0", "mae": "#dd8452", "quartic": "#8172b3"}
 STYLES = ("-", "--", ":", "-.")
 
 

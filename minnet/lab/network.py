@@ -22,7 +22,7 @@ class NetworkRun:
     Attributes
     ----------
     loss_name, init : str
-        The cost, "mse" or "bce", and the starting weights.
+        The cost, a name in `minnet.lab.LOSSES`, and the starting weights.
     accuracy : list of float
         On the test samples, after each epoch.
     probe : list of dict

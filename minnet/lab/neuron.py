@@ -21,7 +21,7 @@ class NeuronRun:
     w, b, output, loss, gradient : ndarray (epochs + 1,)
         Weight, bias, output a, cost and dC/dw before the first update and after each one.
     loss_name : str
-        "mse" or "bce".
+        A name in `minnet.lab.LOSSES`.
     x, y, lr : float
         Input, target and learning rate.
     """
@@ -51,7 +51,8 @@ def train_neuron(w=2.0, b=2.0, x=1.0, y=0.0, loss="mse", lr=0.15, epochs=300):
     """Train one sigmoid neuron by gradient descent and keep its whole trajectory, in float64.
 
     With a = sigmoid(w x + b), an update is w -= lr x dC/dz, b -= lr dC/dz, where dC/dz is (a - y) a (1 - a) for the
-    quadratic cost "mse", C = (a - y)^2 / 2, and a - y for the cross-entropy "bce".
+    quadratic cost "mse", C = (a - y)^2 / 2, and a - y for the cross-entropy "bce"; for the others see
+    `minnet.lab.losses`.
 
     Parameters
     ----------
@@ -61,8 +62,8 @@ def train_neuron(w=2.0, b=2.0, x=1.0, y=0.0, loss="mse", lr=0.15, epochs=300):
         The input.
     y : float in [0, 1]
         The target.
-    loss : {"mse", "bce"}
-        Quadratic cost or cross-entropy.
+    loss : {"mse", "bce", "mae", "quartic"}
+        Quadratic cost, cross-entropy, absolute error |a - y| or quartic cost (a - y)^4 / 4.
     lr : float
         Learning rate, not negative.
     epochs : int

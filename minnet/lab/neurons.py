@@ -10,7 +10,6 @@ import numpy as np
 from minnet import _population as kernels
 from minnet._checks import any_array, bad_type, bad_value, choice, integer, number, real_array, words
 from minnet._threads import run_chunks
-from minnet.lab.losses import LOSSES
 from minnet.layers import model_dtype
 
 __all__ = ["NeuronsRun", "run_neurons"]
@@ -104,7 +103,7 @@ def run_neurons(
     NeuronsRun(bce, 1000000 of 1000000 neurons came near their target)
     """
     dtype = model_dtype(OWNER, dtype)
-    quadratic = choice(OWNER, "loss", loss, LOSSES) == "mse"
+    quadratic = choice(OWNER, "loss", loss, ("mse", "bce")) == "mse"
     parameters = _parameters({"w": w, "b": b, "x": x, "y": y, "lr": lr}, dtype)
     epochs, record = _checked_epochs(epochs, record)
     threshold = _open_share("threshold", threshold)
