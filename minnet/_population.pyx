@@ -92,15 +92,28 @@ cdef enum Field:   # rows of a block, BLOCK numbers each
     FIELDS
 
 
+# Losses are cross-entropy, `power` 0, and powers of the error, |a - y|^power / power. With d = a - y and slope = a (1 - a):
+#     dz = d, or |d|^(power - 1) slope with the sign of d
+
+cdef inline inlined push(real d, real slope, int power, real* dz) noexcept nogil:
+    if power == 0:
+        dz[0] = d
+    elif power == 1:
+        dz[0] = slope if d > 0 else -slope if d < 0 else <real>0
+    elif power == 2:
+        dz[0] = d * slope
+    else:
+        dz[0] = d * d * d * slope
+
+
 # What is asked of a certain target (see below) is asked of u, the distance that is left. The cost has halved
-#     quadratic: where s = sigmoid(u) = s0 / sqrt(2) = v, that is at u = log(v / (1 - v))
+#     powers: where s = sigmoid(u) = s0 2^(-1 / power) = v, that is at u = log(v / (1 - v))
 #     cross-entropy: where softplus(u) is half of what it was, that is 1 - s = sqrt(1 - s0), s = s0 / (1 + sqrt(1 - s0))
 # -log(1 - v) is log1p(v / (1 - v)); logarithms of s0 and 1 - s0 are those of sigmoids, exact in both tails.
 
-cdef clones begin(real* block, bint quadratic, bint certain) noexcept nogil:
+cdef clones begin(real* block, int power, bint certain, real half) noexcept nogil:
     """From WEIGHT ... RATE: sign, start and pull, and the level of u at which the cost has halved."""
-    cdef real LOG_ROOT2 = 0.34657359027997264
-    cdef real ROOT_HALF = 0.7071067811865476
+    cdef real LOG2 = 0.6931471805599453
     cdef real* w = block + WEIGHT * BLOCK
     cdef real* b = block + BIAS * BLOCK
     cdef real* x = block + INPUT * BLOCK
@@ -113,10 +126,10 @@ cdef clones begin(real* block, bint quadratic, bint certain) noexcept nogil:
         block[SIGN * BLOCK + i] = <real>1 - y[i] - y[i] if certain else <real>1
         u[i] = block[SIGN * BLOCK + i] * (w[i] * x[i] + b[i])
         block[PULL * BLOCK + i] = block[RATE * BLOCK + i] * (x[i] * x[i] + <real>1)
-    if quadratic:
+    if power > 0:
         for i in range(BLOCK):
-            v = _math.sigmoid(u[i]) * ROOT_HALF
-            level[i] = _math.log_sigmoid(u[i]) - LOG_ROOT2 + _math.log1p(v / (<real>1 - v))
+            v = _math.sigmoid(u[i]) * half
+            level[i] = _math.log_sigmoid(u[i]) - LOG2 / power + _math.log1p(v / (<real>1 - v))
     else:
         for i in range(BLOCK):
             v = _math.root(_math.sigmoid(-u[i]))
@@ -124,10 +137,10 @@ cdef clones begin(real* block, bint quadratic, bint certain) noexcept nogil:
 
 
 # Targets 0 and 1: by symmetry, u = z for y = 0 and u = -z for y = 1 fall forever, with error |a - y| = s = sigmoid(u):
-#     cross-entropy: |dz| = s       quadratic: |dz| = s s (1 - s) = s e / (1 + e)^2, e = exp(-|u|)
+# and slope s (1 - s) = e / (1 + e)^2, e = exp(-|u|).
 # As u falls, error and cost fall too, so that epochs are counted until a level is reached.
 
-cdef inline inlined fall(real* block, Py_ssize_t epochs, real threshold, bint quadratic) noexcept nogil:
+cdef inline inlined fall(real* block, Py_ssize_t epochs, real threshold, int power) noexcept nogil:
     cdef real* start = block + START * BLOCK
     cdef real* pull = block + PULL * BLOCK
     cdef real* total = block + TOTAL * BLOCK
@@ -136,7 +149,7 @@ cdef inline inlined fall(real* block, Py_ssize_t epochs, real threshold, bint qu
     cdef real* level = block + LEVEL * BLOCK
     cdef real u[BLOCK]
     cdef real e[BLOCK]
-    cdef real o, s
+    cdef real o, s, dz
     cdef Py_ssize_t i, epoch
     for epoch in range(epochs):
         for i in range(BLOCK):
@@ -147,23 +160,28 @@ cdef inline inlined fall(real* block, Py_ssize_t epochs, real threshold, bint qu
         for i in range(BLOCK):
             o = <real>1 / (<real>1 + e[i])
             s = (e[i] if u[i] < 0 else <real>1) * o
-            total[i] += s * (e[i] * o * o) if quadratic else s
+            push(s, e[i] * o * o, power, &dz)
+            total[i] += dz
 
 
-cdef clones fall_to_certain(real* block, Py_ssize_t epochs, real threshold, bint quadratic) noexcept nogil:
-    if quadratic:
-        fall(block, epochs, threshold, True)
+cdef clones fall_to_certain(real* block, Py_ssize_t epochs, real threshold, int power) noexcept nogil:
+    if power == 0:
+        fall(block, epochs, threshold, 0)
+    elif power == 1:
+        fall(block, epochs, threshold, 1)
+    elif power == 2:
+        fall(block, epochs, threshold, 2)
     else:
-        fall(block, epochs, threshold, False)
+        fall(block, epochs, threshold, 4)
 
 
 # Any target, and the longest plateau: the sign of dz may change, so that epochs are noted, not counted.
-#     d = |a - y| = (wrong - (1 - wrong) e) / (1 + e), wrong = y for z < 0, else 1 - y: as in _elementwise.pyx
-#     quadratic: dz = d e / (1 + e)^2; `height` is |d|, whose square halves when it falls to |d| / sqrt(2)
-#     cross-entropy: dz = d; `height` is the cost
+#     d = a - y = (wrong - (1 - wrong) e) / (1 + e) with the sign of z, wrong = y for z < 0, else 1 - y: as in _elementwise.pyx
+#     powers: `height` is |d|, and the cost halves when that falls to 2^(-1 / power) of what it was
+#     cross-entropy: `height` is the cost
 
 cdef inline inlined move(
-    real* block, Py_ssize_t epochs, real now, real threshold, real half, real keep, bint quadratic,
+    real* block, Py_ssize_t epochs, real now, real threshold, real half, real keep, int power,
 ) noexcept nogil:
     cdef real* total = block + TOTAL * BLOCK
     cdef real* until = block + UNTIL * BLOCK
@@ -175,7 +193,7 @@ cdef inline inlined move(
     cdef real LATER = NEVER
     cdef real z[BLOCK]
     cdef real e[BLOCK]
-    cdef real o, d, height, wrong, when
+    cdef real o, d, height, wrong, when, dz
     cdef Py_ssize_t i, epoch
     for epoch in range(epochs):
         for i in range(BLOCK):
@@ -185,10 +203,10 @@ cdef inline inlined move(
             o = <real>1 / (<real>1 + e[i])
             wrong = block[TARGET * BLOCK + i] if z[i] < 0 else <real>1 - block[TARGET * BLOCK + i]
             d = (wrong - (<real>1 - wrong) * e[i]) * o
-            if quadratic:
-                height = _math.magnitude(d)
-            else:
+            if power == 0:
                 height = wrong * _math.magnitude(z[i]) + _math.log1p_unit(e[i])
+            else:
+                height = _math.magnitude(d)
             when = now if _math.magnitude(d) < threshold else LATER
             until[i] = when if when < until[i] else until[i]
             level[i] = height * half if now == 0 else level[i]
@@ -197,18 +215,22 @@ cdef inline inlined move(
             run[i] = run[i] + <real>1 if height > keep * previous[i] else <real>0
             longest[i] = run[i] if run[i] > longest[i] else longest[i]
             previous[i] = height
-            d = -d if z[i] < 0 else d
-            total[i] += d * (e[i] * o * o) if quadratic else d
+            push(-d if z[i] < 0 else d, e[i] * o * o, power, &dz)
+            total[i] += dz
         now += 1
 
 
 cdef clones move_to_any(
-    real* block, Py_ssize_t epochs, real now, real threshold, real half, real keep, bint quadratic,
+    real* block, Py_ssize_t epochs, real now, real threshold, real half, real keep, int power,
 ) noexcept nogil:
-    if quadratic:
-        move(block, epochs, now, threshold, half, keep, True)
+    if power == 0:
+        move(block, epochs, now, threshold, half, keep, 0)
+    elif power == 1:
+        move(block, epochs, now, threshold, half, keep, 1)
+    elif power == 2:
+        move(block, epochs, now, threshold, half, keep, 2)
     else:
-        move(block, epochs, now, threshold, half, keep, False)
+        move(block, epochs, now, threshold, half, keep, 4)
 
 
 cdef clones finish(real* block) noexcept nogil:
@@ -229,15 +251,15 @@ cdef struct Course:   # what is done with all neurons alike
     double threshold   # of |a - y|, or of u
     double half        # the share of its start that `height` has when the cost has halved
     double keep        # the share that it must keep to stand on a plateau
-    bint quadratic
+    int power          # of the error in the loss, or 0 for cross-entropy
     bint certain
 
 
 cdef void advance(real* block, const Course* course, Py_ssize_t epoch, Py_ssize_t epochs) noexcept nogil:
     if course.certain:
-        fall_to_certain(block, epochs, course.threshold, course.quadratic)
+        fall_to_certain(block, epochs, course.threshold, course.power)
     else:
-        move_to_any(block, epochs, epoch, course.threshold, course.half, course.keep, course.quadratic)
+        move_to_any(block, epochs, epoch, course.threshold, course.half, course.keep, course.power)
 
 
 cdef void look(real* block, const Course* course) noexcept nogil:
@@ -281,7 +303,7 @@ cdef void begin_block(real* block, const Course* course) noexcept nogil:
     fill(block, PREVIOUS, INFINITY)
     fill(block, RUN, 0)
     fill(block, LONGEST, 0)
-    begin(block, course.quadratic, course.certain)
+    begin(block, course.power, course.certain, course.half)
 
 
 def train_neurons(
@@ -289,15 +311,15 @@ def train_neurons(
     const real[::1] rate not None, const int64_t[::1] record not None,
     real[::1] w_end not None, real[::1] b_end not None, real[::1] a_end not None, real[::1] until not None,
     real[::1] halved not None, real[::1] longest not None, real[:, :, ::1] path not None,
-    Py_ssize_t epochs, double threshold, double half, double keep, bint quadratic, bint certain,
+    Py_ssize_t epochs, double threshold, double half, double keep, int power, bint certain,
 ):
-    """w -= rate x dz, b -= rate dz, dz = a - y or (a - y) a (1 - a), a = sigmoid(w x + b), so often; all (M,).
+    """w -= rate x dz, b -= rate dz, dz = d loss / d z, a = sigmoid(w x + b), so often; all (M,).
 
     until: epochs until |a - y| < threshold, or u < threshold; halved: until the cost has halved; longest: of the runs
     of epochs with height > keep times the last; path (M, R, 3): w, b and a after record (R,) epochs, ascending."""
     cdef real room[FIELDS * BLOCK + 16]
     cdef real* block = <real*>(<char*>room + 63 - (<size_t>&room[0] + 63) % 64)   # vectors within lines of the cache
-    cdef Course course = Course(epochs, threshold, half, keep, quadratic, certain)
+    cdef Course course = Course(epochs, threshold, half, keep, power, certain)
     cdef Py_ssize_t i = 0, r, n, epoch
     with nogil:
         while i < w.shape[0]:

@@ -15,6 +15,7 @@ from minnet.layers import model_dtype
 __all__ = ["NeuronsRun", "run_neurons"]
 
 OWNER = "run_neurons"
+POWERS = {"mse": 2, "bce": 0, "mae": 1, "quartic": 4}  # of the error; 0 stands for cross-entropy
 MOST_EPOCHS = 2**24  # they are counted in floats, which hold every integer up to here
 BLOCK = 256  # neurons that the kernel takes at once
 CHUNK = 2**24  # neurons times epochs of a chunk for one of several threads: some milliseconds
@@ -39,7 +40,7 @@ class NeuronsRun:
     path_w, path_b, path_output : ndarray S + (R,)
         Weight, bias and output after so many updates.
     loss_name : str
-        "mse" or "bce".
+        A name in `minnet.lab.LOSSES`.
     """
 
     def __init__(self, loss_name, record, ends, plateau, path):
@@ -58,8 +59,8 @@ def run_neurons(
     """Train many neurons by gradient descent, each by itself, on one sample each.
 
     With a = sigmoid(w x + b), an update is w -= lr x dC/dz, b -= lr dC/dz, where dC/dz is (a - y) a (1 - a) for the
-    quadratic cost "mse", C = (a - y)^2 / 2, and a - y for the cross-entropy "bce". Results equal those of
-    `train_neuron` to rounding, and do not depend on the number of threads.
+    quadratic cost "mse", C = (a - y)^2 / 2, and a - y for the cross-entropy "bce"; for the others see
+    `minnet.lab.losses`. Results equal those of `train_neuron` to rounding, and do not depend on the number of threads.
 
     Parameters
     ----------
@@ -67,8 +68,8 @@ def run_neurons(
         Starting weights, biases and inputs; w, b, x, y and lr are broadcast against each other to the shape S.
     y : array_like
         Targets in [0, 1]. If all are 0 or 1 and no plateau is asked for, the work takes half the time.
-    loss : {"mse", "bce"}
-        Quadratic cost or cross-entropy.
+    loss : {"mse", "bce", "mae", "quartic"}
+        Quadratic cost, cross-entropy, absolute error |a - y| or quartic cost (a - y)^4 / 4.
     lr : array_like
         Learning rates, not negative.
     epochs : int
@@ -103,7 +104,8 @@ def run_neurons(
     NeuronsRun(bce, 1000000 of 1000000 neurons came near their target)
     """
     dtype = model_dtype(OWNER, dtype)
-    quadratic = choice(OWNER, "loss", loss, ("mse", "bce")) == "mse"
+    power = POWERS[choice(OWNER, "loss", loss, POWERS)]
+    share = 1 / (power or 1)  # of powers the kernel watches |a - y|
     parameters = _parameters({"w": w, "b": b, "x": x, "y": y, "lr": lr}, dtype)
     epochs, record = _checked_epochs(epochs, record)
     threshold = _open_share("threshold", threshold)
@@ -115,9 +117,9 @@ def run_neurons(
     scalars = (
         epochs,
         math.log(threshold / (1 - threshold)) if certain else threshold,  # error < threshold, asked of z
-        math.sqrt(0.5) if quadratic else 0.5,  # asked of |a - y|, whose square is the cost
-        1 if kept is None else math.sqrt(kept) if quadratic else kept,
-        quadratic,
+        0.5**share,
+        1 if kept is None else kept**share,
+        power,
         certain,
     )
     _train(_flat(parameters, shape), record, ends, path, scalars)
