@@ -1,9 +1,15 @@
-"""Shared by all tests: floating-point errors raise, as warnings do (see pyproject)."""
+"""Shared by all tests: floating-point errors raise, as warnings do (see pyproject); examples run once."""
 
+import functools
 import os
+import runpy
+from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
+
+USUAL_FLOATS = {"all": "warn", "under": "ignore"}  # numpy's own, in which examples run
 
 
 @pytest.fixture(autouse=True)
@@ -15,6 +21,29 @@ def _strict_floats():
 @pytest.fixture
 def rng():
     return np.random.default_rng(0)
+
+
+@functools.cache
+def _run_example(name):
+    import matplotlib
+    from matplotlib import pyplot
+
+    with matplotlib.rc_context(), pytest.MonkeyPatch.context() as patch, np.errstate(**USUAL_FLOATS):
+        pyplot.switch_backend("Agg")
+        patch.setattr(pyplot, "show", lambda: None)
+        names = runpy.run_path(str(Path(__file__).parents[1] / "examples" / f"{name}.py"))
+        figures = len(pyplot.get_fignums())
+        pyplot.close("all")
+    return SimpleNamespace(**(names | {"figures": figures}))
+
+
+@pytest.fixture
+def experiment():
+    """A function from the name of an example, such as "plot_saturation", to the names that it leaves behind.
+
+    It runs once in all tests, with matplotlib's Agg; `figures` says how many figures it drew.
+    """
+    return _run_example
 
 
 def pytest_collection_modifyitems(items):
