@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 EXAMPLES = sorted((Path(__file__).parents[1] / "examples").glob("plot_*.py"))
@@ -34,3 +35,78 @@ def test_a_the_wronger_neuron_learns_faster_under_cross_entropy_and_slower_under
     first = {key: run.gradient[0] for key, run in runs.items()}
     assert first["bce", "confidently wrong"] > first["bce", "a little wrong"]
     assert first["mse", "confidently wrong"] < first["mse", "a little wrong"] / 5
+
+
+# ---- (b) a loss built backwards ----
+
+
+def test_b_the_slope_that_cancels_the_sigmoid_is_that_of_cross_entropy(experiment):
+    names = experiment("plot_built_backwards")
+    for y in names.targets:
+        assert np.abs(names.built[y] - names.known[y]).max() < 1e-8
+        assert names.known[y].max() > 0.7  # it is not 0 that is compared
+    quadratic = names.integral(lambda s, y: s - y, 0.0, 0.99)
+    assert quadratic == pytest.approx(0.99**2 / 2, abs=1e-12)
+
+
+# ---- (c) the learning rate is not the point ----
+
+
+def test_c_for_every_rate_the_speed_is_the_same_function_of_the_error(experiment):
+    names = experiment("plot_learning_rate")
+    for loss, formula in {"bce": lambda a: a, "mse": lambda a: a**2 * (1 - a)}.items():
+        slowest, fastest = names.rates[0], names.rates[-1]
+        fine = np.argsort(names.error[loss, slowest])
+        for lr in names.rates:
+            reached = names.error[loss, lr] >= names.error[loss, slowest].min()
+            error, speed = names.error[loss, lr][reached], names.speed[loss, lr][reached]
+            same = np.interp(error, names.error[loss, slowest][fine], names.speed[loss, slowest][fine])
+            assert speed == pytest.approx(same, rel=0.01)
+            assert names.speed[loss, lr] == pytest.approx(formula(names.error[loss, lr]), rel=1e-9, abs=1e-12)
+        assert fastest / slowest > 100
+
+
+def test_c_at_every_rate_the_quadratic_cost_begins_slowly_and_cross_entropy_at_its_fastest(experiment):
+    names = experiment("plot_learning_rate")
+    for lr in names.rates:
+        assert names.speed["bce", lr].argmax() == 0
+        assert names.speed["mse", lr][0] < 0.15 * names.speed["mse", lr].max()
+        assert names.error["mse", lr][names.speed["mse", lr].argmax()] == pytest.approx(2 / 3, abs=0.15)
+    assert names.speed["bce", 0.15][0] > 50 * names.speed["mse", 0.15][0]
+
+
+# ---- (d) squared error through a sigmoid is not convex ----
+
+
+def test_d_the_quadratic_cost_bends_down_beyond_log_2_and_cross_entropy_nowhere(experiment):
+    names = experiment("plot_convexity")
+    assert names.turns == pytest.approx([np.log(2)], abs=0.01)
+    assert names.curvature["mse"][names.z > 0.8].max() < 0
+    assert names.curvature["mse"][names.z < 0.6].min() > 0
+    assert names.curvature["bce"].min() > 0
+
+
+def test_d_the_curvatures_are_those_of_the_formulas(experiment):
+    names = experiment("plot_convexity")
+    a, inner = 1 / (1 + np.exp(-names.z)), slice(1, -1)  # at the ends the difference is one-sided
+    assert names.curvature["mse"][inner] == pytest.approx((a**2 * (1 - a) * (2 - 3 * a))[inner], abs=1e-5)
+    assert names.curvature["bce"][inner] == pytest.approx((a * (1 - a))[inner], abs=1e-5)
+
+
+def test_d_a_plateau_under_the_quadratic_cost_alone(experiment):
+    names = experiment("plot_convexity")
+    far = names.z > 7
+    assert names.cost["mse"][far].min() > 0.499
+    assert names.slope["mse"][far].max() < 1e-3
+    assert names.slope["bce"][far].min() > 0.999
+
+
+def test_d_two_samples_make_a_second_valley_under_the_quadratic_cost_alone(experiment):
+    names = experiment("plot_convexity")
+    assert len(names.minima["bce"]) == 1
+    low, high = names.minima["mse"]
+    assert low < 0 < 2 < high
+    first, start, second = np.interp([low, 2, high], names.w, names.both["mse"])
+    assert second > 4 * first
+    assert np.all(np.diff(names.both["mse"][(names.w > 2) & (names.w < high)]) < 0)
+    assert start > second
