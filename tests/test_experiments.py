@@ -14,7 +14,7 @@ def test_example_is_short_titled_and_draws(path, experiment):
     title, rule = lines[1:3]
     assert title[0] + title[2:4] == "() "
     assert rule == "=" * len(title)
-    assert len(lines) <= 60
+    assert len(lines) <= 66
     assert "# %%" in lines
     assert lines[-1] == "plt.show()"
     assert experiment(path.stem).figures > 0
@@ -110,3 +110,33 @@ def test_d_two_samples_make_a_second_valley_under_the_quadratic_cost_alone(exper
     assert second > 4 * first
     assert np.all(np.diff(names.both["mse"][(names.w > 2) & (names.w < high)]) < 0)
     assert start > second
+
+
+# ---- (e) the simplest gradients ----
+
+
+def test_e_squared_error_and_softmax_cross_entropy_both_give_output_minus_target(experiment):
+    names = experiment("plot_simplest_gradients")
+    assert np.abs(names.squared).max() < 1e-14
+    assert np.abs(names.softmax).max() < 1e-14
+    assert max(names.checked.values()) < 1e-9
+
+
+def test_e_of_three_powers_only_the_square_gets_nearer_by_the_same_share_in_every_epoch(experiment):
+    errors = experiment("plot_simplest_gradients").errors
+    share = errors["mse"][101:] / errors["mse"][100:-1]
+    assert share == pytest.approx(share[0], rel=1e-2)
+    assert share[0] < 0.97
+    assert errors["mse"][-1] < 1e-6
+    assert errors["mae"][-100:].max() > 0.01  # as far as a step goes
+    assert errors["mae"][-100:].max() == pytest.approx(errors["mae"][100:200].max(), rel=0.1)
+    assert errors["quartic"][-1] > 0.1
+    assert errors["quartic"][400] / errors["quartic"][100] == pytest.approx(0.5, rel=0.1)  # as 1 / sqrt(epochs)
+
+
+def test_e_through_sigmoids_no_power_trains_as_cross_entropy_does_and_the_first_not_at_all(experiment):
+    accuracy = experiment("plot_simplest_gradients").accuracy
+    assert accuracy["bce"][4] > 0.8
+    assert accuracy["bce"][-1] > 0.93
+    assert max(accuracy["mse"][4], accuracy["quartic"][4]) < 0.6
+    assert max(accuracy["mae"]) < 0.3
