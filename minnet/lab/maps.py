@@ -5,11 +5,13 @@ A grid is cut into tiles, each the task of some worker; a map puts them together
 
 import math
 import os
+from functools import partial
 
 import numpy as np
 
 from minnet import files
 from minnet._checks import any_array, bad_value, choice, integer, number, words
+from minnet._threads import run_alone, run_chunks
 from minnet.lab.grids import NAMES, Grid
 from minnet.lab.law import INTEGRALS, epochs_by_law
 from minnet.lab.losses import LOSSES
@@ -21,6 +23,7 @@ __all__ = ["MapSummary", "PhaseMap", "map_neurons"]
 
 OWNER = "map_neurons"
 TILE = 2**20  # neurons of a task: some tenths of a second for 300 epochs, and few enough for any memory
+PIECE = 2**16  # neurons that a thread counts
 MOST_COUNTED = 2**20  # epochs that a histogram has room for
 
 
@@ -320,10 +323,16 @@ def train_tile(parameters, losses, settings):
 
 
 def count_tile(parameters, losses, settings):
-    """Counts of the neurons of a grid by their epochs."""
-    neurons, epochs = Grid(OWNER, parameters).neurons(), settings["epochs"]
-    runs = (run_neurons(**neurons, loss=loss, **settings) for loss in losses)
-    return {"counts": np.stack([_histogram(run.epochs, epochs) for run in runs])}
+    """Counts of the neurons of a grid by their epochs; threads share the counting, too, not the training alone."""
+    grid = Grid(OWNER, parameters)
+    pieces = grid.tiles(PIECE)
+
+    def count(i, _):
+        neurons = Grid(OWNER, grid.cut(pieces[i])).neurons()
+        runs = (run_alone(partial(run_neurons, **neurons, loss=loss, **settings)) for loss in losses)
+        return np.stack([_histogram(run.epochs, settings["epochs"]) for run in runs])
+
+    return {"counts": sum(run_chunks(count, len(pieces), 1))}
 
 
 REDUCTIONS = {None: train_tile, "histogram": count_tile}
