@@ -46,21 +46,9 @@ def add_map(commands):
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    command.set_defaults(run=_map)
+    command.set_defaults(run=_map_neurons)
 
-    def parameter(name, help, **options):
-        values.add_argument(name, help=help, type=float, nargs="+", metavar=("VALUE", "END"), **options)
-
-    values = command.add_argument_group("the neurons: one value, or two ends of an axis")
-    parameter("--w", "starting weights (default: -8 8)")
-    parameter("--b", "starting biases (default: -8 8)")
-    parameter("--z0", "starting logits, instead of w and b: w = 0, b = z0")
-    parameter("--x", "inputs (default: 1)", default=[1.0])
-    parameter("--y", "targets, from 0 to 1 (default: 0)", default=[0.0])
-    parameter("--lr", "learning rates; an axis is divided evenly in ratios (default: 0.15)", default=[0.15])
-    text = "points along each axis, or one number for all (default: 1000)"
-    values.add_argument("--grid", help=text, type=int, nargs="+", metavar="N", default=[1000])
-
+    _add_parameters(command.add_argument_group("the neurons: one value, or two ends of an axis"))
     training = command.add_argument_group("their training")
     names = list(LOSSES)
     text = f"costs: {' '.join(names)} (default: mse bce)"
@@ -82,8 +70,38 @@ def add_map(commands):
     running.add_argument("--no-plot", help="draw no figure (figures need matplotlib)", action="store_true")
 
 
-def _map(options):
+def _add_parameters(values):
+    def parameter(name, help, **options):
+        values.add_argument(name, help=help, type=float, nargs="+", metavar=("VALUE", "END"), **options)
+
+    parameter("--w", "starting weights (default: -8 8)")
+    parameter("--b", "starting biases (default: -8 8)")
+    parameter("--z0", "starting logits, instead of w and b: w = 0, b = z0")
+    parameter("--x", "inputs (default: 1)", default=[1.0])
+    parameter("--y", "targets, from 0 to 1 (default: 0)", default=[0.0])
+    parameter("--lr", "learning rates; an axis is divided evenly in ratios (default: 0.15)", default=[0.15])
+    text = "points along each axis, or one number for all (default: 1000)"
+    values.add_argument("--grid", help=text, type=int, nargs="+", metavar="N", default=[1000])
+
+
+def _map_neurons(options):
     grid = Grid(COMMAND, _parameters(options))
+    result, shown = _results(grid, options)
+    summary = result if result is not shown else result.summary()
+    _print_heading(grid, options, summary)
+    rows = _rows(summary, shown)
+    print_table([_cells(row) for row in rows])
+    _print_notes(shown, sampled=result is not shown)
+    written = [in_folder(options.out, "map.npz"), in_folder(options.out, "map.csv")]
+    result.save(written[0])
+    write_csv(written[1], rows[0].keys(), [row.values() for row in rows])
+    if not options.no_plot and len(grid.axes) in (1, 2):
+        written = write_figure(COMMAND, in_folder(options.out, "map.png"), shown.plot) + written
+    print("\nWrote " + ", ".join(written))
+
+
+def _results(grid, options):
+    """The map, twice; or, of a grid that is too large, the summary, and the map of a sample to be shown."""
     settings = {"loss": options.loss, "epochs": options.epochs, "threshold": options.threshold}
     settings["dtype"] = np.float64 if options.double else np.float32
     counted = options.count or math.prod(grid.shape) > LARGEST
@@ -96,18 +114,7 @@ def _map(options):
             store=options.store,
             progress=sys.stderr.isatty() and importlib.util.find_spec("tqdm") is not None,
         )
-    shown = map_neurons(**grid.thinned(SHOWN), **settings) if counted else result
-    summary = result if counted else result.summary()
-    _print_heading(grid, options, summary)
-    rows = _rows(summary, shown)
-    print_table([_cells(row) for row in rows])
-    _print_notes(counted, shown)
-    written = [in_folder(options.out, "map.npz"), in_folder(options.out, "map.csv")]
-    result.save(written[0])
-    write_csv(written[1], rows[0].keys(), [row.values() for row in rows])
-    if not options.no_plot and len(grid.axes) in (1, 2):
-        written = write_figure(COMMAND, in_folder(options.out, "map.png"), shown.plot) + written
-    print("\nWrote " + ", ".join(written))
+    return result, map_neurons(**grid.thinned(SHOWN), **settings) if counted else result
 
 
 def _pool(workers):
@@ -212,11 +219,11 @@ def _number(value, form):
     return "" if math.isnan(value) else format(value, form)
 
 
-def _print_notes(counted, shown):
+def _print_notes(shown, *, sampled):
     if np.isfinite(shown.departure()).any():
         print(
             "\nThe law: epochs by the integral of dt = -dz / (lr (1 + x^2) f(z)), the limit of small steps; its median"
         )
         print("and largest difference in epochs are of neurons that learned, not having been at their target before.")
-    if counted:
+    if sampled:
         print(f"The law's columns and the figure are of a sample: {shown.summary().neurons:,} neurons of the grid.")

@@ -64,7 +64,7 @@ def epochs_by_law(z0, x=1.0, y=0.0, loss="bce", lr=0.15, threshold=0.1):
         raise bad_value(OWNER, "y must be 0 or 1", words(f"{y[(y != 0) & (y != 1)][0]:g}"))
     end = np.log(threshold) - np.log1p(-threshold)
     start = np.maximum(z0 * (1 - 2 * y), end)
-    with np.errstate(over="ignore", divide="ignore", invalid="ignore"):
+    with np.errstate(over="ignore", under="ignore", divide="ignore", invalid="ignore"):
         epochs = (integral(start) - integral(end)) / (lr * (1 + x * x))
     return np.where(start == end, 0.0, epochs)[()]
 

@@ -56,10 +56,10 @@ class _Result:
         """
         laws = np.full((len(self.losses), *self.grid.shape), np.nan)
         mesh = self.grid.mesh()
-        for law, loss in zip(laws, self.losses, strict=True):
+        for i, loss in enumerate(self.losses):
             if loss in INTEGRALS and self.grid.certain:
                 start = self.grid.logits()
-                law[...] = epochs_by_law(start, mesh["x"], mesh["y"], loss, mesh["lr"], self.threshold)
+                laws[i] = epochs_by_law(start, mesh["x"], mesh["y"], loss, mesh["lr"], self.threshold)
         return laws
 
     def save(self, path):
@@ -390,7 +390,7 @@ def _given(owner, w, b, z0, x, y, lr):
 
 def _losses(owner, loss):
     """Names of losses as a tuple, each once."""
-    losses = (loss,) if isinstance(loss, str) else tuple(any_array(owner, "loss", loss).reshape(-1).tolist())
+    losses = (loss,) if isinstance(loss, str) else tuple(np.atleast_1d(any_array(owner, "loss", loss)).tolist())
     for name in losses:
         choice(owner, "loss", name, LOSSES)
     if not losses or len(set(losses)) < len(losses):

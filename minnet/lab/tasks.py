@@ -8,6 +8,7 @@ import contextlib
 import hashlib
 import json
 import os
+import re
 from collections import deque
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from functools import partial
@@ -221,7 +222,7 @@ class Store:
     def _remove_leftovers(self):
         """Remove what a run that was killed while it wrote has left."""
         for name in os.listdir(self.folder):
-            if name.endswith(".tmp") and name.split(".")[1:2] == ["npz"]:
+            if re.fullmatch(r".*\.(json|npy|npz)\.\d+-\d+-\d+\.tmp", name):  # as files.replacing calls them
                 with contextlib.suppress(OSError):
                     os.unlink(os.path.join(self.folder, name))
 
