@@ -5,6 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import minnet as mn
+
 EXAMPLES = sorted((Path(__file__).parents[1] / "examples").glob("plot_*.py"))
 
 
@@ -140,3 +142,50 @@ def test_e_through_sigmoids_no_power_trains_as_cross_entropy_does_and_the_first_
     assert accuracy["bce"][-1] > 0.93
     assert max(accuracy["mse"][4], accuracy["quartic"][4]) < 0.6
     assert max(accuracy["mae"]) < 0.3
+
+
+# ---- (f) cross-entropy is linear in the target ----
+
+
+def test_f_cross_entropy_is_linear_in_the_target(rng):
+    z, (s, t) = rng.normal(size=(1, 6)), rng.dirichlet(np.ones(6), size=(2, 1))
+    (mixed, gradient), *ends = (
+        mn.functional.cross_entropy(z, target, return_grad=True) for target in (0.3 * s + 0.7 * t, s, t)
+    )
+    assert mixed == pytest.approx(0.3 * ends[0][0] + 0.7 * ends[1][0], rel=1e-12)
+    assert gradient == pytest.approx(0.3 * ends[0][1] + 0.7 * ends[1][1], abs=1e-14)
+
+
+def test_f_gradients_of_sampled_labels_are_unbiased_under_cross_entropy_alone(experiment):
+    names = experiment("plot_sampled_labels")
+    t, labels = names.t, names.counts[-1] * names.repeats
+    assert np.all(np.abs(names.bias["bce"]) <= 5 * np.sqrt(t * (1 - t) / labels) + 1e-14)
+    assert np.abs(names.bias["mae"]).max() > 0.2
+
+
+def test_f_their_variance_is_that_of_a_mean_of_n_labels(experiment):
+    names = experiment("plot_sampled_labels")
+    for n, distances in zip(names.counts, names.distance["bce"], strict=True):
+        standard_error = distances.std() / np.sqrt(names.repeats)
+        assert standard_error < 0.04 / n
+        assert abs(distances.mean() - (1 - names.t @ names.t) / n) < 5 * standard_error
+    assert names.slope == pytest.approx(-1, abs=0.03)
+    assert names.distance["mae"][-1].mean() > 0.5 * names.distance["mae"][0].mean()
+
+
+# ---- (g) the losses are likelihoods ----
+
+
+@pytest.mark.parametrize("name", ["coin", "dice", "line"])
+def test_g_training_ends_at_the_maximum_of_the_likelihood(name, experiment):
+    end, maximum = experiment("plot_maximum_likelihood").ends[name]
+    assert np.abs(end - maximum).max() < 1e-6
+
+
+def test_g_which_is_that_of_the_sample_and_not_of_where_it_came_from(experiment):
+    names = experiment("plot_maximum_likelihood")
+    assert abs(names.ends["coin"][1] - 0.7) > 1e-6
+    assert names.frequencies.min() > 0.05
+    assert np.abs(names.frequencies - names.frequencies[0]).max() > 0.1
+    assert np.abs(names.least - [0.5, -1.5]).max() > 0.01
+    assert names.likelihood[-1] == pytest.approx(names.likelihood.max(), abs=1e-12)
