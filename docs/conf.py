@@ -1,5 +1,7 @@
 """Sphinx builds these pages: python -m sphinx -W -b html docs docs/_build (extra `docs`)."""
 
+import numpy as np
+
 import minnet
 
 project = "minnet"
@@ -37,6 +39,12 @@ def plain_bars(app, what, name, thing, options, lines):
     lines[:] = [line.replace("|", r"\|") for line in lines]
 
 
+def without_ufuncs(app, what, name, thing, skip, options):
+    """Sphinx 9 fails at numpy's docstrings of them, as in a cost of the lab whose `pull` is numpy.sign."""
+    return True if isinstance(thing, np.ufunc) else None
+
+
 def setup(app):
     """Called by sphinx."""
     app.connect("autodoc-process-docstring", plain_bars)
+    app.connect("autodoc-skip-member", without_ufuncs)

@@ -25,7 +25,7 @@ def trained(X, y, loss, outputs, lr, epochs):
 
 # %%
 # A coin, thrown 50 times: the likelihood is largest at the share of heads.
-heads = (rng.random(50) < 0.7).astype(float)
+heads = (rng.random(50) < 2 / 3).astype(float)
 coin = trained(np.zeros((50, 1)), heads, "bce", 1, lr=2.0, epochs=200).predict_proba(np.zeros((1, 1))).item()
 
 # %%
