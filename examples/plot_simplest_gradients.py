@@ -33,16 +33,13 @@ class Power:
         return np.mean(np.abs(e) ** self.p) / self.p, np.sign(e) * np.abs(e) ** (self.p - 1) / e.size
 
 
-figure, (pull, line, digits) = plt.subplots(1, 3, figsize=(10.5, 3.6), layout="constrained")
 e, x = np.linspace(-2, 2, 80)[:, None], rng.uniform(-1, 1, (20, 1))
-checked, errors, accuracy = {}, {}, {}
-for name, loss in {"mae": Power(1), "mse": Power(2), "quartic": Power(4)}.items():
+powers, checked, errors, accuracy = {"mae": Power(1), "mse": Power(2), "quartic": Power(4)}, {}, {}, {}
+for name, loss in powers.items():
     checked[name] = mn.check_gradient(loss, e, 0 * e)
     net, sgd = mn.MLP([1, 1], dtype=np.float64, seed=0), mn.SGD(lr=0.1)
     history = mn.fit(net, x, 2 * x + 1, loss=loss, optimizer=sgd, epochs=500, batch_size=20)
     errors[name] = (loss.p * np.array(history["loss"])) ** (1 / loss.p)
-    pull.plot(e, 80 * loss.value_and_grad(e, 0 * e)[1], color=COLORS[name])
-    line.semilogy(errors[name], ".", markersize=2, color=COLORS[name])
 
 # %%
 # The same through sigmoids, where each gradient is multiplied by a (1 - a): a 64-30-10 net learns the shipped digits.
@@ -52,13 +49,17 @@ for name, loss in mn.lab.LOSSES.items():
     net, sgd = mn.MLP([64, 30, 10], seed=0), mn.SGD(lr=0.3)
     history = mn.fit(net, X, T, loss=loss, optimizer=sgd, epochs=15, validation_data=held_out, seed=0)
     accuracy[name] = history["val_accuracy"]
-    digits.plot(range(1, 16), accuracy[name], color=COLORS[name], label=loss.title)
 
 # %%
 # Left and middle: the absolute error pulls at a small error as at a large one, and jumps about the line for ever; the
-# quartic cost lets go of small errors, and creeps. A pull in proportion to the error takes the same share off in every
-# epoch. Right: through sigmoids no power of the error comes near cross-entropy, and the absolute error is content with
-# ten outputs of 0, the median of its targets.
+# quartic cost lets go of small errors, and creeps; the square takes the same share off in every epoch. Right: through
+# sigmoids no power comes near cross-entropy, and \|e\| is content with ten outputs of 0, the median of the targets.
+figure, (pull, line, digits) = plt.subplots(1, 3, figsize=(10.5, 3.6), layout="constrained")
+for name, loss in powers.items():
+    pull.plot(e, loss.value_and_grad(e, 0 * e)[1] * e.size, color=COLORS[name])
+    line.semilogy(errors[name], ".", markersize=2, color=COLORS[name])
+for name, values in accuracy.items():
+    digits.plot(range(1, 16), values, color=COLORS[name], label=mn.lab.LOSSES[name].title)
 pull.set(xlabel="error e = output - target", ylabel="gradient", ylim=(-3, 3))
 line.set(xlabel="epoch", ylabel="error of a linear unit")
 digits.set(xlabel="epoch", ylabel="accuracy on held-out digits", ylim=(0, 1))
