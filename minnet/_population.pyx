@@ -386,18 +386,21 @@ cdef inline inlined tile(
 ) noexcept nogil:
     cdef real sums[TALL * WIDE * LANES]
     cdef real x
-    cdef Py_ssize_t k
+    cdef Py_ssize_t k = 0
     cdef int a, b, j
     for a in range(rows):
         for b in range(columns):
             for j in range(LANES):
                 sums[(a * columns + b) * LANES + j] = begin[a * steps.begin_row + b * steps.begin_column + j]
-    for k in range(depth):
+    while True:   # at least once; with `for`, gcc keeps the sums in memory before and after
         for a in range(rows):
             for b in range(columns):
                 for j in range(LANES):
                     x = A[a * steps.a_row + k * steps.a_k + (0 if shared else j)]
                     sums[(a * columns + b) * LANES + j] += x * B[k * steps.b_k + b * steps.b_column + j]
+        k += 1
+        if k == depth:
+            break
     for a in range(rows):
         for b in range(columns):
             for j in range(LANES):
