@@ -1,6 +1,6 @@
 """What the options of a loss cost: `python -m benchmarks.options` prints their time over that of the plain loss.
 
-One thread, forward and backward, rounds interleaved, medians.
+One thread, forward and backward; plain and options take turns, and medians are compared.
 """
 
 import statistics
@@ -12,52 +12,108 @@ import minnet
 from minnet import functional as F
 
 SHAPES = [(8192, 10), (8192, 1000)]
+ELEMENTS = 2**20
+DTYPES = [np.float32, np.float64]
 
 
-def cross_entropy(rng, shape, dtype):
-    """Calls by name: labels first, then probabilities."""
-    z, rows, classes = rng.normal(size=shape).astype(dtype), *shape
-    labels, shares = rng.integers(0, classes, rows), F.softmax(rng.normal(size=shape)).astype(dtype)
-    weight, out = rng.random(classes), np.empty_like(z)
-    options = {
-        "plain": {},
-        "class weights": {"weight": weight},
-        "sample weights": {"sample_weight": rng.random(rows)},
-        "smoothing": {"label_smoothing": 0.1},
-        "gamma = 2": {"gamma": 2.0},
-        "gamma = 1.5": {"gamma": 1.5},
-        "weights, smoothing, gamma": {"weight": weight, "label_smoothing": 0.1, "gamma": 2.0},
-    }
-    for target, name in ((labels, "labels"), (shares, "probabilities")):
-        for option, given in options.items():
-            yield (name, option), _call(F.cross_entropy, z, target, out, given)
-    ignored = np.where(np.arange(rows) % 3, labels, -100)
-    yield ("labels", "a third ignored"), _call(F.cross_entropy, z, ignored, out, {})
+def label_calls(rng, rows, classes, dtype):
+    """Calls of cross_entropy with labels, by the name of their option."""
+    z, y = rng.normal(size=(rows, classes)).astype(dtype), rng.integers(0, classes, rows)
+    weight, sample_weight = rng.random(classes), rng.random(rows)
+    ignored = np.where(np.arange(rows) % 3, y, -100)
+    together = {"weight": weight, "label_smoothing": 0.1}
+    return _calls(
+        F.cross_entropy,
+        z,
+        ("plain", y, {}),
+        ("class weights", y, {"weight": weight}),
+        ("sample weights", y, {"sample_weight": sample_weight}),
+        ("a third ignored", ignored, {}),
+        ("smoothing", y, {"label_smoothing": 0.1}),
+        ("gamma = 2", y, {"gamma": 2.0}),
+        ("gamma = 1.5", y, {"gamma": 1.5}),
+        ("gamma = 1.7", y, {"gamma": 1.7}),
+        ("losses one by one", y, {"reduction": "none"}),
+        ("weights, smoothing", y, together),
+        ("weights, gamma = 2, a third ignored", ignored, {"weight": weight, "gamma": 2.0}),
+        ("weights, smoothing, gamma = 2", y, together | {"gamma": 2.0}),
+    )
 
 
-def _call(function, z, target, out, given):
-    return lambda: function(z, target, return_grad=True, out=out, **given)
+def share_calls(rng, rows, classes, dtype):
+    """The same with probabilities."""
+    z, t = (rng.normal(size=(rows, classes)).astype(dtype) for _ in range(2))
+    t, weight = F.softmax(t), rng.random(classes)
+    return _calls(
+        F.cross_entropy,
+        z,
+        ("plain", t, {}),
+        ("class weights", t, {"weight": weight}),
+        ("sample weights", t, {"sample_weight": rng.random(rows)}),
+        ("smoothing", t, {"label_smoothing": 0.1}),
+        ("gamma = 2", t, {"gamma": 2.0}),
+        ("gamma = 1.5", t, {"gamma": 1.5}),
+        ("gamma = 1.7", t, {"gamma": 1.7}),
+        ("weights, smoothing, gamma = 2", t, {"weight": weight, "label_smoothing": 0.1, "gamma": 2.0}),
+    )
+
+
+def binary_calls(rng, elements, dtype):
+    """Calls of binary_cross_entropy_with_logits."""
+    z, t = rng.normal(size=elements).astype(dtype), rng.integers(0, 2, elements).astype(dtype)
+    return _calls(
+        F.binary_cross_entropy_with_logits,
+        z,
+        ("plain", t, {}),
+        ("weights", t, {"weight": rng.random(elements)}),
+        ("pos_weight", t, {"pos_weight": 3.0}),
+        ("sample weights", t, {"sample_weight": rng.random(elements)}),
+        ("smoothing", t, {"label_smoothing": 0.1}),
+        ("alpha", t, {"alpha": 0.25}),
+        ("gamma = 2", t, {"gamma": 2.0}),
+        ("gamma = 1.5", t, {"gamma": 1.5}),
+        ("gamma = 1.7", t, {"gamma": 1.7}),
+        ("pos_weight, smoothing, gamma = 2", t, {"pos_weight": 3.0, "label_smoothing": 0.1, "gamma": 2.0}),
+    )
+
+
+def _calls(function, z, *options):
+    out = np.empty_like(z)
+
+    def call(target, given):
+        return lambda: function(z, target, return_grad=True, out=out, **given)
+
+    return {name: call(target, given) for name, target, given in options}
 
 
 def ratios(calls, rounds):
-    """Median time of each call over that of the plain one of its kind."""
-    times = {key: [] for key in calls}
+    """Median time of the plain call in microseconds, and of each call over it."""
+    times = {name: [] for name in calls}
     for _ in range(rounds):
-        for key, call in calls.items():
-            times[key].append(timeit.timeit(call, number=1))
-    medians = {key: statistics.median(values) for key, values in times.items()}
-    return {key: medians[key] / medians[key[0], "plain"] for key in calls}
+        for name, call in calls.items():
+            times[name].append(timeit.timeit(call, number=1))
+    medians = {name: statistics.median(values) for name, values in times.items()}
+    return 1e6 * medians["plain"], {name: median / medians["plain"] for name, median in medians.items()}
 
 
-def main(rounds=15):
-    """Print a table for each shape and dtype."""
+def report(title, calls_of, shape, rounds):
+    """One table: options down, dtypes across."""
+    columns = [ratios(calls_of(np.random.default_rng(0), *shape, dtype), rounds) for dtype in DTYPES]
+    print(f"\n{title:38} {'float32':>9} {'float64':>9}")
+    print(f"{'  plain, us':38}", *(f"{plain:9.0f}" for plain, _ in columns))
+    for name in list(columns[0][1])[1:]:
+        print(f"  {name:36}", *(f"{found[name]:9.2f}" for _, found in columns))
+
+
+def main(rounds=41):
+    """Print a table for each loss, target and shape."""
     minnet.set_num_threads(1)
-    for shape in SHAPES:
-        for dtype in (np.float32, np.float64):
-            print(f"\ncross-entropy {shape[0]} x {shape[1]}, {np.dtype(dtype)}: time / plain")
-            calls = dict(cross_entropy(np.random.default_rng(0), shape, dtype))
-            for (target, option), ratio in ratios(calls, rounds).items():
-                print(f"  {target:14} {option:26} {ratio:.2f}")
+    print("time / plain")
+    for rows, classes in SHAPES:
+        repeats = rounds if classes < 100 else rounds // 4
+        for kind, calls_of in (("labels", label_calls), ("probabilities", share_calls)):
+            report(f"cross-entropy {rows} x {classes}, {kind}", calls_of, (rows, classes), repeats)
+    report(f"binary cross-entropy {ELEMENTS}", binary_calls, (ELEMENTS,), rounds // 3)
 
 
 if __name__ == "__main__":

@@ -97,6 +97,8 @@ def label_array(owner, target, rows):
         raise bad_type(owner, "labels must be integers", words(f"dtype {a.dtype}"), hint)
     if a.shape != (rows,):
         raise bad_value(owner, f"labels must have shape ({rows},), one a row", a.shape)
+    if a.dtype == np.uint64:
+        a = np.minimum(a, 2**63 - 1)  # a label beyond int64 must not wrap into one that is in range, or ignored
     return np.require(a, np.int64, ["C", "A"])
 
 
@@ -106,14 +108,6 @@ def _refuse_float_labels(owner, a):
         row = int(wrong[0])
         raise bad_value(owner, "labels must be whole numbers", words(f"{a.flat[row]} in row {row}"))
     raise bad_type(owner, "labels must be integers", words(f"dtype {a.dtype}"), "y.astype(np.int64)")
-
-
-def weight_array(owner, weight, rows):
-    """Weights (rows,) in float64, finite and not negative."""
-    a = real_array(owner, "sample_weight", weight)
-    if a.shape != (rows,):
-        raise bad_value(owner, f"sample_weight must have shape ({rows},), one a row", a.shape)
-    return not_negative(owner, "sample_weight", a).astype(np.float64)
 
 
 def not_negative(owner, name, x):

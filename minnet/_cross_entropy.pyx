@@ -23,6 +23,8 @@ cdef struct Options:
     double s       # label smoothing
     double gamma   # focus
     double mass    # sum of the weights of the classes
+    int64_t ignored  # label of rows that count nowhere
+    bint masked      # whether there are any
 
 
 # ---- labels --------------------------------------------------------------------------------------------------------
@@ -43,17 +45,6 @@ cdef inline inlined settle_label(
     wrong[0] = others if z_y == m else (1.0 - e_y) + others
     log_total(others, low, loss)
     loss[0] = (0.0 if z_y == m else <double>m - z_y) + (loss[0] if m > -INFINITY else <double>NAN)
-
-
-cdef inline inlined powers(const real* u, real* power, Py_ssize_t n, real gamma) noexcept nogil:
-    """u^gamma; the power of the commonest gamma, 2, is a product."""
-    cdef Py_ssize_t j
-    if gamma == 2:
-        for j in range(n):
-            power[j] = u[j] * u[j]
-    else:
-        for j in range(n):
-            power[j] = _math.power(u[j], gamma)
 
 
 cdef inline inlined focus(double p_y, double u, double power, double gamma, double* loss, double* pull) noexcept nogil:
@@ -122,7 +113,7 @@ cdef clones label_row(
     slope = -wrong
     if o.gamma > 0:
         u = wrong / total
-        powers(&u, &power, 1, o.gamma)
+        _math.powers(&u, &power, &low, 1, o.gamma)
         focus((1.0 if z[y] == m else e_y) / total, u, power, o.gamma, loss, &mass)
         slope *= mass
     elif o.s > 0:
@@ -163,6 +154,7 @@ cdef clones label_tile(
     cdef double scales[ROWS]
     cdef double mass[ROWS]
     cdef double u[ROWS]
+    cdef double product_low[ROWS]
     cdef Py_ssize_t j, k
     tile_load(z, weight, t, rows, n)
     for j in range(ROWS):
@@ -176,7 +168,7 @@ cdef clones label_tile(
     if o.gamma > 0:
         for j in range(ROWS):
             u[j] = wrong[j] / total[j]
-        powers(u, low, ROWS, o.gamma)
+        _math.powers(u, low, product_low, ROWS, o.gamma)
         for j in range(ROWS):
             focus(e_y[j] / total[j], u[j], low[j], o.gamma, &loss[j], &mass[j])
             scales[j] *= mass[j]
@@ -285,6 +277,7 @@ cdef inline inlined share_block(
     cdef double loss[LANES]
     cdef real u[LANES]
     cdef real power[LANES]
+    cdef real low[LANES]
     cdef real inverse = <real>1 / S
     cdef Py_ssize_t j
     if gamma == 0:
@@ -293,7 +286,7 @@ cdef inline inlined share_block(
     else:
         for j in range(n):
             u[j] = (others if z[j] == m else S - e[j]) * inverse
-        powers(u, power, n, gamma)
+        _math.powers(u, power, low, n, gamma)
         for j in range(n):
             focal_term(z[j], e[j], m, L, u[j], power[j], inverse, gamma, &T[j], &loss[j])
     for j in range(n):
@@ -367,6 +360,7 @@ cdef inline inlined share_lanes(
     cdef double losses[ROWS]
     cdef real u[ROWS]
     cdef real power[ROWS]
+    cdef real low[ROWS]
     cdef real inverse[ROWS]
     cdef Py_ssize_t j
     if gamma == 0:
@@ -376,7 +370,7 @@ cdef inline inlined share_lanes(
         for j in range(ROWS):
             inverse[j] = <real>1 / S[j]
             u[j] = (others[j] if z[j] == m[j] else S[j] - e[j]) * inverse[j]
-        powers(u, power, ROWS, gamma)
+        _math.powers(u, power, low, ROWS, gamma)
         for j in range(ROWS):
             focal_term(z[j], e[j], m[j], L[j], u[j], power[j], inverse[j], gamma, &T[j], &losses[j])
     for j in range(ROWS):
@@ -463,13 +457,20 @@ cdef bint skipped(const double* weight, real* dz, Py_ssize_t n) noexcept nogil:
     return True
 
 
-cdef void multiply_weights(
-    const double* weight, const real* w, const int64_t* y, double* products, Py_ssize_t rows,
+cdef void weigh_labels(
+    const int64_t* y, const real* w, const double* weight, int64_t* labels, double* products, Py_ssize_t rows,
+    const Options* o,
 ) noexcept nogil:
-    """Weights of some rows times those of their classes."""
+    """Weights of some rows times those of their classes, 0 for ignored rows, whose label becomes 0."""
     cdef Py_ssize_t j
+    cdef bint out
     for j in range(rows):
-        products[j] = w[y[j]] * (1.0 if weight == NULL else weight[j])
+        out = o.masked and y[j] == o.ignored
+        labels[j] = 0 if out else y[j]
+        products[j] = 0.0 if out else 1.0 if weight == NULL else weight[j]
+    if w != NULL:
+        for j in range(rows):
+            products[j] *= w[labels[j]]
 
 
 cdef double batch(
@@ -479,6 +480,7 @@ cdef double batch(
     """The sum of the losses of n rows; anything but z may be NULL, and one of t and y is."""
     cdef double values[ROWS]
     cdef double products[ROWS]
+    cdef int64_t checked[ROWS]
     cdef const double* u
     cdef const real* shares = NULL
     cdef const int64_t* labels = NULL
@@ -487,6 +489,7 @@ cdef double batch(
     cdef double total = 0, row_scale
     cdef Py_ssize_t i = 0, rows
     cdef bint label = t == NULL and (o.s == 0 or o.gamma == 0)
+    cdef const real* of_rows = w if label and o.s == 0 else NULL   # the weight of the class is one of the row
     while i < n:
         rows = min(<Py_ssize_t>ROWS, n - i) if classes <= FEW else 1
         if t != NULL:
@@ -498,9 +501,9 @@ cdef double batch(
         if dz != NULL:
             slope = dz + i * classes
         u = NULL if weight == NULL else weight + i
-        if label and w != NULL and o.s == 0:   # the weight of the class is one of the row
-            multiply_weights(u, w, labels, products, rows)
-            u = products
+        if of_rows != NULL or o.masked:
+            weigh_labels(labels, of_rows, u, checked, products, rows, o)
+            labels, u = checked, products
         row_scale = scale if u == NULL else scale * u[0]
         if classes <= FEW and label:
             label_tile(z + i * classes, labels, w, u, values, slope, rows, classes, scale, o)
@@ -520,7 +523,7 @@ cdef double batch(
 cdef Options options(const real[::1] w, Py_ssize_t classes, double s, double gamma) noexcept nogil:
     cdef Options o
     cdef Py_ssize_t k
-    o.s, o.gamma, o.mass = s, gamma, classes
+    o.s, o.gamma, o.mass, o.ignored, o.masked = s, gamma, classes, 0, False
     if w.shape[0] > 0:
         o.mass = 0
         for k in range(classes):
@@ -531,12 +534,15 @@ cdef Options options(const real[::1] w, Py_ssize_t classes, double s, double gam
 def cross_entropy_index(
     const real[:, ::1] z not None, const int64_t[::1] y not None, const real[::1] w not None,
     const double[::1] weight not None, real[::1] loss not None, real[:, ::1] dz not None,
-    double scale, double s, double gamma,
+    double scale, double s, double gamma, int64_t ignored, bint masked,
 ):
     """loss = weight sum_k T_k (1 - p_k)^gamma (-log p_k), p = softmax(z), T_k = w_k ((1 - s) [k = y] + s / C),
-    dz = scale times its gradient; z, dz: (N, C), w: (C,), the others (N,). Returns the sum of the losses."""
+    dz = scale times its gradient; z, dz: (N, C), w: (C,), the others (N,). Returns the sum of the losses.
+
+    With `masked`, rows whose label is `ignored` have the weight 0."""
     cdef double total
     cdef Options o = options(w, z.shape[1], s, gamma)
+    o.ignored, o.masked = ignored, masked
     cdef real* work = <real*>malloc(2 * (z.shape[1] + 1) * sizeof(real))
     if work == NULL:
         raise MemoryError()
@@ -569,15 +575,59 @@ def cross_entropy_soft(
     return total
 
 
-# ---- ranges: where the first wrong label stands, or -1 -------------------------------------------------------------
+# ---- labels of a batch: where the first wrong one stands, or -1; what they count -----------------------------------
 
-def first_outside_range(const int64_t[::1] y not None, Py_ssize_t classes):
-    """The first i with y_i < 0 or y_i >= classes, else -1; y: (N,)."""
+cdef clones count_outside(const int64_t* y, int64_t* wrong, Py_ssize_t n, int64_t classes, int64_t ignored, bint masked) noexcept nogil:
+    cdef int64_t total = 0
     cdef Py_ssize_t i
-    for i in range(y.shape[0]):
-        if y[i] < 0 or y[i] >= classes:
-            return i
+    if masked:
+        for i in range(n):
+            total += ((y[i] < 0) | (y[i] >= classes)) & (y[i] != ignored)
+    else:
+        for i in range(n):
+            total += (y[i] < 0) | (y[i] >= classes)
+    wrong[0] = total
+
+
+def first_outside_range(const int64_t[::1] y not None, Py_ssize_t classes, ignored=None):
+    """The first i with y_i < 0 or y_i >= classes, and y_i other than `ignored`, else -1; y: (N,)."""
+    cdef bint masked = ignored is not None
+    cdef int64_t label = ignored if masked else 0, wrong
+    cdef Py_ssize_t i
+    with nogil:
+        count_outside(&y[0], &wrong, y.shape[0], classes, label, masked)
+    if wrong:
+        for i in range(y.shape[0]):
+            if (y[i] < 0 or y[i] >= classes) and not (masked and y[i] == label):
+                return i
     return -1
+
+
+cdef clones count_label(const int64_t* y, int64_t* found, Py_ssize_t n, int64_t label) noexcept nogil:
+    cdef int64_t total = 0
+    cdef Py_ssize_t i
+    for i in range(n):
+        total += y[i] == label
+    found[0] = total
+
+
+def count_labels(
+    const int64_t[::1] y not None, const real[::1] w not None, const double[::1] weight not None, int64_t ignored,
+):
+    """count = sum_i weight_i w[y_i] over y_i other than `ignored`, and how many are ignored; y: (N,), w: (C,), weight: (N,)."""
+    cdef double sums[4]
+    cdef double v
+    cdef int64_t found
+    cdef Py_ssize_t i
+    cdef bint by_class = w.shape[0] > 0, by_row = weight.shape[0] > 0
+    with nogil:
+        count_label(&y[0], &found, y.shape[0], ignored)
+        sums[0] = sums[1] = sums[2] = sums[3] = 0
+        for i in range(y.shape[0] if by_class or by_row else 0):
+            v = w[y[i]] if by_class and y[i] != ignored else 1.0
+            v = v * weight[i] if by_row else v
+            sums[i & 3] += 0.0 if y[i] == ignored else v
+    return (sums[0] + sums[1]) + (sums[2] + sums[3]) if by_class or by_row else <double>(y.shape[0] - found), found
 
 
 # ---- the door: see _doors.pxd --------------------------------------------------------------------------------------
@@ -590,6 +640,7 @@ cdef double mean_loss(
     cdef Options o
     cdef Py_ssize_t i
     o.s = o.gamma = 0
+    o.masked = False
     for i in range(n):
         if y[i] < 0 or y[i] >= classes:
             return -1

@@ -123,8 +123,8 @@ cdef clones weighted_bce_loop(
 #     d loss / d z = wrong P^gamma (P + gamma Q (a + L)) - right Q^gamma (Q + gamma P L) with the sign of z
 # and no power below gamma is met: the slope is finite for gamma < 1, too.
 #
-# gamma = 2 is by far the commonest; its powers are products. Else P^gamma = exp(-gamma L), and Q^gamma = P^gamma
-# exp(-gamma a), where gamma a can be so large that its rounding error costs many ulp of the power: both parts of the
+# Some gammas, 2 by far the commonest, have powers that are products and roots. Else P^gamma = exp(-gamma L), and
+# Q^gamma = P^gamma exp(-gamma a), where gamma a can be so large that its rounding error costs many ulp of the power: both parts of the
 # product, Dekker's, go into exp, but where it is 0 anyway: there they may be anything. Beyond FAR Q is 0, and 0 times
 # FAR is 0, where 0 times inf is not.
 
@@ -143,24 +143,25 @@ cdef inline inlined focal_powers(
     cdef real near, near1, near2, product, low, power
     cdef Py_ssize_t i
     for i in range(n):
+        P_power[i] = _math.exp(-g * L[i])
+    for i in range(n):
         bounded(_math.magnitude(z[i]), &near)
         near1 = _math.head(near)
         near2 = near - near1
         product = g * near
         low = ((g1 * near1 - product) + (g1 * near2 + g2 * near1)) + (g2 * near2 + g_low * near)
-        P_power[i] = _math.exp(-g * L[i])
         power = _math.exp_shifted(-product, -low) * _math.unshift(low)
         Q_power[i] = <real>0 if _math.lowest(low) > -product else power * P_power[i]
 
 
 cdef inline inlined focal_term(
-    real z, real wrong, real right, real e, real L, real P, real g, real P_power, real Q_power, real* loss, real* dz,
+    real z, real wrong, real right, real Q, real L, real P, real g, real P_power, real Q_power, real* loss, real* dz,
 ) noexcept nogil:
     cdef real near, paid, slope
     bounded(_math.magnitude(z), &near)
     paid = wrong * (_math.magnitude(z) + L) * P_power
     loss[0] = (paid if wrong > 0 else <real>0) + right * L * Q_power
-    slope = wrong * (P + g * (e * P * (near + L))) * P_power - right * (e * P + g * (P * L)) * Q_power
+    slope = wrong * (P + g * (Q * (near + L))) * P_power - right * (Q + g * (P * L)) * Q_power
     dz[0] = -slope if z < 0 else slope
 
 
@@ -174,21 +175,22 @@ cdef clones focal_bce_loop(
     cdef real Q_power[CHUNK]
     cdef real keep = 1 - smoothing, lift = smoothing / 2
     cdef real g = gamma
-    cdef real wrong, right, P, Q
+    cdef real P[CHUNK]
+    cdef real Q[CHUNK]
+    cdef real wrong, right
     cdef Py_ssize_t i
     exponentials(z, e, L, n)
-    if gamma == 2:
-        for i in range(n):
-            shares_of(z[i], t[i], positive[i], negative[i], keep, lift, &wrong, &right)
-            P = <real>1 / (<real>1 + e[i])
-            Q = e[i] * P
-            focal_term(z[i], wrong, right, e[i], L[i], P, g, P * P, Q * Q, &loss[i], &dz[i])
-        return
-    focal_powers(z, L, P_power, Q_power, n, gamma)
+    for i in range(n):
+        P[i] = <real>1 / (<real>1 + e[i])
+        Q[i] = e[i] * P[i]
+    if _math.has_roots(gamma):
+        _math.root_powers(P, P_power, n, gamma)
+        _math.root_powers(Q, Q_power, n, gamma)
+    else:
+        focal_powers(z, L, P_power, Q_power, n, gamma)
     for i in range(n):
         shares_of(z[i], t[i], positive[i], negative[i], keep, lift, &wrong, &right)
-        P = <real>1 / (<real>1 + e[i])
-        focal_term(z[i], wrong, right, e[i], L[i], P, g, P_power[i], Q_power[i], &loss[i], &dz[i])
+        focal_term(z[i], wrong, right, Q[i], L[i], P[i], g, P_power[i], Q_power[i], &loss[i], &dz[i])
 
 
 # Other losses of logarithms and exponentials are computed in double throughout, in loops that come before the last one
@@ -605,6 +607,45 @@ def brier(
                 loss[i] = value
             total += value
     return total
+
+
+# ---- weights -------------------------------------------------------------------------------------------------------
+
+cdef clones survey(const double* w, double* total, double* largest, Py_ssize_t n) noexcept nogil:
+    """Their sum and the largest, NaN if one is negative or NaN."""
+    cdef double sums[LANES]
+    cdef double most[LANES]
+    cdef double wrong[LANES]
+    cdef double v
+    cdef Py_ssize_t block, j, width = LANES // 2
+    for j in range(LANES):
+        sums[j] = most[j] = wrong[j] = 0
+    for block in range(n // LANES):
+        for j in range(LANES):
+            v = w[block * LANES + j]
+            sums[j] += v
+            most[j] = v if v > most[j] else most[j]
+            wrong[j] += 0.0 if v >= 0 else 1.0
+    for j in range(n % LANES):
+        v = w[n - n % LANES + j]
+        sums[j] += v
+        most[j] = v if v > most[j] else most[j]
+        wrong[j] += 0.0 if v >= 0 else 1.0
+    while width > 0:
+        for j in range(width):
+            sums[j] += sums[j + width]
+            most[j] = most[j + width] if most[j + width] > most[j] else most[j]
+            wrong[j] += wrong[j + width]
+        width //= 2
+    total[0], largest[0] = sums[0], NAN if wrong[0] > 0 else most[0]
+
+
+def add_weights(const double[::1] w not None):
+    """sum = sum_i w_i and the largest w_i, which is NaN if one is negative or NaN; w: (N,)."""
+    cdef double total, largest
+    with nogil:
+        survey(&w[0], &total, &largest, w.shape[0])
+    return total, largest
 
 
 # ---- ranges: where the first wrong target stands, or -1 ------------------------------------------------------------

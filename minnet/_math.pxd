@@ -264,23 +264,62 @@ cdef inline real tanh_slope(real x) noexcept nogil:
 
 # ---- powers of probabilities ---------------------------------------------------------------------------------------
 
-cdef inline real power(real u, real g) noexcept nogil:
-    """u^g = exp(g log(u)) for 0 <= u <= 1, or what rounds to 1, and g > 0, with what rounding takes from the logarithm and from the product.
+# Squares, roots and their products cost little, and round once or twice: u^1.5 = u sqrt(u). Any other power is
+# exp(g log(u)), with what rounding takes from the logarithm and from the product: without these parts the error is
+# |g log(u)| / 2 ulp. Two loops, since one is bound by the length of its chain of operations.
 
-    Without these parts the error is |g log(u)| / 2 ulp. Below the least normal number, u counts as that, and 0 as 0.
-    """
+cdef inline bint has_roots(double g) noexcept nogil:
+    """Whether u^g is a product of u and sqrt(u)."""
+    return g == 0.5 or g == 1 or g == 1.5 or g == 2 or g == 3
+
+
+cdef inline inlined root_powers(const real* u, real* power, Py_ssize_t n, double g) noexcept nogil:
+    """u^g where `has_roots`."""
+    cdef Py_ssize_t j
+    if g == 0.5:
+        for j in range(n):
+            power[j] = root(u[j])
+    elif g == 1:
+        for j in range(n):
+            power[j] = u[j]
+    elif g == 1.5:
+        for j in range(n):
+            power[j] = u[j] * root(u[j])
+    elif g == 2:
+        for j in range(n):
+            power[j] = u[j] * u[j]
+    else:
+        for j in range(n):
+            power[j] = u[j] * u[j] * u[j]
+
+
+cdef inline inlined times_log(real g, real u, real* high, real* low) noexcept nogil:
+    """high + low = g log(u) for 0 < u. Below the least normal number, u counts as that."""
     cdef real LEAST = 1.1754943508222875e-38 if real is float else 2.2250738585072014e-308
     cdef real v = LEAST if LEAST > u else u
     cdef real k = exponent(v)
     cdef real rest = log1p_rest(v * pow2(rounder(k) - k) - <real>1, k)
     cdef real log_high = k * ln2_high(k) - rest
     cdef real log_low = (k * ln2_high(k) - log_high) - rest
-    cdef real x = g * log_high
     cdef real g1 = head(g), l1 = head(log_high)
     cdef real g2 = g - g1, l2 = log_high - l1
-    cdef real low = (((g1 * l1 - x) + g1 * l2) + g2 * l1) + (g2 * l2 + g * log_low)
-    x = <real>0 if lowest(x) > x else exp_shifted(x, low) * unshift(x)
-    return <real>0 if u == 0 else x
+    high[0] = g * log_high
+    low[0] = (((g1 * l1 - high[0]) + g1 * l2) + g2 * l1) + (g2 * l2 + g * log_low)
+
+
+cdef inline inlined powers(const real* u, real* power, real* low, Py_ssize_t n, real g) noexcept nogil:
+    """u^g for 0 <= u <= 1, or what rounds to 1, and g > 0; `low` is room for n numbers."""
+    cdef real x
+    cdef Py_ssize_t j
+    if has_roots(g):
+        root_powers(u, power, n, g)
+        return
+    for j in range(n):
+        times_log(g, u[j], &power[j], &low[j])
+    for j in range(n):
+        x = power[j]
+        x = <real>0 if lowest(x) > x else exp_shifted(x, low[j]) * unshift(x)
+        power[j] = <real>0 if u[j] == 0 else x
 
 
 # ---- exp and log of any number -------------------------------------------------------------------------------------

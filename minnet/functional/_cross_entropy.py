@@ -14,14 +14,14 @@ from minnet._checks import (
     not_negative,
     number,
     real_array,
-    weight_array,
     words,
 )
 from minnet.functional._reduce import Losses, gradient, unit_array
 from minnet.functional._share import NONE, by_dtype
 
-_labels = by_dtype(kernels.cross_entropy_index)
-_shares = by_dtype(kernels.cross_entropy_soft)
+_index = by_dtype(kernels.cross_entropy_index)
+_soft = by_dtype(kernels.cross_entropy_soft)
+_count = by_dtype(kernels.count_labels)
 
 
 def cross_entropy(
@@ -119,19 +119,21 @@ def prepare(owner, z, target, *, label_smoothing, gamma, reduction, grad_output,
     gamma = number(owner, "gamma", gamma, 0)
     t = any_array(owner, "target", target)
     t = t[None] if single else t
+    char, sample_weight, ignore_index = z.dtype.char, counting["sample_weight"], counting["ignore_index"]
     w = _class_weights(owner, counting["weight"], z, scaled=reduction == "mean" and t.ndim < 2)
-    sample_weight, ignore_index = counting["sample_weight"], counting["ignore_index"]
     if t.ndim < 2:
-        t, *counts = _labels_and_counts(owner, None if target is None else t, z, w, sample_weight, ignore_index)
-        kernel = _labels
-    else:
-        t, counts, kernel = _probabilities(owner, t, z, ignore_index), (sample_weight, None), _shares
-    losses = Losses(owner, z.shape[:1], counts[0], reduction, grad_output, share=counts[1])
-    return partial(_with_options, kernel[z.dtype.char], w, smoothing, gamma), t, losses
+        t, ignored = _labels(owner, None if target is None else t, z, ignore_index)
+        losses = Losses(owner, z.shape[:1], sample_weight, reduction, grad_output)
+        total, masked = _count[char](t, w, losses.weight, ignored)
+        losses.divide_by(total)
+        return partial(_with_options, _index[char], w, (smoothing, gamma, ignored, masked)), t, losses
+    t = _probabilities(owner, t, z, ignore_index)
+    losses = Losses(owner, z.shape[:1], sample_weight, reduction, grad_output)
+    return partial(_with_options, _soft[char], w, (smoothing, gamma)), t, losses
 
 
-def _with_options(kernel, w, smoothing, gamma, z, t, *rest):
-    return kernel(z, t, w, *rest, smoothing, gamma)
+def _with_options(kernel, w, scalars, z, t, *rest):
+    return kernel(z, t, w, *rest, *scalars)
 
 
 def _class_weights(owner, weight, z, scaled):
@@ -149,21 +151,15 @@ def _class_weights(owner, weight, z, scaled):
         return not_negative(owner, "weight", np.ascontiguousarray(w, z.dtype))
 
 
-def _labels_and_counts(owner, target, z, w, sample_weight, ignore_index):
-    """Labels (N,) in range, weights of rows, and what rows count in a mean besides, each None where all are 1."""
+def _labels(owner, target, z, ignore_index):
+    """Labels (N,), in range but for the ignored one, and that in int64."""
     labels = label_array(owner, target, len(z))
-    ignored = np.asarray(target) == integer(owner, "ignore_index", ignore_index)  # as they come: a uint64 may wrap
-    masked = ignored.any()
-    checked = np.where(ignored, 0, labels) if masked else labels
-    row = kernels.first_outside_range(checked, max(z.shape[1], 1) if ignored.all() else z.shape[1])
+    ignored = min(max(integer(owner, "ignore_index", ignore_index), -(2**63)), 2**63 - 1)
+    row = kernels.first_outside_range(labels, z.shape[1], ignored)
     if row >= 0:
         got = words(f"{np.asarray(target)[row]} in row {row}")
         raise bad_value(owner, f"labels must be in 0 ... {z.shape[1] - 1}", got)
-    if not masked and not len(w):
-        return labels, sample_weight, None
-    rows = np.ones(len(z)) if sample_weight is None else weight_array(owner, sample_weight, len(z))
-    share = w[checked].astype(np.float64) if len(w) else np.ones(len(z))
-    return checked, np.where(ignored, 0, rows), share
+    return labels, ignored
 
 
 def _probabilities(owner, t, z, ignore_index):
@@ -219,14 +215,18 @@ def nll_loss(
     w = _class_weights(owner, weight, x, scaled=reduction == "mean")
     t = None if target is None else any_array(owner, "target", target)
     t = t[None] if target is not None and log_probs.ndim == 1 else t
-    labels, rows, share = _labels_and_counts(owner, t, x, w, sample_weight, ignore_index)
-    losses = Losses(owner, x.shape[:1], rows, reduction, grad_output, share=share)
-    return losses.run({x.dtype.char: partial(_pick, w)}, x, labels, gradient(owner, log_probs, return_grad, out))
+    t, ignored = _labels(owner, t, x, ignore_index)
+    losses = Losses(owner, x.shape[:1], sample_weight, reduction, grad_output)
+    losses.divide_by(_count[x.dtype.char](t, w, losses.weight, ignored)[0])
+    kernel = partial(_pick, w, ignored)
+    return losses.run({x.dtype.char: kernel}, x, t, gradient(owner, log_probs, return_grad, out))
 
 
-def _pick(w, x, y, weight, loss, dx, scale):
+def _pick(w, ignored, x, y, weight, loss, dx, scale):
     """nll_loss as a kernel; a gather that numpy does as well."""
-    counts = np.ones(len(y)) if not len(w) else w[y].astype(np.float64)
+    counts = (y != ignored).astype(np.float64)
+    y = np.where(y == ignored, 0, y)
+    counts = counts * w[y] if len(w) else counts
     counts = counts * weight if len(weight) else counts
     values = np.zeros(len(y))
     np.multiply(counts, -x[np.arange(len(y)), y].astype(np.float64), out=values, where=counts != 0)

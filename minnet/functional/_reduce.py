@@ -9,11 +9,12 @@ import math
 import numpy as np
 
 from minnet import _elementwise as kernels
-from minnet._checks import bad_value, choice, label_array, not_negative, out_array, real_array, weight_array, words
+from minnet._checks import bad_value, choice, label_array, not_negative, out_array, real_array, words
 from minnet._cross_entropy import first_outside_range
 from minnet.functional._share import NO_ROWS, NONE, SHARE, by_dtype, rows_a_share, share
 
 REDUCTIONS = ("mean", "sum", "none", "batchmean")
+MODERATE = 1e-90, 1e90  # weights whose sums and products with weights of classes are far from overflow and underflow
 
 _first_outside_unit = by_dtype(kernels.first_outside_unit)
 
@@ -62,23 +63,24 @@ class Losses:
     """The losses of a batch, an array of `shape` (N, ...): how they are weighed and reduced.
 
     `grad_output` is the gradient of something with respect to the value: the gradient of the losses is multiplied by
-    it, the value is not. `share` (N,) is what a row counts in a mean besides its sample weight, when a kernel weighs
-    rows itself.
+    it, the value is not.
     """
 
-    def __init__(self, owner, shape, sample_weight, reduction, grad_output=None, share=None):
+    def __init__(self, owner, shape, sample_weight, reduction, grad_output=None):
         rows, per_row = (shape[0], math.prod(shape[1:])) if shape else (1, 1)
         self.owner, self.shape, self.reduction = owner, shape, choice(owner, "reduction", reduction, REDUCTIONS)
-        count = {"mean": rows * per_row, "batchmean": rows, "sum": 1, "none": 1}[reduction]
-        self.weight = NONE["d"]
+        weight, total = NONE["d"], rows
         if sample_weight is not None:
-            weight = weight_array(owner, sample_weight, rows)
-            share = np.ones(rows) if share is None else share
-            if reduction == "mean":
-                weight, count = _normalized(weight, share), per_row if (share[weight > 0] > 0).any() else 0
-            self.weight = weight if per_row == 1 else np.repeat(weight, per_row)
+            weight, total = _row_weights(owner, sample_weight, rows, scaled=reduction == "mean")
+        self.weight = weight if per_row == 1 or not len(weight) else np.repeat(weight, per_row)
+        count = {"mean": total * per_row, "batchmean": rows, "sum": 1, "none": 1}[reduction]
         self.scale = 1.0 / count if count else 0.0
         self.upstream = None if grad_output is None else self._factors(grad_output)
+
+    def divide_by(self, total):
+        """Tell a mean what it divides by, where a kernel weighs rows itself."""
+        if self.reduction == "mean":
+            self.scale = 1.0 / total if total else 0.0
 
     def _factors(self, grad_output):
         """One factor for all gradients, or one for each loss."""
@@ -108,7 +110,9 @@ class Losses:
             dx = no_dx
         else:
             dx = grad.reshape(x.shape)
-            x, target, *inputs = (a.copy() if np.may_share_memory(a, dx) else a for a in (x, target, *inputs))
+            x, target, self.weight, *inputs = (
+                a.copy() if np.may_share_memory(a, dx) else a for a in (x, target, self.weight, *inputs)
+            )
         step = max((period for period in periods if period != x.size), default=1)
         if size is None:
             size = (SHARE // step or 1) * step if x.ndim == 1 else rows_a_share(x.shape[1])
@@ -137,14 +141,23 @@ class Losses:
             raise bad_value(self.owner, "grad_output is for the gradient and needs return_grad=True", self.upstream)
 
 
-def _normalized(weight, share):
-    """Weights for which sum(weight share) is 1, whatever their unit: by the largest first, so that no sum overflows.
+def _row_weights(owner, sample_weight, rows, scaled):
+    """Weights (rows,) in float64, finite and not negative, and their sum.
 
-    As they are where nothing counts. No share is above 1, or all are about 1.
+    `scaled` divides extreme ones by the largest, which a mean does not notice: sums and products stay normal numbers.
     """
+    a = real_array(owner, "sample_weight", sample_weight)
+    if a.shape != (rows,):
+        raise bad_value(owner, f"sample_weight must have shape ({rows},), one a row", a.shape)
+    weight = a.astype(np.float64, copy=False)
+    total, largest = kernels.add_weights(weight)
+    if not largest < math.inf:
+        not_negative(owner, "sample_weight", a)
+    if not scaled or largest == 0 or MODERATE[0] < largest < MODERATE[1]:
+        return weight, total
     with np.errstate(under="ignore"):
-        weight = weight / (weight.max(initial=0) or 1.0)
-        return weight / ((weight * share).sum() or 1.0)
+        weight = weight / largest
+        return weight, weight.sum()
 
 
 # ---- what belongs to elements: weights, variances ----
