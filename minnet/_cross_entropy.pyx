@@ -10,6 +10,7 @@ from cpython.buffer cimport PyBuffer_Release
 from libc.math cimport INFINITY, NAN
 from libc.stdint cimport int64_t
 from libc.stdlib cimport free, malloc
+from libc.string cimport memcpy
 
 from minnet cimport _math
 from minnet._doors cimport alike, apart, enter, labels_of
@@ -477,11 +478,13 @@ cdef double batch(
     const real* z, const real* t, const int64_t* y, const real* w, const double* weight, real* work, real* loss, real* dz,
     Py_ssize_t n, Py_ssize_t classes, double scale, const Options* o,
 ) noexcept nogil:
-    """The sum of the losses of n rows; anything but z may be NULL, and one of t and y is."""
+    """The sum of the losses of n rows; anything but z may be NULL, and one of t and y is. dz may be z: the row that is
+    read is then a copy, as loops over one array that is read and written under two names would not vectorise."""
     cdef double values[ROWS]
     cdef double products[ROWS]
     cdef int64_t checked[ROWS]
     cdef const double* u
+    cdef const real* row
     cdef const real* shares = NULL
     cdef const int64_t* labels = NULL
     cdef real* losses = NULL
@@ -500,21 +503,25 @@ cdef double batch(
             losses = loss + i
         if dz != NULL:
             slope = dz + i * classes
+        row = z + i * classes
         u = NULL if weight == NULL else weight + i
         if of_rows != NULL or o.masked:
             weigh_labels(labels, of_rows, u, checked, products, rows, o)
             labels, u = checked, products
         row_scale = scale if u == NULL else scale * u[0]
+        if dz == z and classes > FEW:
+            memcpy(work + 2 * classes, row, classes * sizeof(real))
+            row = work + 2 * classes
         if classes <= FEW and label:
-            label_tile(z + i * classes, labels, w, u, values, slope, rows, classes, scale, o)
+            label_tile(row, labels, w, u, values, slope, rows, classes, scale, o)
         elif classes <= FEW:
-            share_tile(z + i * classes, shares, labels, w, u, values, slope, rows, classes, scale, o)
+            share_tile(row, shares, labels, w, u, values, slope, rows, classes, scale, o)
         elif skipped(u, slope, classes):
             values[0] = 0
         elif label:
-            label_row(z + i * classes, labels[0], w, values, slope, classes, row_scale, o)
+            label_row(row, labels[0], w, values, slope, classes, row_scale, o)
         else:
-            share_row(z + i * classes, shares, labels, w, work, values, slope, classes, row_scale, o)
+            share_row(row, shares, labels, w, work, values, slope, classes, row_scale, o)
         total += settle_rows(values, u, losses, rows)
         i += rows
     return total
@@ -543,7 +550,7 @@ def cross_entropy_index(
     cdef double total
     cdef Options o = options(w, z.shape[1], s, gamma)
     o.ignored, o.masked = ignored, masked
-    cdef real* work = <real*>malloc(2 * (z.shape[1] + 1) * sizeof(real))
+    cdef real* work = <real*>malloc(3 * (z.shape[1] + 1) * sizeof(real))
     if work == NULL:
         raise MemoryError()
     with nogil:
@@ -563,7 +570,7 @@ def cross_entropy_soft(
     """The same for probabilities t, T_k = w_k ((1 - s) t_k + s / C); z, t, dz: (N, C), w: (C,), the others (N,)."""
     cdef double total
     cdef Options o = options(w, z.shape[1], s, gamma)
-    cdef real* work = <real*>malloc(2 * (z.shape[1] + 1) * sizeof(real))
+    cdef real* work = <real*>malloc(3 * (z.shape[1] + 1) * sizeof(real))
     if work == NULL:
         raise MemoryError()
     with nogil:

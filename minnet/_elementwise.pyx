@@ -123,46 +123,91 @@ cdef clones weighted_bce_loop(
 #     d loss / d z = wrong P^gamma (P + gamma Q (a + L)) - right Q^gamma (Q + gamma P L) with the sign of z
 # and no power below gamma is met: the slope is finite for gamma < 1, too.
 #
-# Some gammas, 2 by far the commonest, have powers that are products and roots. Else P^gamma = exp(-gamma L), and
-# Q^gamma = P^gamma exp(-gamma a), where gamma a can be so large that its rounding error costs many ulp of the power: both parts of the
-# product, Dekker's, go into exp, but where it is 0 anyway: there they may be anything. Beyond FAR Q is 0, and 0 times
-# FAR is 0, where 0 times inf is not.
+# Some gammas, 2 by far the commonest, have powers that are products and roots. Else P^gamma = exp(-gamma L) and Q^gamma =
+# exp(-gamma (a + L)), whose argument can be so large that its rounding error costs many ulp of the power: both parts of
+# the sum and of the product, Dekker's, go into exp, but where that is 0 anyway: there they may be anything. Beyond FAR Q
+# is 0, and 0 times FAR is 0, where 0 times inf is not.
+#
+# Where targets are labels, 0 or 1, one share of each is 0: then the other power is enough.
 
 cdef inline inlined bounded(real a, real* near) noexcept nogil:
     cdef real FAR = 1000
     near[0] = FAR if FAR < a else a
 
 
-cdef inline inlined focal_powers(
+cdef inline inlined side_power(real a, real L, real g, real g_low, real* power) noexcept nogil:
+    """exp(-(g + g_low) (a + L)) for a, L >= 0."""
+    cdef real s = a + L
+    cdef real a_part = s - L
+    cdef real s_low = (a - a_part) + (L - (s - a_part))
+    cdef real g1 = _math.head(g), s1 = _math.head(s)
+    cdef real g2 = g - g1, s2 = s - s1
+    cdef real product = g * s
+    cdef real low = ((g1 * s1 - product) + (g1 * s2 + g2 * s1)) + (g2 * s2 + (g_low * s + g * s_low))
+    s = _math.exp_shifted(-product, -low) * _math.unshift(low)
+    power[0] = <real>0 if _math.lowest(low) > -product else s
+
+
+cdef inline inlined label_powers(
+    const real* z, const real* t, const real* L, real* power, Py_ssize_t n, double gamma,
+) noexcept nogil:
+    """The power of the probability of the other answer than t, which is a label."""
+    cdef real g = gamma
+    cdef real g_low = gamma - g
+    cdef real a
+    cdef Py_ssize_t i
+    for i in range(n):
+        bounded(z[i] if t[i] > 0 else -z[i], &a)
+        side_power(a if a > 0 else <real>0, L[i], g, g_low, &power[i])
+
+
+cdef inline inlined both_powers(
     const real* z, const real* L, real* P_power, real* Q_power, Py_ssize_t n, double gamma,
 ) noexcept nogil:
     cdef real g = gamma
     cdef real g_low = gamma - g
-    cdef real g1 = _math.head(g)
-    cdef real g2 = g - g1
-    cdef real near, near1, near2, product, low, power
+    cdef real a
     cdef Py_ssize_t i
     for i in range(n):
-        P_power[i] = _math.exp(-g * L[i])
+        side_power(<real>0, L[i], g, g_low, &P_power[i])
     for i in range(n):
-        bounded(_math.magnitude(z[i]), &near)
-        near1 = _math.head(near)
-        near2 = near - near1
-        product = g * near
-        low = ((g1 * near1 - product) + (g1 * near2 + g2 * near1)) + (g2 * near2 + g_low * near)
-        power = _math.exp_shifted(-product, -low) * _math.unshift(low)
-        Q_power[i] = <real>0 if _math.lowest(low) > -product else power * P_power[i]
+        bounded(_math.magnitude(z[i]), &a)
+        side_power(a, L[i], g, g_low, &Q_power[i])
+
+
+cdef inline inlined are_labels(const real* t, int* all_labels, Py_ssize_t n) noexcept nogil:
+    cdef int between = 0
+    cdef Py_ssize_t i
+    for i in range(n):
+        between |= (t[i] > 0) & (t[i] < 1)
+    all_labels[0] = between == 0
 
 
 cdef inline inlined focal_term(
-    real z, real wrong, real right, real Q, real L, real P, real g, real P_power, real Q_power, real* loss, real* dz,
+    real z, real wrong, real right, real e, real L, real P, real g, real P_power, real Q_power, real* loss, real* dz,
 ) noexcept nogil:
     cdef real near, paid, slope
     bounded(_math.magnitude(z), &near)
     paid = wrong * (_math.magnitude(z) + L) * P_power
     loss[0] = (paid if wrong > 0 else <real>0) + right * L * Q_power
-    slope = wrong * (P + g * (Q * (near + L))) * P_power - right * (Q + g * (P * L)) * Q_power
+    slope = wrong * (P + g * (e * P * (near + L))) * P_power - right * (e * P + g * (P * L)) * Q_power
     dz[0] = -slope if z < 0 else slope
+
+
+cdef inline inlined rooted_terms(
+    const real* z, const real* t, const real* positive, const real* negative, const real* e, const real* L, real* loss,
+    real* dz, Py_ssize_t n, real keep, real lift, double gamma,
+) noexcept nogil:
+    """For a gamma that is a constant where this is called."""
+    cdef real g = gamma
+    cdef real wrong, right, P, P_power, Q_power
+    cdef Py_ssize_t i
+    for i in range(n):
+        shares_of(z[i], t[i], positive[i], negative[i], keep, lift, &wrong, &right)
+        P = <real>1 / (<real>1 + e[i])
+        _math.root_power(P, gamma, &P_power)
+        _math.root_power(e[i] * P, gamma, &Q_power)
+        focal_term(z[i], wrong, right, e[i], L[i], P, g, P_power, Q_power, &loss[i], &dz[i])
 
 
 cdef clones focal_bce_loop(
@@ -171,26 +216,40 @@ cdef clones focal_bce_loop(
 ) noexcept nogil:
     cdef real e[CHUNK]
     cdef real L[CHUNK]
-    cdef real P_power[CHUNK]
-    cdef real Q_power[CHUNK]
+    cdef real power[CHUNK]
+    cdef real other_power[CHUNK]
+    cdef real* Q_power = power
     cdef real keep = 1 - smoothing, lift = smoothing / 2
     cdef real g = gamma
-    cdef real P[CHUNK]
-    cdef real Q[CHUNK]
-    cdef real wrong, right
+    cdef real wrong, right, P
+    cdef int labels
     cdef Py_ssize_t i
     exponentials(z, e, L, n)
-    for i in range(n):
-        P[i] = <real>1 / (<real>1 + e[i])
-        Q[i] = e[i] * P[i]
-    if _math.has_roots(gamma):
-        _math.root_powers(P, P_power, n, gamma)
-        _math.root_powers(Q, Q_power, n, gamma)
+    if gamma == 2:
+        rooted_terms(z, t, positive, negative, e, L, loss, dz, n, keep, lift, 2.0)
+        return
+    if gamma == 1:
+        rooted_terms(z, t, positive, negative, e, L, loss, dz, n, keep, lift, 1.0)
+        return
+    if gamma == 3:
+        rooted_terms(z, t, positive, negative, e, L, loss, dz, n, keep, lift, 3.0)
+        return
+    if gamma == 0.5:
+        rooted_terms(z, t, positive, negative, e, L, loss, dz, n, keep, lift, 0.5)
+        return
+    if gamma == 1.5:
+        rooted_terms(z, t, positive, negative, e, L, loss, dz, n, keep, lift, 1.5)
+        return
+    are_labels(t, &labels, n)
+    if labels and smoothing == 0:
+        label_powers(z, t, L, power, n, gamma)
     else:
-        focal_powers(z, L, P_power, Q_power, n, gamma)
+        Q_power = other_power
+        both_powers(z, L, power, Q_power, n, gamma)
     for i in range(n):
         shares_of(z[i], t[i], positive[i], negative[i], keep, lift, &wrong, &right)
-        focal_term(z[i], wrong, right, Q[i], L[i], P[i], g, P_power[i], Q_power[i], &loss[i], &dz[i])
+        P = <real>1 / (<real>1 + e[i])
+        focal_term(z[i], wrong, right, e[i], L[i], P, g, power[i], Q_power[i], &loss[i], &dz[i])
 
 
 # Other losses of logarithms and exponentials are computed in double throughout, in loops that come before the last one

@@ -273,24 +273,25 @@ cdef inline bint has_roots(double g) noexcept nogil:
     return g == 0.5 or g == 1 or g == 1.5 or g == 2 or g == 3
 
 
-cdef inline inlined root_powers(const real* u, real* power, Py_ssize_t n, double g) noexcept nogil:
-    """u^g where `has_roots`."""
-    cdef Py_ssize_t j
+cdef inline inlined root_power(real u, double g, real* power) noexcept nogil:
+    """u^g where `has_roots`; worth it where g is a constant."""
     if g == 0.5:
-        for j in range(n):
-            power[j] = root(u[j])
+        power[0] = root(u)
     elif g == 1:
-        for j in range(n):
-            power[j] = u[j]
+        power[0] = u
     elif g == 1.5:
-        for j in range(n):
-            power[j] = u[j] * root(u[j])
+        power[0] = u * root(u)
     elif g == 2:
-        for j in range(n):
-            power[j] = u[j] * u[j]
+        power[0] = u * u
     else:
-        for j in range(n):
-            power[j] = u[j] * u[j] * u[j]
+        power[0] = u * u * u
+
+
+cdef inline inlined root_powers(const real* u, real* power, Py_ssize_t n, double g) noexcept nogil:
+    """The same for n of them; gcc makes a loop of its own for each g."""
+    cdef Py_ssize_t j
+    for j in range(n):
+        root_power(u[j], g, &power[j])
 
 
 cdef inline inlined times_log(real g, real u, real* high, real* low) noexcept nogil:

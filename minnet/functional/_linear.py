@@ -3,14 +3,13 @@
 import numpy as np
 
 from minnet._checks import bad_value, matrix, out_array, real_array
-from minnet._threads import run_chunks
 from minnet.functional._cross_entropy import prepare
 from minnet.functional._share import NO_ROWS, rows_a_share, share
 
-# Bytes of logits that exist at once, their gradient apart: as large as 100 MB in all allow, because each block reads
-# and writes dW. PANEL classes of dW are added to at once, from a product that needs room of its own.
-BLOCK = 40_000_000
-PANEL = 12_000
+# Bytes of logits, or of their gradient, which takes their place, that exist at once, and of one product x^T dz: as
+# large as 100 MB in all allow, because each block reads and writes dW, and large matrix products are the faster ones.
+BLOCK = 60_000_000
+PRODUCT = 33_000_000
 
 
 def linear_cross_entropy(
@@ -32,8 +31,8 @@ def linear_cross_entropy(
     """Cross-entropy of softmax(x @ W + b), block by block of rows: the logits (N, C) never exist whole.
 
     dx = dz W^T, dW = x^T dz, db = sum of dz over rows, where dz (N, C), the gradient of the logits, is that of
-    `cross_entropy` and exists by blocks, too. Less than 100 MB (or two rows, if that is more) are needed beside
-    inputs and gradients.
+    `cross_entropy` and exists by blocks, too. Less than 100 MB (or a row of logits and a column of dW, if that is
+    more) are needed beside inputs and gradients.
 
     Parameters
     ----------
@@ -125,40 +124,43 @@ class _Blocks:
 
     def __call__(self, x, t, weight, losses, dx, scale):
         """The sum of the losses; gradients, if `dx` is wanted."""
-        classes = self.W.shape[1]
-        rows = max(min(len(x), BLOCK // max(classes * self.W.itemsize, 1)), 1)
-        z = np.empty((rows, classes), self.W.dtype)
-        dz = np.empty_like(z) if len(dx) else NO_ROWS[z.dtype.char]
+        inputs, classes = self.W.shape
+        blocks = -(-len(x) * classes * x.itemsize // BLOCK) or 1
+        rows = -(-len(x) // blocks) or 1
+        z = np.empty((rows, classes), x.dtype)
+        room = np.empty(inputs * min(self._panel(), classes), x.dtype) if len(dx) else None
         total = 0.0
         self._clear()
         for start in range(0, len(x), rows):
             part = slice(start, start + rows)
-            logits, slopes = z[: len(x[part])], dz[: len(x[part])]
-            np.dot(x[part], self.W, out=logits)
-            if self.b is not None:
-                self._add_biases(logits)
-            arrays = logits, t[part], weight[part], losses[part], slopes
-            total += sum(share(self.kernel, rows_a_share(classes), *arrays, scalars=(scale,)))
+            dz = np.dot(x[part], self.W, out=z[: len(x[part])])
+            arrays = dz, t[part], weight[part], losses[part], dz if len(dx) else NO_ROWS[x.dtype.char]
+            total += sum(share(self._losses, rows_a_share(classes), *arrays, scalars=(scale,)))
             if len(dx):
-                np.dot(slopes, self.W.T, out=dx[part])
-                self._add(x[part], slopes)
+                np.dot(dz, self.W.T, out=dx[part])
+                self._add(x[part], dz, room)
         return total
+
+    def _panel(self):
+        """Classes of dW that are added to at once."""
+        return max(PRODUCT // max(self.W.shape[0] * self.W.itemsize, 1), 1)
 
     def _clear(self):
         for sums in (self.dW, self.db):
             if sums is not None:
                 sums[...] = 0
 
-    def _add_biases(self, logits):
-        def chunk(start, stop):
-            logits[start:stop] += self.b
+    def _losses(self, z, *rest):
+        """The kernel of a chunk; a view of its logits is also where their gradient goes."""
+        if self.b is not None:
+            z += self.b
+        return self.kernel(z, *rest)
 
-        run_chunks(chunk, len(logits), rows_a_share(logits.shape[1]))
-
-    def _add(self, x, dz):
-        """Add x^T dz to dW, and the sum of dz over rows to db."""
-        for start in range(0, dz.shape[1], PANEL):
-            panel = slice(start, start + PANEL)
-            self.dW[:, panel] += np.dot(x.T, dz[:, panel])
+    def _add(self, x, dz, room):
+        """Add x^T dz to dW, and the sum of dz over rows to db; `room` is for a product, since new memory is slow."""
+        for start in range(0, dz.shape[1], self._panel()):
+            panel = slice(start, start + self._panel())
+            shape = len(self.W), len(dz[0, panel])
+            self.dW[:, panel] += np.dot(x.T, dz[:, panel], out=room[: shape[0] * shape[1]].reshape(shape))
         if self.db is not None:
             self.db += np.dot(np.ones(len(dz), dz.dtype), dz)
