@@ -4,6 +4,7 @@ The environment variable MINNET_SIMD (baseline, x86-64-v3, x86-64-v4) forces one
 time. It is for tests: see docs/numerics.md.
 """
 
+import glob
 import os
 
 from setuptools import Extension, setup
@@ -40,11 +41,11 @@ class Build(build_ext):
 
 def extension(name):
     """A compiled module of the package."""
-    depends = [f"minnet/{file}" for file in ("_simd.h", "_loops.pxd", "_math.pxd", "_rows.pxd", "_doors.pxd")]
+    depends = ["minnet/_simd.h", *sorted(glob.glob("minnet/*.pxd"))]
     source, macros = f"minnet/{name}.pyx", forced_level()
     return Extension(f"minnet.{name}", [source], depends=depends, include_dirs=["minnet"], define_macros=macros)
 
 
-MODULES = ["_activations", "_softmax", "_cross_entropy", "_elementwise", "_updates", "_population", "_simd"]
+MODULES = ["_activations", "_softmax", "_cross_entropy", "_elementwise", "_updates", "_epoch", "_population", "_simd"]
 
 setup(ext_modules=[extension(name) for name in MODULES], cmdclass={"build_ext": Build})

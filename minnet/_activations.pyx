@@ -94,14 +94,6 @@ cdef clones relu_loop(const real* x, real* y, real* slope, Py_ssize_t n) noexcep
             y[i] = <real>0 if 0 > x[i] else x[i]
 
 
-cdef enum Activation:
-    SIGMOID
-    TANH
-    SOFTPLUS
-    LOG_SIGMOID
-    RELU
-
-
 cdef void activation_loop(Activation which, const real* x, real* y, real* slope, Py_ssize_t n) noexcept nogil:
     if which == SIGMOID:
         sigmoid_loop(x, y, slope, n)

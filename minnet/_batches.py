@@ -16,10 +16,15 @@ class Arrays:
 
     def __init__(self, X, y, size, shuffle):
         self.X, self.y, self.size, self.shuffle = X, y, size, shuffle
+        self.batches, self.mapped = -(-len(X) // size), is_mapped(X) or is_mapped(y)
+
+    def order(self, rng):
+        """The rows of an epoch, as they come."""
+        return rng.permutation(len(self.X)) if self.shuffle else np.arange(len(self.X))
 
     def epoch(self, rng):
         """The batches (x, y) of an epoch."""
-        order = rng.permutation(len(self.X)) if self.shuffle else np.arange(len(self.X))
+        order = self.order(rng)
         for start in range(0, len(order), self.size):
             rows = order[start : start + self.size]
             yield self.X[rows], self.y[rows]

@@ -20,14 +20,6 @@ from minnet._rows cimport (
     FEW, FLUSH, ROWS, add, exp_others, flush, fold_all, log_total, row_max, tile_load, tile_others, transpose_all,
 )
 
-cdef struct Options:
-    double s       # label smoothing
-    double gamma   # focus
-    double mass    # sum of the weights of the classes
-    int64_t ignored  # label of rows that count nowhere
-    bint masked      # whether there are any
-
-
 # ---- labels --------------------------------------------------------------------------------------------------------
 # With S = 1 + others = sum_k e_k and p_k = e_k / S:
 #     c = logsumexp(z) - z_y = (m - z_y) + log(S)                  both terms >= 0, nothing cancels

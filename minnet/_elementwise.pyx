@@ -413,28 +413,6 @@ cdef clones poisson_loop(
 
 # ---- all of them, chunk by chunk -----------------------------------------------------------------------------------
 
-cdef enum Kind:
-    BCE_WITH_LOGITS
-    WEIGHTED_BCE
-    FOCAL_BCE
-    BCE
-    KL
-    SQUARED_ERROR
-    ABSOLUTE_ERROR
-    HUBER
-    GAUSSIAN
-    POISSON
-
-
-cdef struct Settings:
-    Py_ssize_t a_period  # of the array a, which has the length n or this one, and WRAP more, and repeats; 0 without it
-    Py_ssize_t b_period
-    double amount        # label smoothing, delta or eps
-    double gamma
-    bint is_log          # log_target, log_input
-    bint full
-
-
 cdef void chunk_of(
     Kind kind, const real* x, const real* t, const real* a, const real* b, real* loss, real* slope, Py_ssize_t n,
     Settings* s,

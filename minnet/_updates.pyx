@@ -65,6 +65,28 @@ cdef narrow_clones rmsprop_loop(
         w[i] -= lr * step
 
 
+cdef void adam(
+    const Rule* rule, const real* g, real* w, real* m, real* v, Py_ssize_t n, int64_t step,
+) noexcept nogil:
+    # 1 - beta is taken in double: 1 - 0.999 in float is off by 1.3e-5.
+    cdef double rate = rule.lr / (1.0 - rule.beta1 ** step)
+    cdef double scale = 1.0 / sqrt(1.0 - rule.beta2 ** step)
+    adam_loop(
+        w, m, v, g, n, rate, 1.0 - rule.beta1, rule.beta2, 1.0 - rule.beta2, scale, rule.eps, rule.decay, rule.shrink)
+
+
+cdef void update(
+    const Rule* rule, const real* g, real* w, real* first, real* second, Py_ssize_t n, int64_t step,
+) noexcept nogil:
+    """A step of any of the methods; first and second are what they remember, velocity, or means m and v."""
+    if rule.method == PLAIN:
+        sgd_loop(w, g, n, rule.lr, rule.decay)
+    elif rule.method == MOMENTUM:
+        momentum_loop(w, first, g, n, rule.lr, rule.momentum, rule.nesterov, rule.decay)
+    else:
+        adam(rule, g, w, first, second, n, step)
+
+
 def sgd_update(const real[::1] g not None, real[::1] w not None, double lr, double decay):
     """w -= lr (g + decay w); all (P,)."""
     with nogil:
@@ -88,13 +110,9 @@ def adam_update(
 
     w -= shrink w + lr m' / (sqrt(v') + eps).
     """
-    cdef double rate = lr / (1.0 - beta1 ** step)
-    cdef double scale = 1.0 / sqrt(1.0 - beta2 ** step)
-    # 1 - beta is taken in double: 1 - 0.999 in float is off by 1.3e-5.
+    cdef Rule rule = Rule(ADAM, lr, 0.0, False, beta1, beta2, eps, decay, shrink)
     with nogil:
-        adam_loop(
-            &w[0], &m[0], &v[0], &g[0], w.shape[0], rate, 1.0 - beta1, beta2, 1.0 - beta2, scale, eps, decay, shrink
-        )
+        adam(&rule, &g[0], &w[0], &m[0], &v[0], w.shape[0], step)
 
 
 def rmsprop_update(

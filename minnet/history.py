@@ -23,10 +23,13 @@ class History:
         One an epoch.
     interrupted : bool
         Whether Ctrl-C ended the run.
+    path : {"epoch", "layers", None}
+        How the last epoch was trained: a plain net by its steps in compiled code, many in a call, or layer by layer.
+        The numbers are the same but for rounding.
     """
 
     def __init__(self):
-        self.rows, self.interrupted = [], False
+        self.rows, self.interrupted, self.path = [], False, None
 
     def __len__(self):
         return len(self.rows)

@@ -13,6 +13,7 @@ import numpy as np
 
 from minnet._batches import Arrays, Stream, training_data
 from minnet._checks import bad_type, bad_value, choice, generator, integer, words
+from minnet._plain import plain_steps
 from minnet.history import History
 from minnet.losses import get_loss
 
@@ -31,6 +32,7 @@ class Run:
 
     def __init__(self, **settings):
         self.history, self.epoch, self.batch, self.stop, self.warned = History(), 0, 0, False, False
+        self.steps = None
         self.__dict__.update(settings)
 
 
@@ -115,11 +117,13 @@ def fit(
         callbacks=callbacks,
         rng=rng,
     )
-    emit = _emitter(callbacks, run)
+    emit = Events(callbacks, run)
 
     emit("on_train_begin")
     try:
         while run.epoch < run.epochs and not run.stop:
+            if not callbacks and _several_epochs(run):
+                continue
             run.epoch += 1
             emit("on_epoch_begin")
             run.history.rows.append(_epoch(run, emit))
@@ -148,25 +152,92 @@ def _epoch(run, emit):
 
 def _train(run, emit):
     """One pass over the batches; mean loss and metrics, each batch weighing as many rows as it has."""
-    run.batch, seen, sums = 0, 0, dict.fromkeys(["loss", *(metric.__name__ for metric in run.metrics)], 0.0)
+    run.steps = plain_steps(run.net, run.loss, run.optimizer)
+    run.history.path = "epoch" if run.steps else "layers"
+    run.batch, run.rows, run.sums = 0, 0, dict.fromkeys(["loss", *(metric.__name__ for metric in run.metrics)], 0.0)
+    alone = run.steps and type(run.data) is Arrays and not run.data.mapped and not run.metrics
+    alone = alone and not emit.heard("on_batch_begin", "on_batch_end")
     try:
-        for x, target in run.data.epoch(run.rng):
+        for x, target in _compiled(run) if alone else run.data.epoch(run.rng):
             emit("on_batch_begin")
             outputs, value = _step(run, x, target)
-            seen, sums["loss"] = seen + len(x), sums["loss"] + value * _weight(run.loss, len(x))
+            _count(run, len(x), value * _weight(run.loss, len(x)))
             for metric in run.metrics:
-                sums[metric.__name__] += metric(outputs, target) * len(x)
+                run.sums[metric.__name__] += metric(outputs, target) * len(x)
             emit("on_batch_end")
             run.batch += 1
     except Exception as error:
         error.add_note(f"fit: in epoch {run.epoch}, batch {run.batch}")
         raise
-    return {name: total / seen for name, total in sums.items()}
+    return {name: total / run.rows for name, total in run.sums.items()}
+
+
+def _compiled(run):
+    """Train an epoch in compiled code, in calls of some milliseconds; gives the batches that are left to the layers."""
+    data, order, start = run.data, run.data.order(run.rng), 0
+    targets, most = run.steps.targets(data.y), run.steps.rows_a_call(data.size)
+    while start < len(order):
+        rows = order[start : start + most]
+        done = 0 if targets is None else _take(run, targets, rows)
+        start += done
+        if done < len(rows):
+            rows = order[start : start + data.size]
+            start += len(rows)
+            yield data.X[rows], data.y[rows]
+
+
+def _take(run, targets, rows):
+    """Compiled steps for these rows; how many rows they came through."""
+    size = run.data.size
+    losses = run.steps.take(run.data.X, targets, rows, size, len(rows), _strict(run))
+    done = min(len(losses) * size, len(rows))
+    counts = np.diff(np.minimum(np.arange(len(losses) + 1) * size, done))
+    _count(run, done, float(losses @ counts))
+    run.batch += len(losses)
+    return done
+
+
+def _count(run, rows, loss):
+    """Add the losses of some rows to those of the epoch."""
+    run.rows, run.sums["loss"] = run.rows + rows, run.sums["loss"] + loss
+
+
+def _several_epochs(run):
+    """Train several epochs in one call, if nobody looks in between; whether it was done.
+
+    Each then has the same time. What goes wrong in one of them is taken back, and they go one by one.
+    """
+    data, optimizer, started = run.data, run.optimizer, time.perf_counter()
+    run.steps = plain_steps(run.net, run.loss, optimizer)
+    if run.validation_data is not None or run.metrics or not run.steps or type(data) is not Arrays or data.mapped:
+        return False
+    epochs = min(run.epochs - run.epoch, run.steps.epochs_a_call(data))
+    if callable(optimizer.lr) or epochs < 2:
+        return False
+    losses = run.steps.epochs(data, run.rng, epochs)
+    if losses is None:
+        return False
+    counts = np.diff(np.minimum(np.arange(data.batches + 1) * data.size, len(data.X)))
+    seconds, rate = (time.perf_counter() - started) / epochs, optimizer.rate
+    run.history.rows += [
+        {"epoch": epoch, "loss": loss, "lr": rate, "seconds": seconds}
+        for epoch, loss in enumerate((losses @ counts / len(data.X)).tolist(), run.epoch + 1)
+    ]
+    run.history.path, run.epoch, optimizer.epochs = "epoch", run.epoch + epochs, optimizer.epochs + epochs
+    return True
+
+
+def _strict(run):
+    """Whether a loss that is not finite must not make a step unseen."""
+    return run.on_nonfinite != "ignore" and not run.warned
 
 
 def _step(run, x, target):
     """Forward, backward, update; the outputs and the loss."""
     net = run.net
+    done = run.steps.step(x, target, _strict(run)) if run.steps else None
+    if done is not None:
+        return done
     outputs = net.forward(x, run.rng)
     value, gradient = run.loss.value_and_grad(outputs, target)
     net.backward_params(gradient)
@@ -292,21 +363,25 @@ def _pair(data):
     return X, y
 
 
-def _emitter(callbacks, run):
-    """A function of an event's name that calls the methods of that name; callbacks without one cost nothing."""
-    if not isinstance(callbacks, (list, tuple)):
-        raise bad_type("fit", "callbacks must be a list", callbacks)
-    for callback in callbacks:
-        if isinstance(callback, type) or not any(hasattr(callback, event) for event in EVENTS):
-            raise bad_type("fit", f"a callback must be an object with a method such as {EVENTS[3]}", callback)
-    methods = {}
-    for event in EVENTS:
-        begins = event.endswith("begin")
-        ordered = sorted(callbacks, key=lambda c, begins=begins: getattr(c, "outermost", False) != begins)
-        methods[event] = [getattr(c, event) for c in ordered if hasattr(c, event)]
+class Events:
+    """Calls the methods of callbacks by an event's name; callbacks without one cost nothing."""
 
-    def emit(event):
-        for method in methods[event]:
-            method(run)
+    def __init__(self, callbacks, run):
+        if not isinstance(callbacks, (list, tuple)):
+            raise bad_type("fit", "callbacks must be a list", callbacks)
+        for callback in callbacks:
+            if isinstance(callback, type) or not any(hasattr(callback, event) for event in EVENTS):
+                raise bad_type("fit", f"a callback must be an object with a method such as {EVENTS[3]}", callback)
+        self.run, self.methods = run, {}
+        for event in EVENTS:
+            begins = event.endswith("begin")
+            ordered = sorted(callbacks, key=lambda c, begins=begins: getattr(c, "outermost", False) != begins)
+            self.methods[event] = [getattr(c, event) for c in ordered if hasattr(c, event)]
 
-    return emit
+    def __call__(self, event):
+        for method in self.methods[event]:
+            method(self.run)
+
+    def heard(self, *events):
+        """Whether there is a method for one of them."""
+        return any(self.methods[event] for event in events)

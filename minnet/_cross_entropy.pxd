@@ -1,0 +1,15 @@
+# cython: language_level=3
+from libc.stdint cimport int64_t
+
+from minnet._math cimport real
+
+cdef struct Options:
+    double s       # label smoothing
+    double gamma   # focus
+    double mass    # sum of the weights of the classes
+    int64_t ignored  # label of rows that count nowhere
+    bint masked      # whether there are any
+
+cdef double batch(
+    const real* z, const real* t, const int64_t* y, const real* w, const double* weight, real* work, real* loss, real* dz,
+    Py_ssize_t n, Py_ssize_t classes, double scale, const Options* o) noexcept nogil

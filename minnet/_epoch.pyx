@@ -1,0 +1,407 @@
+# cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True, initializedcheck=False
+# cython: freethreading_compatible=True
+"""Many steps of a small plain net in one call: gather, forward, backward, update. Letters and rules: _activations.pyx.
+
+A plain net is Linear layers with sigmoid, tanh, relu or nothing behind each, under cross-entropy, binary cross-entropy or
+squared error. What it computes is what the layers compute, by the same loops; only the matrix products are its own.
+
+Parameters of a layer are a matrix (I + 1, O), W and below it b, which meets an input of 1: forward and backward of a
+bias come with the product. A call copies them into rows that are padded with zeros to whole tiles, and copies them back
+at its end. In a batch, a row of what a layer gives has a step of its own, with room for that 1.
+"""
+
+from libc.math cimport isfinite
+from libc.stdint cimport int64_t
+from libc.string cimport memcpy, memset
+
+from minnet cimport _activations, _cross_entropy, _elementwise, _updates
+from minnet._activations cimport Activation, activation_loop
+from minnet._loops cimport clones
+from minnet._math cimport inlined, real
+from minnet._rows cimport transpose_all
+
+cdef enum:
+    TALL = 5      # most rows of a tile
+    WIDE = 32     # its columns; gcc 12 makes scalar code of 16
+    PANEL = 128   # rows of B that stay in the first cache while tiles go down C; half as many doubles
+    MOST = 16     # layers
+    LINE = 16     # floats of a line of the cache
+    NONE = -1     # no activation
+
+
+# ---- matrix products -----------------------------------------------------------------------------------------------
+# C[a, b] = sum over k of A[a, k] B[k, b], in tiles of C that stay in registers while k runs: each number loaded serves
+# several products. A may be stored either way round; the columns of B and C lie side by side, whole tiles of them.
+#     forward      z = [x, 1] W                          A = [x, 1]
+#     inputs       dx = (dz W^T) slope                   A = dz, B = W^T, a copy
+#     parameters   dW = [x, 1]^T dz, and W -= lr dW      A = [x, 1]^T
+# The last one updates W while the tile of its gradient is at hand, which saves a pass over memory.
+
+cdef struct Product:
+    Py_ssize_t rows, columns, depth
+    Py_ssize_t a_row, a_k, b_k, c_row, w_row   # from one element to the next
+    double lr, decay                           # of W -= lr (C + decay W)
+
+
+cdef inline inlined tile(
+    const real* A, const real* B, real* C, real* W, const real* slope, const Product* p, Py_ssize_t depth, bint add,
+    int rows,
+) noexcept nogil:
+    """C = (C +) A B, times slope, and the update of W, for a tile; C, W and slope may be NULL."""
+    cdef real sums[TALL * WIDE]
+    cdef real x, lr = p.lr, decay = p.decay
+    cdef Py_ssize_t k
+    cdef int a, j
+    for a in range(rows):
+        for j in range(WIDE):
+            sums[a * WIDE + j] = 0
+    if add:
+        for a in range(rows):
+            for j in range(WIDE):
+                sums[a * WIDE + j] = C[a * p.c_row + j]
+    for k in range(depth):
+        for a in range(rows):
+            x = A[a * p.a_row + k * p.a_k]
+            for j in range(WIDE):
+                sums[a * WIDE + j] += x * B[k * p.b_k + j]
+    if slope != NULL:
+        for a in range(rows):
+            for j in range(WIDE):
+                sums[a * WIDE + j] *= slope[a * p.c_row + j]
+    if C != NULL:
+        for a in range(rows):
+            for j in range(WIDE):
+                C[a * p.c_row + j] = sums[a * WIDE + j]
+    if W != NULL:
+        for a in range(rows):
+            for j in range(WIDE):
+                W[a * p.w_row + j] -= lr * (sums[a * WIDE + j] + decay * W[a * p.w_row + j])
+
+
+cdef inline inlined column(
+    const real* A, const real* B, real* C, real* W, const real* slope, const Product* p, Py_ssize_t depth, bint add,
+) noexcept nogil:
+    """One column of tiles, as even in height as they can be."""
+    cdef Py_ssize_t tiles = (p.rows + TALL - 1) // TALL
+    cdef Py_ssize_t i, a = 0, rows
+    for i in range(tiles):
+        rows = (p.rows - a) // (tiles - i)
+        if rows == 5:
+            tile(A, B, C, W, slope, p, depth, add, 5)
+        elif rows == 4:
+            tile(A, B, C, W, slope, p, depth, add, 4)
+        elif rows == 3:
+            tile(A, B, C, W, slope, p, depth, add, 3)
+        elif rows == 2:
+            tile(A, B, C, W, slope, p, depth, add, 2)
+        else:
+            tile(A, B, C, W, slope, p, depth, add, 1)
+        a += rows
+        A += rows * p.a_row
+        C = NULL if C == NULL else C + rows * p.c_row
+        W = NULL if W == NULL else W + rows * p.w_row
+        slope = NULL if slope == NULL else slope + rows * p.c_row
+
+
+cdef clones forward_product(const real* A, const real* B, real* C, const Product* p) noexcept nogil:
+    """C = A B, a panel of B after the other."""
+    cdef Py_ssize_t panel = PANEL if real is float else PANEL // 2
+    cdef Py_ssize_t b = 0, k
+    while b < p.columns:
+        k = 0
+        while k < p.depth:
+            column(A + k * p.a_k, B + k * p.b_k + b, C + b, <real*>NULL, <real*>NULL, p, min(panel, p.depth - k), k > 0)
+            k += panel
+        b += WIDE
+
+
+cdef clones backward_product(
+    const real* A, const real* B, real* C, real* W, const real* slope, const Product* p,
+) noexcept nogil:
+    """C = (A B) slope, W -= lr (A B + decay W); what is NULL is left out."""
+    cdef Py_ssize_t b = 0
+    while b < p.columns:
+        column(
+            A, B + b, NULL if C == NULL else C + b, NULL if W == NULL else W + b, NULL if slope == NULL else slope + b, p,
+            p.depth, False)
+        b += WIDE
+
+
+# ---- where everything is -------------------------------------------------------------------------------------------
+
+cdef struct Layer:
+    Py_ssize_t inputs, outputs, activation
+    Py_ssize_t pitch    # of a row of W, whole tiles
+    Py_ssize_t step     # of a row of outputs
+    Py_ssize_t flat     # where W stands in the vectors of the model, and in the padded ones
+    Py_ssize_t padded
+    Py_ssize_t y, slope, dy, turned   # where in `work`: outputs, their slopes, gradients of outputs; W^T
+
+
+cdef struct Plan:
+    Py_ssize_t layers, batch, padded   # how many; rows of a batch; length of a padded vector
+    Py_ssize_t x, x_step, z, dz, t, y  # where in `work` a batch is gathered, and outputs without padding
+    Py_ssize_t rows                    # ... and two rows of classes, for the loss
+    Py_ssize_t room
+    Layer layer[MOST]
+
+
+cdef Py_ssize_t take(Plan* plan, Py_ssize_t n) noexcept nogil:
+    """Where there is room for so many numbers, at a line of the cache."""
+    cdef Py_ssize_t at = plan.room
+    plan.room += (n + LINE - 1) // LINE * LINE
+    return at
+
+
+cdef void lay_out(Plan* plan, const int64_t[:, ::1] layers, Py_ssize_t batch) noexcept nogil:
+    cdef Py_ssize_t l, flat = 0, before
+    cdef Layer* layer
+    plan.layers, plan.batch, plan.padded, plan.room = layers.shape[0], batch, 0, 0
+    for l in range(plan.layers):
+        layer = &plan.layer[l]
+        layer.inputs, layer.outputs, layer.activation = layers[l, 0], layers[l, 1], layers[l, 2]
+        layer.pitch = (layer.outputs + WIDE - 1) // WIDE * WIDE
+        layer.step = layer.pitch + LINE   # rows a power of two apart would share the same few lines of the cache
+        layer.flat, layer.padded = flat, plan.padded
+        flat += (layer.inputs + 1) * layer.outputs
+        plan.padded += (layer.inputs + 1) * layer.pitch
+        before = plan.layer[l - 1].pitch if l > 0 else 0
+        layer.y = take(plan, batch * layer.step)
+        layer.slope = take(plan, batch * layer.step)
+        layer.dy = take(plan, batch * layer.step)
+        layer.turned = take(plan, layer.outputs * before)
+    plan.x_step = (layers[0, 0] // WIDE + 1) * WIDE + LINE
+    plan.x = take(plan, batch * plan.x_step)
+    layer = &plan.layer[plan.layers - 1]
+    plan.z = take(plan, batch * layer.outputs)
+    plan.dz = take(plan, batch * layer.outputs)
+    plan.t = take(plan, batch * layer.outputs)
+    plan.y = take(plan, 2 * batch)   # labels, of 8 bytes
+    plan.rows = take(plan, 2 * layer.outputs)
+
+
+cdef void pad(const Plan* plan, const real* flat, real* padded) noexcept nogil:
+    cdef const Layer* layer
+    cdef Py_ssize_t l, i
+    for l in range(plan.layers):
+        layer = &plan.layer[l]
+        for i in range(layer.inputs + 1):
+            memcpy(padded + layer.padded + i * layer.pitch, flat + layer.flat + i * layer.outputs,
+                   layer.outputs * sizeof(real))
+
+
+cdef void unpad(const Plan* plan, const real* padded, real* flat) noexcept nogil:
+    cdef const Layer* layer
+    cdef Py_ssize_t l, i
+    for l in range(plan.layers):
+        layer = &plan.layer[l]
+        for i in range(layer.inputs + 1):
+            memcpy(flat + layer.flat + i * layer.outputs, padded + layer.padded + i * layer.pitch,
+                   layer.outputs * sizeof(real))
+
+
+cdef void copy_rows(
+    const real* a, Py_ssize_t a_step, real* b, Py_ssize_t b_step, Py_ssize_t rows, Py_ssize_t columns,
+) noexcept nogil:
+    cdef Py_ssize_t i
+    for i in range(rows):
+        memcpy(b + i * b_step, a + i * a_step, columns * sizeof(real))
+
+
+# ---- a step --------------------------------------------------------------------------------------------------------
+
+cdef enum Criterion:
+    CROSS_ENTROPY
+    BCE
+    MSE
+
+# How Python names what it asks for.
+MOST_LAYERS, NO_ACTIVATION = MOST, NONE
+ACTIVATIONS = {"sigmoid": _activations.SIGMOID, "tanh": _activations.TANH, "relu": _activations.RELU}
+CRITERIA = {"CrossEntropyLoss": CROSS_ENTROPY, "BCEWithLogitsLoss": BCE, "MSELoss": MSE}
+METHODS = {"plain": _updates.PLAIN, "momentum": _updates.MOMENTUM, "adam": _updates.ADAM}
+
+
+cdef void append_ones(real* a, Py_ssize_t step, Py_ssize_t column, Py_ssize_t rows) noexcept nogil:
+    cdef Py_ssize_t i
+    for i in range(rows):
+        a[i * step + column] = 1
+
+
+cdef void go_forward(const Plan* plan, const real* w, real* work, Py_ssize_t rows) noexcept nogil:
+    """From the gathered batch to the outputs of the last layer."""
+    cdef const real* x = work + plan.x
+    cdef const Layer* layer
+    cdef Product p
+    cdef real* y
+    cdef Py_ssize_t l
+    p.rows, p.a_row, p.a_k, p.lr, p.decay, p.w_row = rows, plan.x_step, 1, 0, 0, 0
+    for l in range(plan.layers):
+        layer = &plan.layer[l]
+        y = work + layer.y
+        p.columns, p.depth, p.b_k, p.c_row = layer.pitch, layer.inputs + 1, layer.pitch, layer.step
+        forward_product(x, w + layer.padded, y, &p)
+        if layer.activation != NONE:
+            activation_loop(<Activation>layer.activation, y, y, work + layer.slope, rows * layer.step)
+        append_ones(y, layer.step, layer.outputs, rows)
+        x, p.a_row = y, layer.step
+
+
+cdef double criterion_of(
+    Criterion criterion, const real* z, const real* t, const int64_t* y, real* work, real* dz, Py_ssize_t rows,
+    Py_ssize_t outputs,
+) noexcept nogil:
+    """The mean loss and its gradient."""
+    cdef _cross_entropy.Options o
+    cdef _elementwise.Settings s
+    cdef Py_ssize_t n = rows if criterion == CROSS_ENTROPY else rows * outputs
+    cdef double scale = 1.0 / n
+    o.s = o.gamma = s.a_period = s.b_period = 0
+    o.masked = False
+    if criterion == CROSS_ENTROPY:
+        return scale * _cross_entropy.batch(
+            z, t, y, <const real*>NULL, NULL, work, <real*>NULL, dz, rows, outputs, scale, &o)
+    return scale * _elementwise.elementwise(
+        _elementwise.BCE_WITH_LOGITS if criterion == BCE else _elementwise.SQUARED_ERROR, z, t, <real*>NULL, <real*>NULL,
+        <const double*>NULL, <real*>NULL, dz, n, scale, &s)
+
+
+cdef double lose(const Plan* plan, real* work, Criterion criterion, bint labels, Py_ssize_t rows) noexcept nogil:
+    """The mean loss of the outputs; its gradient goes to `dy` of the last layer."""
+    cdef const Layer* last = &plan.layer[plan.layers - 1]
+    cdef real* z = work + plan.z
+    cdef real* dy = work + last.dy
+    cdef const real* slope = work + last.slope
+    cdef double loss
+    cdef Py_ssize_t i, k
+    copy_rows(work + last.y, last.step, z, last.outputs, rows, last.outputs)
+    loss = criterion_of(
+        criterion, z, <real*>NULL if labels else work + plan.t, <int64_t*>(work + plan.y) if labels else NULL,
+        work + plan.rows, work + plan.dz, rows, last.outputs)
+    copy_rows(work + plan.dz, last.outputs, dy, last.step, rows, last.outputs)
+    if last.activation != NONE:
+        for i in range(rows):
+            for k in range(last.outputs):
+                dy[i * last.step + k] *= slope[i * last.step + k]
+    return loss
+
+
+cdef void go_backward(
+    const Plan* plan, real* w, real* g, real* work, const _updates.Rule* rule, Py_ssize_t rows,
+) noexcept nogil:
+    """Gradients of the parameters into g, unless it is NULL; w is updated by `rule`, unless that is NULL."""
+    cdef const Layer* layer
+    cdef const Layer* below
+    cdef Product p
+    cdef Py_ssize_t l
+    for l in range(plan.layers - 1, -1, -1):
+        layer = &plan.layer[l]
+        below = &plan.layer[l - 1]
+        if l > 0:
+            transpose_all(
+                w + layer.padded, layer.pitch, work + layer.turned, below.pitch, layer.inputs, layer.outputs)
+            p.rows, p.columns, p.depth = rows, below.pitch, layer.outputs
+            p.a_row, p.a_k, p.b_k, p.c_row = layer.step, 1, below.pitch, below.step
+            backward_product(
+                work + layer.dy, work + layer.turned, work + below.dy, <real*>NULL,
+                NULL if below.activation == NONE else work + below.slope, &p)
+        p.rows, p.columns, p.depth = layer.inputs + 1, layer.pitch, rows
+        p.a_row, p.a_k, p.b_k = 1, below.step if l > 0 else plan.x_step, layer.step
+        p.c_row = p.w_row = layer.pitch
+        if rule != NULL:
+            p.lr, p.decay = rule.lr, rule.decay
+        backward_product(
+            work + (below.y if l > 0 else plan.x), work + layer.dy, NULL if g == NULL else g + layer.padded,
+            NULL if rule == NULL else w + layer.padded, <real*>NULL, &p)
+
+
+# ---- many steps ----------------------------------------------------------------------------------------------------
+
+def room(const int64_t[:, ::1] layers not None, Py_ssize_t batch):
+    """How many numbers `work` = vectors, batch and layers takes for batches (N, I) of so many rows."""
+    cdef Plan plan
+    lay_out(&plan, layers, batch)
+    return plan.room + 4 * plan.padded + LINE
+
+
+cdef bint gather(
+    const Plan* plan, const real[:, ::1] X, const int64_t[::1] y, const real[:, ::1] t, const int64_t* order,
+    Py_ssize_t rows, real* work,
+) noexcept nogil:
+    """The rows of a batch and their targets; whether labels are in range."""
+    cdef Py_ssize_t classes = plan.layer[plan.layers - 1].outputs
+    cdef int64_t* labels = <int64_t*>(work + plan.y)
+    cdef Py_ssize_t i
+    cdef bint right = True
+    for i in range(rows):
+        memcpy(work + plan.x + i * plan.x_step, &X[order[i], 0], X.shape[1] * sizeof(real))
+    if y.shape[0] == 0:
+        for i in range(rows):
+            memcpy(work + plan.t + i * classes, &t[order[i], 0], classes * sizeof(real))
+    else:
+        for i in range(rows):
+            labels[i] = y[order[i]]
+            right = right and 0 <= labels[i] < classes
+    return right
+
+
+def train(
+    const int64_t[:, ::1] layers not None, const real[:, ::1] X not None, const int64_t[::1] y not None,
+    const real[:, ::1] t not None, const int64_t[::1] order not None, real[::1] params not None, real[::1] grads not None,
+    real[::1] first not None, real[::1] second not None, real[:, ::1] outputs not None, double[::1] losses not None,
+    real[::1] work not None, Py_ssize_t batch, Py_ssize_t epoch, Criterion criterion, _updates.Rule rule, int64_t steps,
+    bint strict,
+):
+    """A step for each batch of rows in `order` (S,), a new batch every `epoch` rows; returns the number of steps.
+
+    The loss of a batch is a mean = sum / N, in `losses`. `layers` (L, 3): inputs, outputs, activation; X (M, I), y (M,)
+    labels or t (M, O), params, grads and what the rule remembers, first and second, (P,), outputs (S, O). A label out
+    of range, and if `strict` a loss that is not finite, ends it before its step. grads are those of the last step.
+    """
+    cdef Plan plan
+    cdef real* w
+    cdef real* g
+    cdef real* m
+    cdef real* v
+    cdef real* base = <real*>(<char*>&work[0] + 63 - (<size_t>&work[0] + 63) % 64)
+    cdef Py_ssize_t start = 0, stop, rows, done = 0, total = order.shape[0]
+    cdef bint fused = rule.method == _updates.PLAIN, last
+    cdef double loss
+    with nogil:
+        lay_out(&plan, layers, batch)
+        w = base + plan.room
+        g, m, v = w + plan.padded, w + 2 * plan.padded, w + 3 * plan.padded
+        memset(base, 0, (plan.room + (2 + (first.shape[0] > 0) + (second.shape[0] > 0)) * plan.padded) * sizeof(real))
+        pad(&plan, &params[0], w)
+        if first.shape[0] > 0:
+            pad(&plan, &first[0], m)
+        if second.shape[0] > 0:
+            pad(&plan, &second[0], v)
+        append_ones(base + plan.x, plan.x_step, X.shape[1], batch)
+        while start < total:
+            stop = min(start + batch, (start // epoch + 1) * epoch, total)
+            rows, last = stop - start, stop == total
+            if not gather(&plan, X, y, t, &order[start], rows, base):
+                break
+            go_forward(&plan, w, base, rows)
+            loss = lose(&plan, base, criterion, y.shape[0] > 0, rows)
+            if strict and not isfinite(loss):
+                break
+            losses[done] = loss
+            done += 1
+            if outputs.shape[0] > 0:
+                copy_rows(base + plan.z, outputs.shape[1], &outputs[start, 0], outputs.shape[1], rows, outputs.shape[1])
+            if fused:
+                go_backward(&plan, w, g if last else NULL, base, &rule, rows)
+            else:
+                go_backward(&plan, w, g, base, <_updates.Rule*>NULL, rows)
+                _updates.update(&rule, g, w, m, v, plan.padded, steps + done)
+            start = stop
+        unpad(&plan, w, &params[0])
+        if start == total:
+            unpad(&plan, g, &grads[0])
+        if first.shape[0] > 0:
+            unpad(&plan, m, &first[0])
+        if second.shape[0] > 0:
+            unpad(&plan, v, &second[0])
+    return done

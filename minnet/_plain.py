@@ -1,0 +1,161 @@
+"""Small plain nets take their steps in compiled code, many in one call (`_epoch.pyx`): which nets do, and how.
+
+Whatever is not plain, or not as it should be, is left to the layers, which compute it or say what is wrong.
+"""
+
+import numpy as np
+
+from minnet import _epoch
+from minnet._checks import label_array, real_array
+from minnet.functional._reduce import like, unit_array
+from minnet.functional._share import NO_ROWS, NONE, by_dtype
+from minnet.layers import Linear, ReLU, Sigmoid, Tanh
+from minnet.losses import BCEWithLogitsLoss, CrossEntropyLoss, MSELoss
+from minnet.model import MLP, Sequential
+from minnet.optimizers import SGD, Adam, AdamW
+
+TRAIN, NO_LABELS = by_dtype(_epoch.train), np.empty(0, np.int64)
+NO_RULE = {"momentum": 0, "nesterov": False, "beta1": 0, "beta2": 0, "eps": 0, "shrink": 0}
+PLAIN_LOSSES = {kind: kind().options for kind in (CrossEntropyLoss, BCEWithLogitsLoss, MSELoss)}
+
+# Products that a call makes before Python may look for Ctrl-C, a step counting as STEP more: 10 ms with AVX-512, 50
+# without any. The orders of several epochs in one call take no more than ORDERS numbers.
+CALL, STEP, ORDERS = 5e8, 1e4, 2**16
+
+
+def plain_steps(net, loss, optimizer):
+    """The `PlainSteps` of a net, a loss and an optimizer that are plain, else None."""
+    if type(net) not in (MLP, Sequential) or not _is_plain_loss(loss) or not _is_plain_optimizer(optimizer):
+        return None
+    if {"forward", "backward_params", "value_and_grad", "step"} & {*vars(net), *vars(loss), *vars(optimizer)}:
+        return None  # someone looks in, or has put something else there
+    layers = _plain_layers(net.layers)
+    return None if layers is None or not _fit(layers, net, optimizer) else PlainSteps(net, loss, optimizer, layers)
+
+
+def _is_plain_loss(loss):
+    if type(loss) not in PLAIN_LOSSES or getattr(loss, "check_logits", False):
+        return False
+    return all(type(v) is type(loss.options[k]) and v == loss.options[k] for k, v in PLAIN_LOSSES[type(loss)].items())
+
+
+def _is_plain_optimizer(optimizer):
+    if type(optimizer) not in (SGD, Adam, AdamW):
+        return False
+    return optimizer.clip_norm is optimizer.clip_value is None and not optimizer.groups and optimizer.decay_biases
+
+
+def _plain_layers(layers):
+    """Inputs, outputs and activation of Linear layers that fit each other, an array (L, 3), else None."""
+    found = []
+    for layer in layers:
+        if type(layer) is Linear and (not found or found[-1][1] == layer.in_features):
+            found.append([layer.in_features, layer.out_features, _epoch.NO_ACTIVATION])
+        elif type(layer) in (Sigmoid, Tanh, ReLU) and found and found[-1][2] == _epoch.NO_ACTIVATION:
+            found[-1][2] = _epoch.ACTIVATIONS[layer.name]
+        else:
+            return None
+    return np.array(found, np.int64) if len(found) <= _epoch.MOST_LAYERS else None
+
+
+def _fit(layers, net, optimizer):
+    """Whether all vectors are what the layers need."""
+    size = sum((inputs + 1) * outputs for inputs, outputs, _ in layers.tolist())
+    vectors = net.params, net.grads, *optimizer.state.values()
+    return all(v.shape == (size,) and v.dtype == net.dtype and v.flags.carray for v in vectors)
+
+
+class PlainSteps:
+    """Steps of a plain net in compiled code, with the settings that net, loss and optimizer have now."""
+
+    def __init__(self, net, loss, optimizer, layers):
+        self.net, self.optimizer, self.layers = net, optimizer, layers
+        self.loss, self.char = type(loss), net.dtype.char
+        self.work, self.rule = NONE[self.char], _rule(optimizer)
+
+    def targets(self, y):
+        """Labels (N,) and targets (N, O) as the kernel takes them, one of them empty; None if they do not fit."""
+        z = np.broadcast_to(self.net.dtype.type(0), (len(y), self.layers[-1, 1]))
+        try:
+            if self.loss is CrossEntropyLoss and np.ndim(y) < 2:
+                return label_array("fit", y, len(y)), NO_ROWS[self.char]
+            t = y if self.loss is CrossEntropyLoss else like("fit", "outputs", z, y)
+            t = real_array("fit", "y", t) if self.loss is MSELoss else unit_array("fit", "y", t, z.dtype)
+        except (TypeError, ValueError):
+            return None
+        return (NO_LABELS, t.astype(z.dtype, copy=False)) if t.shape == z.shape else None
+
+    def take(self, X, targets, order, size, epoch, strict, outputs=None):
+        """A step for each `size` rows of X in `order`, a new batch every `epoch` rows; the losses of all batches.
+
+        A label out of range, and with `strict` a loss that is not finite, end it before their step: there are fewer
+        losses. `outputs`, if given, has room for those of all rows.
+        """
+        net, optimizer = self.net, self.optimizer
+        size = min(size, epoch)
+        room = _epoch.room(self.layers, size)
+        if len(self.work) < room:
+            self.work = np.empty(room, net.dtype)
+        outputs = NO_ROWS[self.char] if outputs is None else outputs
+        losses = np.empty(-(-len(order) // epoch) * -(-epoch // size))
+        for name in optimizer.slots:
+            optimizer.state.setdefault(name, np.zeros_like(net.params))
+        first, second = ([optimizer.state[name] for name in optimizer.slots] + 2 * [NONE[self.char]])[:2]
+        arrays = net.params, net.grads, first, second, outputs, losses, self.work
+        settings = size, epoch, _epoch.CRITERIA[self.loss.__name__], self.rule, optimizer.steps, strict
+        done = TRAIN[self.char](self.layers, X, *targets, order, *arrays, *settings)
+        optimizer.steps += done
+        return losses[:done]
+
+    def step(self, x, target, strict):
+        """Outputs and loss of one step for the rows of a batch; None if the layers should have it."""
+        try:
+            x, targets = real_array("fit", "x", x).astype(self.net.dtype, copy=False), self.targets(target)
+        except (TypeError, ValueError):
+            return None
+        if targets is None or x.ndim != 2 or x.shape[1] != self.layers[0, 0]:
+            return None
+        outputs = np.empty((len(x), self.layers[-1, 1]), x.dtype)
+        losses = self.take(x, targets, np.arange(len(x)), len(x), len(x), strict, outputs)
+        return (outputs, float(losses[0])) if len(losses) else None
+
+    def rows_a_call(self, size):
+        """How many rows go into one call, whole batches of `size`."""
+        products = 3.0 * size * float(self.layers[:, 0] @ self.layers[:, 1])
+        return size * max(int(CALL / (STEP + products)), 1)
+
+    def epochs_a_call(self, data):
+        """How many whole epochs go into one call."""
+        return min(self.rows_a_call(data.size) // len(data.X), ORDERS // len(data.X))
+
+    def epochs(self, data, rng, epochs):
+        """Losses (epochs, batches) of some epochs in one call; None, and all as before, if a batch stops them."""
+        targets, net, optimizer = self.targets(data.y), self.net, self.optimizer
+        if targets is None:
+            return None
+        before, steps = rng.bit_generator.state, optimizer.steps
+        vectors = [(v, v.copy()) for v in (net.params, *optimizer.state.values())]
+        order = np.concatenate([data.order(rng) for _ in range(epochs)])
+        losses = self.take(data.X, targets, order, data.size, len(data.X), True)
+        if len(losses) == epochs * data.batches:
+            return losses.reshape(epochs, -1)
+        rng.bit_generator.state, optimizer.steps = before, steps
+        for vector, values in vectors:
+            vector[...] = values
+        for name in optimizer.slots if not steps else ():
+            optimizer.state.pop(name, None)
+        return None
+
+
+def _rule(optimizer):
+    """The settings of an optimizer as the kernel takes them."""
+    rule = NO_RULE | {"lr": optimizer.rate, "decay": optimizer.weight_decay}
+    if type(optimizer) is SGD:
+        method = "momentum" if optimizer.momentum else "plain"
+        rule |= {"momentum": optimizer.momentum, "nesterov": optimizer.nesterov}
+    else:
+        method = "adam"
+        rule |= dict(zip(("beta1", "beta2"), optimizer.betas, strict=True)) | {"eps": optimizer.eps}
+    if type(optimizer) is AdamW:
+        rule |= {"decay": 0.0, "shrink": optimizer.rate * optimizer.weight_decay}
+    return rule | {"method": _epoch.METHODS[method]}
