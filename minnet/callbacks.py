@@ -86,7 +86,8 @@ class Checkpoint:
     same bits as one that was not: the file holds the net, the optimizer, the state of the random numbers, the history
     and what the other callbacks remember. (A source of batches that shuffles by itself starts anew.) The file is
     replaced in one step, so there is always a whole one. `minnet.load` reads the net from it; with `EarlyStopping` that
-    is the net of the last epoch, not of the best.
+    is the net of the last epoch, not of the best. Of ranks that train together the first writes, and all read: the file
+    must be in a folder that all of them see, and callbacks go on with what those of the first remember.
 
     Parameters
     ----------
@@ -109,15 +110,15 @@ class Checkpoint:
         files.describe("Checkpoint", run.net)
         if not hasattr(run.optimizer, "get_state"):
             raise bad_type("Checkpoint", "optimizer must have get_state and set_state", run.optimizer)
-        folder = os.path.dirname(os.path.realpath(self.path))
-        if not os.access(folder, os.W_OK):
-            raise bad_value("Checkpoint", "path must be in a folder that can be written to", self.path)
-        files.remove_leftovers(self.path)
+        if not run.ranks.rank:
+            self._look_at_folder()
         if self.resume and os.path.exists(self.path):
             self._restore(run)
 
     def on_epoch_end(self, run):
         """Write the file if it is time."""
+        if run.ranks.rank:
+            return
         if run.epoch % self.every == 0 or run.stop or run.epoch == run.epochs:
             state = {
                 "epoch": run.epoch,
@@ -127,6 +128,12 @@ class Checkpoint:
                 "callbacks": [[type(c).__name__, c.get_state()] for c in _remembering(run)],
             }
             files.write("Checkpoint", self.path, run.net, state)
+
+    def _look_at_folder(self):
+        folder = os.path.dirname(os.path.realpath(self.path))
+        if not os.access(folder, os.W_OK):
+            raise bad_value("Checkpoint", "path must be in a folder that can be written to", self.path)
+        files.remove_leftovers(self.path)
 
     def _restore(self, run):
         document, arrays, state = files.read("Checkpoint", self.path)
@@ -174,7 +181,8 @@ class ProgressBar:
 
     def on_train_begin(self, run):
         """Open the bar."""
-        self.bar = self._tqdm(total=run.epochs, initial=run.epoch, unit="epoch")
+        hidden = run.ranks.rank > 0  # one bar for ranks that train together
+        self.bar = self._tqdm(total=run.epochs, initial=run.epoch, unit="epoch", disable=hidden)
 
     def on_epoch_end(self, run):
         """Move on by one epoch."""
@@ -193,7 +201,8 @@ class CSVLogger:
     Parameters
     ----------
     path : str or path-like
-        Written anew by every run; one that goes on begins with the epochs it has.
+        Written anew by every run; one that goes on begins with the epochs it has. Of ranks that train together the
+        first writes.
     """
 
     def __init__(self, path):
@@ -206,6 +215,8 @@ class CSVLogger:
 
     def on_epoch_end(self, run):
         """Write the last row, or all of them where there are new columns."""
+        if run.ranks.rank:
+            return
         rows, columns = run.history.rows, run.history.columns
         if columns != self.columns:
             self.columns, self.written = columns, 0

@@ -64,6 +64,10 @@ class Loss:
             outputs, target, sample_weight=sample_weight, return_grad=True, out=out, **self.options
         )
 
+    def count(self, target):
+        """What reduction "mean" divides by, up to a factor that targets do not change: rows, or what they weigh."""
+        return len(target)
+
     def _look_at(self, outputs):
         """Whatever a loss wants to find out about outputs before it computes."""
 
@@ -84,6 +88,16 @@ def _weights(owner, **weights):
 
 
 # ---- classifiers ----
+
+
+def _count_of_labels(target, weight, ignore_index):
+    """Class weights, of which the largest is 1, of the labels that count; of probabilities the rows."""
+    target = np.asarray(target)
+    labels = target[target != ignore_index] if target.ndim == 1 else target
+    if weight is None or target.ndim > 1:
+        return len(labels)
+    weight = np.asarray(weight, np.float64)
+    return float((weight / (weight.max() or 1.0))[labels].sum())
 
 
 class LogitsLoss(Loss):
@@ -140,6 +154,9 @@ class CrossEntropyLoss(LogitsLoss):
             check_logits=check_logits,
         )
 
+    def count(self, target):  # noqa: D102
+        return _count_of_labels(target, self.weight, self.ignore_index)
+
     @staticmethod
     def _are_probabilities(a):
         return bool(a.ndim and a.shape[-1] > 1 and (a >= 0).all() and (np.abs(a.sum(axis=-1) - 1) < 1e-3).all())
@@ -193,6 +210,9 @@ class NLLLoss(Loss):
             ignore_index=integer(owner, "ignore_index", ignore_index),
             reduction=reduction,
         )
+
+    def count(self, target):  # noqa: D102
+        return _count_of_labels(target, self.weight, self.ignore_index)
 
 
 class BCEWithLogitsLoss(LogitsLoss):
@@ -357,3 +377,16 @@ def get_loss(owner, loss):
     if isinstance(loss, type) or not (callable(loss) and hasattr(loss, "value_and_grad")):
         raise bad_type(owner, "loss must be a name or an object such as CrossEntropyLoss()", loss)
     return loss
+
+
+def is_sum(loss):
+    """Whether the value of a loss is a sum over rows; else it is a mean."""
+    return getattr(loss, "reduction", "mean") == "sum"
+
+
+def weight_of(loss, target):
+    """What the value for these targets weighs among those of other batches: what a mean has divided by, 1 for a sum."""
+    if is_sum(loss):
+        return 1
+    mean = getattr(loss, "reduction", "mean") == "mean"
+    return loss.count(target) if mean and hasattr(loss, "count") else len(target)

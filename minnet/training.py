@@ -13,9 +13,10 @@ import numpy as np
 
 from minnet._batches import Arrays, Stream, training_data
 from minnet._checks import bad_type, bad_value, choice, generator, integer, words
+from minnet._parallel import Alone, ranks_of
 from minnet._plain import plain_steps
 from minnet.history import History
-from minnet.losses import get_loss
+from minnet.losses import get_loss, is_sum, weight_of
 
 __all__ = ["History", "evaluate", "fit"]
 
@@ -27,7 +28,8 @@ class Run:
 
     net, loss, optimizer, X, y, epochs, validation_data, metrics, callbacks are those of `fit`; X and y as they are
     trained on, y None where X is a source of batches. rng draws orders and dropout. history, epoch (from 1, the one
-    under way or the last), batch (from 0) tell how far it is; stop, once True, ends it after the epoch.
+    under way or the last), batch (from 0) tell how far it is; stop, once True, ends it after the epoch. ranks are those
+    that train together (`minnet._parallel`), ranks.rank is 0 for one process alone.
     """
 
     def __init__(self, **settings):
@@ -51,6 +53,7 @@ def fit(
     callbacks=(),
     on_nonfinite="raise",
     seed=None,
+    comm=None,
 ):
     """Train `net` by mini-batch descent. Ctrl-C ends it with the history so far.
 
@@ -84,6 +87,8 @@ def fit(
         What a loss of NaN or infinity does: an error before the step it would make, one warning a run, or nothing.
     seed : int or numpy.random.Generator, optional
         For order and dropout.
+    comm : communicator, optional
+        Such as mpi4py's ``MPI.COMM_WORLD``: its ranks train one net together, see Notes.
 
     Returns
     -------
@@ -94,7 +99,61 @@ def fit(
     ValueError, TypeError
         If an argument is wrong, before the first step; if the loss is not finite. An error within an epoch, also one of
         the source of batches, has a note with the epoch (from 1) and the batch (from 0).
+
+    Notes
+    -----
+    With `comm`, every rank calls `fit` with rows of its own in X, y and validation_data, and batch_size is its part of
+    a step: a step is that of the mean over the rows of all ranks, and to rounding what one process would do with the
+    union of the batches. Where shares differ in length, ranks that have no rows left join in the steps of the others.
+    All start from rank 0's parameters and optimizer state and hold the same bits from then on, and the same history;
+    orders and dropout of the other ranks are drawn from generators that follow from rank 0's. Callbacks run on every
+    rank, on_batch events for its own batches; rank 0 writes the files, draws the bar, and decides when to stop.
+    A wrong argument or a loss that is not finite is an error on all ranks; any other error within an epoch, Ctrl-C
+    too, is printed and ends the job (``comm.Abort``), so that nobody waits for ever. For errors outside of `fit` start
+    with ``mpiexec -n 2 python -m mpi4py train.py``.
     """
+    ranks = ranks_of("fit", comm)
+    with ranks.agreed():
+        run = _checked_run(
+            net,
+            X,
+            y,
+            loss=loss,
+            optimizer=optimizer,
+            epochs=epochs,
+            batch_size=batch_size,
+            shuffle=shuffle,
+            validation_data=validation_data,
+            metrics=metrics,
+            callbacks=callbacks,
+            on_nonfinite=on_nonfinite,
+            seed=seed,
+            ranks=ranks,
+        )
+        emit = Events(callbacks, run)
+        emit("on_train_begin")
+    ranks.start(run)
+    try:
+        with ranks.aborting():
+            while run.epoch < run.epochs and not run.stop:
+                if not callbacks and _several_epochs(run):
+                    continue
+                run.epoch += 1
+                ranks.begin_epoch(run)
+                emit("on_epoch_begin")
+                run.history.rows.append(_epoch(run, emit))
+                emit("on_epoch_end")
+                run.stop = ranks.stopped(run.stop)
+    except KeyboardInterrupt:
+        run.history.interrupted = True
+    finally:
+        with ranks.agreed():
+            emit("on_train_end")  # bars are closed and the best weights restored, also when something went wrong
+    return run.history
+
+
+def _checked_run(net, X, y, *, loss, optimizer, batch_size, shuffle, validation_data, seed, **settings):
+    """All that `fit` is told, checked before the first step."""
     loss, rng, net = _trainable_loss("fit", loss), generator("fit", seed), _trainable_net("fit", net)
     data = _source(net, X, y, loss, integer("fit", "batch_size", batch_size, 1), shuffle)
     if not hasattr(optimizer, "step") or isinstance(optimizer, type):
@@ -103,36 +162,12 @@ def fit(
         validation_data = training_data("fit", net, *_pair(validation_data), loss, "validation_data's ")
     if hasattr(optimizer, "assign") and hasattr(net, "named_parameters"):
         optimizer.assign(net.named_parameters())
-    run = Run(
-        net=net,
-        X=getattr(data, "X", X),
-        y=getattr(data, "y", None),
-        data=data,
-        loss=loss,
-        optimizer=optimizer,
-        epochs=integer("fit", "epochs", epochs, 0),
-        validation_data=validation_data,
-        metrics=_checked_metrics("fit", metrics),
-        on_nonfinite=choice("fit", "on_nonfinite", on_nonfinite, ["raise", "warn", "ignore"]),
-        callbacks=callbacks,
-        rng=rng,
-    )
-    emit = Events(callbacks, run)
-
-    emit("on_train_begin")
-    try:
-        while run.epoch < run.epochs and not run.stop:
-            if not callbacks and _several_epochs(run):
-                continue
-            run.epoch += 1
-            emit("on_epoch_begin")
-            run.history.rows.append(_epoch(run, emit))
-            emit("on_epoch_end")
-    except KeyboardInterrupt:
-        run.history.interrupted = True
-    finally:
-        emit("on_train_end")  # bars are closed and the best weights restored, also when something went wrong
-    return run.history
+    settings["epochs"] = integer("fit", "epochs", settings["epochs"], 0)
+    settings["metrics"] = _checked_metrics("fit", settings["metrics"])
+    settings["on_nonfinite"] = choice("fit", "on_nonfinite", settings["on_nonfinite"], ["raise", "warn", "ignore"])
+    source = {"X": getattr(data, "X", X), "y": getattr(data, "y", None), "data": data}
+    model = {"net": net, "loss": loss, "optimizer": optimizer, "rng": rng}
+    return Run(**model, **source, validation_data=validation_data, **settings)
 
 
 def _epoch(run, emit):
@@ -143,8 +178,9 @@ def _epoch(run, emit):
         row["lr"] = optimizer.rate
     row["seconds"] = time.perf_counter() - started
     if run.validation_data is not None:
-        scores = _scores(run.net, *run.validation_data, run.loss, run.metrics)
+        scores = run.ranks.means(*_scores(run.net, *run.validation_data, run.loss, run.metrics))
         row.update({f"val_{name}": score for name, score in scores.items()})
+    row = run.ranks.end_epoch(row, run.net.params)
     if hasattr(optimizer, "end_epoch"):
         optimizer.end_epoch(row)
     return row
@@ -152,7 +188,7 @@ def _epoch(run, emit):
 
 def _train(run, emit):
     """One pass over the batches; mean loss and metrics, each batch weighing as many rows as it has."""
-    run.steps = plain_steps(run.net, run.loss, run.optimizer)
+    run.steps = _plain(run)
     run.history.path = "epoch" if run.steps else "layers"
     run.batch, run.rows, run.sums = 0, 0, dict.fromkeys(["loss", *(metric.__name__ for metric in run.metrics)], 0.0)
     alone = run.steps and type(run.data) is Arrays and not run.data.mapped and not run.metrics
@@ -166,10 +202,16 @@ def _train(run, emit):
                 run.sums[metric.__name__] += metric(outputs, target) * len(x)
             emit("on_batch_end")
             run.batch += 1
+        run.ranks.follow(run, _update)
     except Exception as error:
         error.add_note(f"fit: in epoch {run.epoch}, batch {run.batch}")
         raise
-    return {name: total / run.rows for name, total in run.sums.items()}
+    return run.ranks.means_of_steps(run.sums, dict.fromkeys(run.sums, run.rows))
+
+
+def _plain(run):
+    """Compiled steps, if the net is plain and nobody else takes part in its steps."""
+    return plain_steps(run.net, run.loss, run.optimizer) if run.ranks.size == 1 else None
 
 
 def _compiled(run):
@@ -208,7 +250,7 @@ def _several_epochs(run):
     Each then has the same time. What goes wrong in one of them is taken back, and they go one by one.
     """
     data, optimizer, started = run.data, run.optimizer, time.perf_counter()
-    run.steps = plain_steps(run.net, run.loss, optimizer)
+    run.steps = _plain(run)
     if run.validation_data is not None or run.metrics or not run.steps or type(data) is not Arrays or data.mapped:
         return False
     epochs = min(run.epochs - run.epoch, run.steps.epochs_a_call(data))
@@ -241,11 +283,16 @@ def _step(run, x, target):
     outputs = net.forward(x, run.rng)
     value, gradient = run.loss.value_and_grad(outputs, target)
     net.backward_params(gradient)
-    value = float(value)
+    value = run.ranks.reduce(net.grads, float(value), run.loss, target)
+    _update(run, value, x)
+    return outputs, value
+
+
+def _update(run, value, x=()):
+    """The step of the weights, if the loss is such that there should be one."""
     if not math.isfinite(value):
         _report_nonfinite(run, x, value)
-    run.optimizer.step(net.params, net.grads)
-    return outputs, value
+    run.optimizer.step(run.net.params, run.net.grads)
 
 
 def _report_nonfinite(run, x, value):
@@ -258,9 +305,10 @@ def _report_nonfinite(run, x, value):
         hint = "X holds NaN or infinity in this batch"
     error = bad_value("fit", "loss must be finite", words(got), f'{hint}; on_nonfinite="ignore" goes on')
     if run.on_nonfinite == "raise":
+        run.ranks.alike = error
         raise error
     run.warned = True
-    warnings.warn(str(error), RuntimeWarning, stacklevel=6)
+    warnings.warn(str(error), RuntimeWarning, stacklevel=7)
 
 
 def _largest_gradient(net):
@@ -299,25 +347,27 @@ def evaluate(net, X, y, *, loss="cross_entropy", metrics=(), batch_size=4096):
     loss, net = _trainable_loss("evaluate", loss), _trainable_net("evaluate", net)
     X, y = training_data("evaluate", net, X, y, loss)
     metrics = _checked_metrics("evaluate", metrics)
-    return _scores(net, X, y, loss, metrics, integer("evaluate", "batch_size", batch_size, 1))
+    return Alone().means(*_scores(net, X, y, loss, metrics, integer("evaluate", "batch_size", batch_size, 1)))
 
 
 def _scores(net, X, y, loss, metrics=(), batch_size=4096):
-    """The sums behind `evaluate`, over batches, and their means."""
-    sums, judges = {"loss": 0.0}, {metric.__name__: metric for metric in metrics}
+    """Sums over batches, and what they are to be divided by: rows, or what the targets weigh in the loss."""
+    sums, counts, judges = {"loss": 0.0}, {"loss": 0}, {metric.__name__: metric for metric in metrics}
     if hasattr(loss, "accuracy"):
         judges = {"accuracy": loss.accuracy} | judges
     for start in range(0, len(X), batch_size):
         outputs, target = net.forward(X[start : start + batch_size]), y[start : start + batch_size]
-        sums["loss"] += float(loss(outputs, target)) * _weight(loss, len(target))
+        weight = weight_of(loss, target)
+        sums["loss"] += float(loss(outputs, target)) * weight
+        counts["loss"] += len(target) if is_sum(loss) else weight
         for name, judge in judges.items():
             sums[name] = sums.get(name, 0.0) + judge(outputs, target) * len(target)
-    return {name: total / len(X) for name, total in sums.items()}
+    return sums, counts | dict.fromkeys(judges, len(X))
 
 
 def _weight(loss, rows):
     """What the loss of a batch counts in a mean over all rows: a sum has counted its rows already."""
-    return 1 if getattr(loss, "reduction", "mean") == "sum" else rows
+    return 1 if is_sum(loss) else rows
 
 
 def _source(net, X, y, loss, batch_size, shuffle):

@@ -266,6 +266,24 @@ def test_evaluating_in_batches_equals_the_whole(loss, batch_size):
         assert scores["accuracy"] == pytest.approx(np.mean(net.predict(X) == y), rel=1e-13)
 
 
+@pytest.mark.parametrize("batch_size", [1, 7, 60])
+@pytest.mark.parametrize(
+    "loss",
+    [
+        mn.CrossEntropyLoss(weight=[0.1, 1, 30]),
+        mn.FocalLoss(weight=[1, 0, 5], ignore_index=2),
+        mn.CrossEntropyLoss(ignore_index=0),
+        mn.CrossEntropyLoss(weight=[0, 0, 0]),
+    ],
+    ids=str,
+)
+def test_labels_weigh_in_every_batch_as_in_the_whole(loss, batch_size):
+    X, y = blobs()
+    net = mn.MLP([2, 8, 3], dtype="float64", seed=0)
+    found = mn.evaluate(net, X, y, loss=loss, batch_size=batch_size)["loss"]
+    assert found == pytest.approx(loss(net.forward(X), y), rel=1e-13)
+
+
 def test_evaluate_uses_no_dropout_and_moves_nothing():
     X, y = blobs()
     net = stack()
