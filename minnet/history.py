@@ -8,6 +8,7 @@ from minnet._checks import bad_value, optional_module
 
 __all__ = ["History"]
 
+NO_SCORES = ("epoch", "lr", "seconds")
 SHOWN = 12  # epochs that are printed; of more, the first and last five
 
 
@@ -48,29 +49,46 @@ class History:
         return list(dict.fromkeys(name for row in self.rows for name in row))
 
     def plot(self, *, ax=None):
-        """Draw losses, and accuracies on a second axis, against epochs; gives the matplotlib axes (extra `plot`)."""
-        if ax is None:
-            figure = optional_module("History.plot", "matplotlib.figure", "plot").Figure(layout="constrained")
-            ax = figure.add_subplot()
-        ax.set(xlabel="epoch", ylabel="loss")
-        lines = [ax.plot(self["epoch"], self[name], label=name)[0] for name in self.columns if name.endswith("loss")]
-        scores = [name for name in self.columns if name.endswith("accuracy")]
-        if scores:
-            right = ax.twinx()
-            right.set_ylabel("accuracy")
-            lines += [right.plot(self["epoch"], self[name], "--", color="0.5", label=name)[0] for name in scores]
-        if lines:
-            ax.legend(handles=lines)
-        return ax
+        """Draw losses and, on axes of their own beside them, the metrics against epochs (extra `plot`: matplotlib).
+
+        A colour is a score; training is solid, validation dashed.
+
+        Parameters
+        ----------
+        ax : matplotlib.axes.Axes, optional
+            Where to draw the losses; metrics are left out then.
+
+        Returns
+        -------
+        matplotlib.axes.Axes
+            Those of the losses; its ``figure`` has all.
+        """
+        scores = [name for name in self._numbers() if name not in NO_SCORES]
+        losses = [name for name in scores if name.endswith("loss")]
+        metrics = [name for name in scores if name not in losses]
+        axes = _panels(1 + bool(metrics)) if ax is None else [ax]
+        for panel, names in zip(axes, (losses, metrics), strict=False):
+            kinds = list(dict.fromkeys(name.removeprefix("val_") for name in names))
+            panel.set(xlabel="epoch", ylabel=kinds[0] if len(kinds) == 1 else "")
+            for name in names:
+                color, style = f"C{kinds.index(name.removeprefix('val_'))}", "--" if name.startswith("val_") else "-"
+                panel.plot(self["epoch"], self[name], style, color=color, label=name)
+            if names:
+                panel.legend(frameon=False)
+        return axes[0]
 
     def to_csv(self, path):
         """Write all rows to a file, the names of the columns first; numbers with all their digits."""
         with open(path, "w", newline="", encoding="utf-8") as file:
             write_rows(file, self.columns, self.rows, named=True)
 
+    def _numbers(self):
+        """The columns that hold numbers; callbacks may add others."""
+        return [name for name in self.columns if isinstance(self.rows[-1].get(name), (int, float))]
+
     def _table(self):
         """The rows of text that are shown, the names first; None stands for what is left out."""
-        plain = [name for name in self.columns if isinstance(self.rows[-1].get(name), (int, float))]
+        plain = self._numbers()
         ends = [*self.rows[: SHOWN - 7], None, *self.rows[7 - SHOWN :]]
         shown = self.rows if len(self.rows) <= SHOWN else ends
         yield plain
@@ -90,6 +108,17 @@ class History:
         lines = ["<table>", "<tr>" + "".join(f"<th>{name}</th>" for name in head) + "</tr>"]
         lines += ["<tr>" + "".join(f"<td>{cell}</td>" for cell in row) + "</tr>" for row in rows]
         return "\n".join([*lines, "</table>"])
+
+
+def _panels(columns):
+    """Axes side by side, made without pyplot: no display, no global state."""
+    module = optional_module("History.plot", "matplotlib.figure", "plot")
+    figure = module.Figure(figsize=(1 + 4 * columns, 3.6), layout="constrained")
+    axes = figure.subplots(1, columns, squeeze=False)[0]
+    for ax in axes:
+        ax.spines[["top", "right"]].set_visible(False)
+        ax.xaxis.get_major_locator().set_params(integer=True)
+    return axes
 
 
 def write_rows(file, columns, rows, *, named):

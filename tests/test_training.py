@@ -450,19 +450,39 @@ def test_plot_draws_the_losses_without_pyplot(monkeypatch):
     ax.figure.canvas.draw()
 
 
-def test_plot_draws_accuracies_where_there_are_any():
+def test_plot_draws_metrics_on_axes_of_their_own():
     pytest.importorskip("matplotlib").use("Agg")
-    _, history = blob_run(validation_data=blobs(seed=1))
-    lines = {line.get_label(): line for ax in history.plot().figure.axes for line in ax.get_lines()}
+
+    def share(outputs, target):
+        return 0.5
+
+    class Note:
+        def on_epoch_end(self, run):
+            run.history[-1].update(note="text", vector=[1, 2])
+
+    _, history = blob_run(validation_data=blobs(seed=1), metrics=[share], callbacks=[Note()])
+    losses, metrics = history.plot().figure.axes
+    assert [line.get_label() for line in losses.get_lines()] == ["loss", "val_loss"]
+    lines = {line.get_label(): line for line in metrics.get_lines()}
+    assert list(lines) == ["share", "val_accuracy", "val_share"]
     np.testing.assert_array_equal(lines["val_accuracy"].get_ydata(), history["val_accuracy"])
+    looks = {name: (line.get_color(), line.get_linestyle()) for name, line in lines.items()}
+    assert looks["share"][0] == looks["val_share"][0] != looks["val_accuracy"][0]
+    assert looks["share"][1] == "-" != looks["val_share"][1] == looks["val_accuracy"][1]
 
 
-def test_plot_draws_into_given_axes():
+def test_plot_draws_losses_into_given_axes():
     figure = pytest.importorskip("matplotlib.figure").Figure()
     ax = figure.add_subplot()
-    _, history = blob_run()
+    _, history = blob_run(validation_data=blobs(seed=1))
     assert history.plot(ax=ax) is ax
-    assert [line.get_label() for line in ax.get_lines()] == ["loss"]
+    assert figure.axes == [ax]
+    assert [line.get_label() for line in ax.get_lines()] == ["loss", "val_loss"]
+
+
+def test_no_epochs_are_drawn_as_empty_axes():
+    pytest.importorskip("matplotlib").use("Agg")
+    assert list(mn.History().plot().get_lines()) == []
 
 
 def test_plot_says_how_to_get_matplotlib(monkeypatch):
