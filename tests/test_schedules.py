@@ -16,6 +16,7 @@ EPOCHS = 40
 TORCH = {
     "step": Step(0.5, every=7, factor=0.3),
     "cosine": Cosine(0.5, epochs=39, end=0.01),
+    "warm_up": WarmUp(0.5, epochs=8),
     "plateau": Plateau(0.5, factor=0.3, patience=2, min_delta=0.01),
 }
 

@@ -2,6 +2,7 @@
 
 import csv
 import itertools
+import signal
 import sys
 import tracemalloc
 from types import SimpleNamespace
@@ -605,6 +606,19 @@ def test_ctrl_c_ends_a_run_with_the_history_so_far():
     assert not spied()[1].interrupted
 
 
+def test_a_real_ctrl_c_is_one_and_pythons_handler_stays():
+    class Press:
+        def on_batch_end(self, run):
+            if run.epoch == 2:
+                signal.raise_signal(signal.SIGINT)
+
+    handler = signal.getsignal(signal.SIGINT)
+    _, history = spied(epochs=9, callbacks=[Press()])
+    assert history.interrupted
+    assert history["epoch"] == [1]
+    assert signal.getsignal(signal.SIGINT) is handler
+
+
 def test_ctrl_c_ends_a_row_of_networks_altogether(monkeypatch):
     import minnet.lab.network as network
 
@@ -788,6 +802,23 @@ def streamed(source, **options):
 def failing():
     yield from pairs()[:2]
     raise OSError("the disk is gone")
+
+
+def test_batches_of_a_source_are_never_held_together():
+    rows, columns, count = 1000, 1000, 30
+
+    def source():
+        for _ in range(count):
+            yield np.ones((rows, columns), np.float32), np.zeros(rows, np.int64)  # 4 MB
+
+    tracemalloc.start()
+    try:
+        mn.fit(mn.MLP([columns, 2], seed=0), source, loss="cross_entropy", optimizer=mn.SGD(0.1), epochs=2)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    print(f"{peak / 4e6:.2f} batches")
+    assert peak < 2.2 * 4e6  # one that is trained on and the next one, which is made while the layer still has the last
 
 
 def test_a_source_that_fails_gives_its_own_error_and_the_place():

@@ -44,6 +44,7 @@ EPOCHS = 40
 SCHEDULERS = {
     "step": ("StepLR", {"step_size": 7, "gamma": 0.3}),
     "cosine": ("CosineAnnealingLR", {"T_max": 39, "eta_min": 0.01}),
+    "warm_up": ("LinearLR", {"start_factor": 1 / 9, "total_iters": 8}),
     "plateau": ("ReduceLROnPlateau", {"factor": 0.3, "patience": 2, "threshold": 0.01, "threshold_mode": "abs"}),
 }
 
