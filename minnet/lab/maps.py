@@ -24,8 +24,8 @@ __all__ = ["MapSummary", "PhaseMap", "map_neurons"]
 OWNER = "map_neurons"
 TILE = 2**20  # neurons of a task: some tenths of a second for 300 epochs, and few enough for any memory
 PIECE = 2**16  # neurons that a thread counts
-# glibc's malloc gives memory back to the system after every piece and takes it anew, a sixth of the time of a map, until
-# it has seen a block of this size freed: from then on it keeps twice as much.
+# glibc's malloc gives memory back to the system after every piece and takes it anew, a sixth of a map's time, until it
+# has seen a block of this size freed: from then on it keeps twice as much.
 SPARE = 2**24
 MOST_COUNTED = 2**20  # epochs that a histogram has room for
 
