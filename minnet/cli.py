@@ -11,13 +11,12 @@ import sys
 from pathlib import Path
 
 import minnet
-from minnet import datasets
 from minnet._checks import bad_value, words
 from minnet._reports import in_folder, print_table, write_csv, write_figure
 from minnet.cli_map import add_map
 from minnet.initializers import INITIALIZERS
 from minnet.lab.losses import LOSSES
-from minnet.lab.network import train_networks
+from minnet.lab.network import net_samples, train_networks
 from minnet.lab.neuron import train_neuron
 
 __all__ = ["main"]
@@ -238,15 +237,9 @@ def _saturation_net(options):
 
 
 def _net_data(options):
-    if not options.mnist:
-        data = datasets.holdout(*datasets.digits(), seed=options.seed)
-        return data, f"{len(data[0])} digits of 8 x 8 pixels, {len(data[2])} others held out"
-    test = datasets.mnist("test", options.mnist)
-    try:
-        train = datasets.mnist("train", options.mnist)
-    except ValueError:
-        train, test = test, datasets.mnist("train5k", options.mnist)
-    return (*train, *test), f"{len(train[0])} images of MNIST, {len(test[0])} others held out"
+    data = net_samples(options.mnist, options.seed)
+    kind = "images of MNIST" if options.mnist else "digits of 8 x 8 pixels"
+    return data, f"{len(data[0])} {kind}, {len(data[2])} others held out"
 
 
 def _net_row(run, epoch):

@@ -82,3 +82,22 @@ def test_l_a_net_with_such_margins_learns_from_the_fused_loss_alone(experiment):
     assert sum(names.lost["fused"]) < 0.02
     assert names.accuracy["fused"][-1] > 0.9
     assert max(names.accuracy["clipped"]) < 0.2
+
+
+# ---- (m) large starting weights ----
+
+
+def test_m_cross_entropy_cancels_the_slope_of_outputs_and_not_that_of_hidden_units(experiment):
+    share = experiment("plot_large_weights").share
+    assert share["output", "bce"] == pytest.approx(1, rel=1e-6)
+    assert share["output", "mse"][-1] < 0.05
+    assert share["hidden", "bce"] == pytest.approx(share["hidden", "mse"], rel=0.02)
+    assert share["hidden", "bce"][-1] < 0.03
+
+
+def test_m_so_it_rescues_nets_with_saturated_outputs_alone(experiment):
+    saturated = experiment("plot_large_weights").saturated
+    mse, bce = saturated["output"].never.reshape(2)
+    assert mse > 0.6
+    assert bce == 0
+    assert saturated["hidden"].never.reshape(2).tolist() == [1, 1]

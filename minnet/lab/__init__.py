@@ -2,7 +2,7 @@
 
 `train_neuron` follows one neuron, `run_neurons` trains millions at once, `map_neurons` maps grids of any size, on this
 machine or on many, and `epochs_by_law` says what to expect. `train_networks` follows a real net, from small and from
-large starting weights.
+large starting weights, and `map_networks` maps many of them.
 Losses of the lab act on the sigmoid's output a: "mse" is (a - y)^2 / 2, "bce" the binary cross-entropy, "mae" |a - y|,
 "quartic" (a - y)^4 / 4.
 """
@@ -11,6 +11,7 @@ from minnet.lab.law import epochs_by_law
 from minnet.lab.losses import LOSSES, AbsoluteCost, CrossEntropyCost, QuadraticCost, QuarticCost
 from minnet.lab.maps import MapSummary, PhaseMap, map_neurons
 from minnet.lab.network import NetworkRun, train_networks
+from minnet.lab.network_maps import NetworkMap, map_networks
 from minnet.lab.neuron import NeuronRun, train_neuron
 from minnet.lab.neurons import NeuronsRun, run_neurons
 from minnet.lab.tasks import run_tasks
@@ -20,6 +21,7 @@ __all__ = [
     "AbsoluteCost",
     "CrossEntropyCost",
     "MapSummary",
+    "NetworkMap",
     "NetworkRun",
     "NeuronRun",
     "NeuronsRun",
@@ -27,6 +29,7 @@ __all__ = [
     "QuadraticCost",
     "QuarticCost",
     "epochs_by_law",
+    "map_networks",
     "map_neurons",
     "run_neurons",
     "run_tasks",

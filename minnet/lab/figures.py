@@ -5,7 +5,8 @@ from minnet.lab.losses import LOSSES
 
 __all__ = ["draw_networks", "draw_neurons"]
 
-COLORS = {"mse": "#c44e52", "bce": "#4c72b0", "mae": "#dd8452", "quartic": "#8172b3"}
+COLORS = {"mse": "#c44e52", "bce": "#4c72b0", "mae": "#dd8452", "quartic": "#8172b3", "cross_entropy": "#55a868"}
+TITLES = {name: loss.title for name, loss in LOSSES.items()} | {"cross_entropy": "softmax, cross-entropy"}
 STYLES = ("-", "--", ":", "-.")
 
 

@@ -5,6 +5,7 @@ One architecture, one order of the samples, one learning rate; only the cost and
 
 import numpy as np
 
+from minnet import datasets
 from minnet._checks import choice
 from minnet.callbacks import SaturationProbe
 from minnet.initializers import INITIALIZERS
@@ -71,24 +72,35 @@ def train_networks(
         choice("train_networks", "init", name, INITIALIZERS)
     X, y, X_test, y_test = data
     one_hot = np.eye(int(max(y.max(), y_test.max())) + 1, dtype=X.dtype)
-    runs = []
+    data, runs = (X, one_hot[y], X_test, one_hot[y_test]), []
     for init in inits:
         for name in losses:
             net = MLP([X.shape[1], hidden, len(one_hot)], activation="sigmoid", init=init, seed=seed)
             probe = SaturationProbe()
-            history = fit(
-                net,
-                X,
-                one_hot[y],
-                loss=LOSSES[name],
-                optimizer=SGD(lr=lr),
-                epochs=epochs,
-                batch_size=batch_size,
-                validation_data=(X_test, one_hot[y_test]),
-                callbacks=[probe],
-                seed=seed,
-            )
-            if history.interrupted:  # Ctrl-C means all of the nets
-                raise KeyboardInterrupt
+            rate = {"lr": lr, "epochs": epochs, "batch_size": batch_size, "seed": seed}
+            history = fit_net(net, data, LOSSES[name], callbacks=[probe], **rate)
             runs.append(NetworkRun(name, init, net, history, probe))
     return runs
+
+
+def net_samples(folder=None, seed=0):
+    """Samples for `train_networks`: MNIST's from a folder, by default the shipped digits, a fifth of them held out.
+
+    A folder without MNIST's training images may have its test images and others, "train5k", to judge by.
+    """
+    if folder is None:
+        return datasets.holdout(*datasets.digits(), seed=seed)
+    test = datasets.mnist("test", folder)
+    try:
+        return *datasets.mnist("train", folder), *test
+    except ValueError:
+        return *test, *datasets.mnist("train5k", folder)
+
+
+def fit_net(net, data, loss, *, lr, **options):
+    """Train by plain descent on data (X, targets, X_test, targets_test), further options as of `minnet.fit`."""
+    X, target, *test = data
+    history = fit(net, X, target, loss=loss, optimizer=SGD(lr=lr), validation_data=test, **options)
+    if history.interrupted:  # Ctrl-C means all of the nets
+        raise KeyboardInterrupt
+    return history
