@@ -101,3 +101,22 @@ def test_m_so_it_rescues_nets_with_saturated_outputs_alone(experiment):
     assert mse > 0.6
     assert bce == 0
     assert saturated["hidden"].never.reshape(2).tolist() == [1, 1]
+
+
+# ---- (o) ten thousand nets ----
+
+
+def test_o_cross_entropy_solves_xor_at_ten_times_the_range_of_rates(experiment):
+    names = experiment("plot_ten_thousand_nets")
+    assert names.epochs["mse"].size == names.epochs["bce"].size == 10_000
+    good = {loss: names.rates[share >= 0.9] for loss, share in names.share.items()}
+    width = {loss: rates[-1] / rates[0] for loss, rates in good.items()}
+    assert width["bce"] > 8 * width["mse"]
+
+
+def test_o_at_the_best_rates_it_takes_a_quarter_of_the_epochs_from_nearly_every_start(experiment):
+    starts = experiment("plot_ten_thousand_nets").starts
+    assert np.median(starts["bce"]) < 0.3 * np.median(starts["mse"])
+    assert np.quantile(starts["bce"], 0.99) < np.quantile(starts["mse"], 0.05)
+    assert np.isfinite(starts["bce"]).all()
+    assert np.mean(np.isfinite(starts["mse"])) > 0.98
