@@ -1,11 +1,11 @@
-"""
+r"""
 (b) A loss built backwards
 ==========================
 
 Wanted: a loss that makes a sigmoid neuron learn faster the more wrong it is, dC/dz = a - y. The chain rule says
 dC/dz = dC/da a (1 - a), so the loss must have the slope
 
-.. math:: \\frac{\\mathrm{d}C}{\\mathrm{d}a} = \\frac{a - y}{a (1 - a)}.
+.. math:: \frac{\mathrm{d}C}{\mathrm{d}a} = \frac{a - y}{a (1 - a)}.
 
 What is C? Suppose that nobody had told us. The slope can be integrated numerically, from the target to the output.
 """

@@ -1,13 +1,13 @@
-"""
+r"""
 (d) Squared error through a sigmoid is not convex
 =================================================
 
-The square of a line is a bowl. That of a sigmoid is not: with y = 0 the quadratic cost is a\\ :sup:`2` / 2, which is
-level at both ends. Cross-entropy is log(1 + e\\ :sup:`z`), and bends upwards everywhere:
+The square of a line is a bowl. That of a sigmoid is not: with y = 0 the quadratic cost is a^2 / 2, which is level at
+both ends. Cross-entropy is log(1 + exp(z)), and bends upwards everywhere:
 
 .. math::
-   \\frac{\\mathrm{d}^2 C}{\\mathrm{d}z^2} = a^2 (1 - a) (2 - 3 a) \\ \\text{(quadratic)}, \\qquad
-   a (1 - a) \\ \\text{(cross-entropy)}.
+   \frac{\mathrm{d}^2 C}{\mathrm{d}z^2} = a^2 (1 - a) (2 - 3 a) \ \text{(quadratic)}, \qquad
+   a (1 - a) \ \text{(cross-entropy)}.
 """
 
 import matplotlib.pyplot as plt

@@ -1,12 +1,12 @@
-"""
+r"""
 (h) Entropy, and what a wrong belief costs
 ==========================================
 
 Eight horses win with probabilities 1/2, 1/4, 1/8, 1/16 and four times 1/64. The winners of many races are sent in
-bits. Whoever knows p gives horse k a word of -log p\\ :sub:`k` bits; whoever believes q, one of -log q\\ :sub:`k`. The
-mean length is the cross-entropy, the least one the entropy, and what a wrong belief costs is the divergence:
+bits. Whoever knows p gives horse k a word of -log p_k bits; whoever believes q, one of -log q_k. The mean length is the
+cross-entropy, the least one is the entropy, and what a wrong belief costs is the divergence:
 
-.. math:: H(p, q) = -\\sum_k p_k \\log_2 q_k = H(p) + \\mathrm{KL}(p \\,\\|\\, q).
+.. math:: H(p, q) = -\sum_k p_k \log_2 q_k = H(p) + \mathrm{KL}(p \,\|\, q).
 """
 
 import matplotlib.pyplot as plt

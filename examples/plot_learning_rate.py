@@ -6,15 +6,15 @@ A larger rate makes any neuron faster, so is a neuron under the quadratic cost m
 is not how fast it learns but *when*: how its speed depends on how wrong it is. No rate can change that.
 """
 
-# %%
-# One confidently wrong neuron (w = b = 2, target 0), two costs, six rates from 0.02 to 5. Its speed is how far w moves
-# in an epoch, divided by the rate.
 import matplotlib.pyplot as plt
 import numpy as np
 
 import minnet as mn
 from minnet.lab.figures import COLORS
 
+# %%
+# One confidently wrong neuron (w = b = 2, target 0), two costs, six rates from 0.02 to 5. Its speed is how far w moves
+# in an epoch, divided by the rate.
 rates = [0.02, 0.05, 0.15, 0.5, 1.5, 5.0]
 runs, speed, error = {}, {}, {}
 for loss in ("bce", "mse"):

@@ -50,7 +50,7 @@ print("bias, seen in half a million labels:", {loss: b.round(4).tolist() for los
 # %%
 # Under cross-entropy the distance is noise alone, and falls as
 #
-# .. math:: \\frac{1}{n} \\Big( 1 - \\sum_k t_k^2 \\Big),
+# .. math:: \frac{1}{n} \Big( 1 - \sum_k t_k^2 \Big),
 #
 # the variance of a mean (dashed). The absolute error, whose gradient takes no more than the sign of p - t, has a bias:
 # from n = 10 on, more labels do not help, as each of them says something else than t does.

@@ -2,8 +2,8 @@
 (e) The simplest gradients
 ==========================
 
-Squared error of a linear output and cross-entropy of a softmax have the same gradient: output - target. Other losses
-can be had, such as \\|e\\| or e\\ :sup:`4` / 4 of the error e. What are their gradients, and how do they train?
+Squared error of a linear output and cross-entropy of a softmax have the same gradient: output - target. What would
+other powers of the error do, the absolute error or the fourth power? Here are their gradients, and how they train.
 """
 
 import matplotlib.pyplot as plt
@@ -53,7 +53,7 @@ for name, loss in mn.lab.LOSSES.items():
 # %%
 # Left and middle: the absolute error pulls at a small error as at a large one, and jumps about the line for ever; the
 # quartic cost lets go of small errors, and creeps; the square takes the same share off in every epoch. Right: through
-# sigmoids no power comes near cross-entropy, and \|e\| is content with ten outputs of 0, the median of the targets.
+# sigmoids no power comes near cross-entropy, and the first is content with ten outputs of 0, the median of the targets.
 figure, (pull, line, digits) = plt.subplots(1, 3, figsize=(10.5, 3.6), layout="constrained")
 for name, loss in powers.items():
     pull.plot(e, loss.value_and_grad(e, 0 * e)[1] * e.size, color=COLORS[name])

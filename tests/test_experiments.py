@@ -8,7 +8,8 @@ from numpy.testing import assert_allclose
 
 import minnet as mn
 
-EXAMPLES = sorted((Path(__file__).parents[1] / "examples").glob("plot_*.py"))
+ROOT = Path(__file__).parents[1]
+EXAMPLES = sorted((ROOT / "examples").glob("plot_*.py"))
 
 
 @pytest.mark.parametrize("path", EXAMPLES, ids=[path.stem for path in EXAMPLES])
@@ -17,6 +18,7 @@ def test_example_is_short_titled_and_draws(path, experiment):
     lines = text.splitlines()
     title, rule = lines[1:3]
     assert title[0] + title[2:4] == "() "
+    assert f"| [{title[:3]}](gallery/{path.stem}) |" in (ROOT / "docs" / "claims.md").read_text(encoding="utf-8")
     assert rule == "=" * len(title)
     assert len(lines) <= 68
     assert "plt." not in text.rpartition("\n# %%\n")[0]  # the gallery closes figures at the end of a cell
