@@ -156,17 +156,17 @@ class Optimizer:
             if stop - start == len(params) <= SHARE:
                 self._update(params, grads, self.state, lr, decay)
             else:
-                self._update_part(params, grads, start, stop, lr, decay)
+                self._update_part(params, grads, lr, decay, start, stop)
 
-    def _update_part(self, params, grads, start, stop, lr, decay):
+    def _update_part(self, params, grads, lr, decay, start, stop):
         """Update a slice, in chunks on several threads if it is large."""
-
-        def chunk(a, b):
-            a, b = start + a, start + b
-            state = {name: vector[a:b] for name, vector in self.state.items()}
-            self._update(params[a:b], grads[a:b], state, lr, decay)
-
-        run_chunks(chunk, stop - start, SHARE)
+        if stop - start <= SHARE:
+            state = {name: vector[start:stop] for name, vector in self.state.items()}
+            self._update(params[start:stop], grads[start:stop], state, lr, decay)
+        else:
+            run_chunks(
+                lambda a, b: self._update_part(params, grads, lr, decay, start + a, start + b), stop - start, SHARE
+            )
 
     def _checked(self, params, grads):
         """`grads`, if both vectors fit each other and what is remembered."""
