@@ -22,11 +22,12 @@ import numpy as np
 
 from minnet import layers as house_layers
 from minnet._checks import bad_type, bad_value, optional_module, words
+from minnet._onnx import onnx_model
 from minnet.heads import LinearCrossEntropy
 from minnet.layers import Layer
 from minnet.model import MLP, Sequential
 
-__all__ = ["load", "save"]
+__all__ = ["export_onnx", "load", "save"]
 
 VERSION = 1
 TEXT = "minnet.json"
@@ -80,6 +81,35 @@ def load(path, *, layers=()):
     net = _Builder(known, document["dtype"], arrays).build(document.get("net"), "")
     fill("load", net, arrays)
     return net
+
+
+def export_onnx(net, path):
+    """Write a net as an ONNX model, which many other programs run (extra `onnx`); minnet does not read it back.
+
+    The model maps "x" (N, I) to "y" (N, O), the raw outputs of ``net.forward``, in the net's dtype. Dropout, which does
+    nothing in use, is left out.
+
+    Parameters
+    ----------
+    net : Sequential, MLP or Layer
+        Of minnet's own layers.
+    path : str or path-like
+        Ends in ".onnx". The file appears whole or not at all, with ordinary permissions.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If the net holds another layer, or no Linear; if the suffix is another.
+
+    References
+    ----------
+    https://onnx.ai/onnx/operators
+    """
+    if os.path.splitext(os.fspath(path))[1].lower() != ".onnx":
+        raise bad_value("export_onnx", "path must end in .onnx", os.fspath(path))
+    data = onnx_model("export_onnx", net).SerializeToString()
+    with replacing(path) as file:
+        file.write(data)
 
 
 # ---- a net as a description, and back ----
