@@ -65,7 +65,7 @@ def binary_calls(rng, elements, dtype):
         F.binary_cross_entropy_with_logits,
         z,
         ("plain", t, {}),
-        ("weights", t, {"weight": rng.random(elements)}),
+        ("weights", t, {"weight": rng.random(elements).astype(dtype)}),
         ("pos_weight", t, {"pos_weight": 3.0}),
         ("sample weights", t, {"sample_weight": rng.random(elements)}),
         ("smoothing", t, {"label_smoothing": 0.1}),

@@ -30,11 +30,12 @@ cdef clones settle(
     cdef Py_ssize_t block, i, width = LANES // 2
     for i in range(LANES):
         sums[i] = 0
-    for i in range(n):
-        weighed[i] = chunk_loss[i]
-    if weight != NULL:
+    if weight == NULL:
+        for i in range(n):
+            weighed[i] = chunk_loss[i]
+    else:
         for i in range(n):   # a weight of 0 leaves out losses that are inf or NaN, too
-            weighed[i] = 0.0 if weight[i] == 0 else weighed[i] * weight[i]
+            weighed[i] = 0.0 if weight[i] == 0 else chunk_loss[i] * weight[i]
     for i in range(n, CHUNK):
         weighed[i] = 0
     for block in range(CHUNK // LANES):
@@ -89,6 +90,7 @@ cdef clones bce_with_logits_loop(const real* z, const real* t, real* loss, real*
 # With L = log(1 + e), softplus(z) and softplus(-z) are a + L and L, in the order of wrong and right:
 #     loss = wrong (a + L) + right L
 #     d loss / d z = (wrong - right e) / (1 + e) with the sign of z
+# Where both shares weigh 0, both are 0, even of an a that is inf or NaN.
 
 cdef inline inlined shares_of(
     real z, real t, real positive, real negative, real keep, real lift, real* wrong, real* right,
@@ -97,6 +99,11 @@ cdef inline inlined shares_of(
     cdef real no = negative * ((<real>1 - t) * keep + lift)
     wrong[0] = yes if z < 0 else no
     right[0] = no if z < 0 else yes
+
+
+cdef inline inlined keep_counted(real z, real counted, real paid, real slope, real* loss, real* dz) noexcept nogil:
+    loss[0] = paid if counted > 0 else <real>0
+    dz[0] = (-slope if z < 0 else slope) if counted > 0 else <real>0
 
 
 cdef clones weighted_bce_loop(
@@ -111,10 +118,9 @@ cdef clones weighted_bce_loop(
     exponentials(z, e, L, n)
     for i in range(n):
         shares_of(z[i], t[i], positive[i], negative[i], keep, lift, &wrong, &right)
-        paid = wrong * (_math.magnitude(z[i]) + L[i])
-        loss[i] = (paid if wrong > 0 else <real>0) + right * L[i]
+        paid = (wrong * (_math.magnitude(z[i]) + L[i]) if wrong > 0 else <real>0) + right * L[i]
         slope = (wrong - right * e[i]) / (<real>1 + e[i])
-        dz[i] = -slope if z[i] < 0 else slope
+        keep_counted(z[i], positive[i] + negative[i], paid, slope, &loss[i], &dz[i])
 
 
 # The focal loss multiplies each share by a power of the probability of the other answer: with P = 1 / (1 + e) the
@@ -184,14 +190,15 @@ cdef inline inlined are_labels(const real* t, int* all_labels, Py_ssize_t n) noe
 
 
 cdef inline inlined focal_term(
-    real z, real wrong, real right, real e, real L, real P, real g, real P_power, real Q_power, real* loss, real* dz,
+    real z, real counted, real wrong, real right, real e, real L, real P, real g, real P_power, real Q_power, real* loss,
+    real* dz,
 ) noexcept nogil:
     cdef real near, paid, slope
     bounded(_math.magnitude(z), &near)
     paid = wrong * (_math.magnitude(z) + L) * P_power
-    loss[0] = (paid if wrong > 0 else <real>0) + right * L * Q_power
+    paid = (paid if wrong > 0 else <real>0) + right * L * Q_power
     slope = wrong * (P + g * (e * P * (near + L))) * P_power - right * (e * P + g * (P * L)) * Q_power
-    dz[0] = -slope if z < 0 else slope
+    keep_counted(z, counted, paid, slope, loss, dz)
 
 
 cdef inline inlined rooted_terms(
@@ -207,7 +214,8 @@ cdef inline inlined rooted_terms(
         P = <real>1 / (<real>1 + e[i])
         _math.root_power(P, gamma, &P_power)
         _math.root_power(e[i] * P, gamma, &Q_power)
-        focal_term(z[i], wrong, right, e[i], L[i], P, g, P_power, Q_power, &loss[i], &dz[i])
+        focal_term(
+            z[i], positive[i] + negative[i], wrong, right, e[i], L[i], P, g, P_power, Q_power, &loss[i], &dz[i])
 
 
 cdef clones focal_bce_loop(
@@ -225,31 +233,28 @@ cdef clones focal_bce_loop(
     cdef int labels
     cdef Py_ssize_t i
     exponentials(z, e, L, n)
-    if gamma == 2:
-        rooted_terms(z, t, positive, negative, e, L, loss, dz, n, keep, lift, 2.0)
-        return
-    if gamma == 1:
-        rooted_terms(z, t, positive, negative, e, L, loss, dz, n, keep, lift, 1.0)
-        return
-    if gamma == 3:
-        rooted_terms(z, t, positive, negative, e, L, loss, dz, n, keep, lift, 3.0)
-        return
     if gamma == 0.5:
         rooted_terms(z, t, positive, negative, e, L, loss, dz, n, keep, lift, 0.5)
-        return
-    if gamma == 1.5:
+    elif gamma == 1:
+        rooted_terms(z, t, positive, negative, e, L, loss, dz, n, keep, lift, 1.0)
+    elif gamma == 1.5:
         rooted_terms(z, t, positive, negative, e, L, loss, dz, n, keep, lift, 1.5)
-        return
-    are_labels(t, &labels, n)
-    if labels and smoothing == 0:
-        label_powers(z, t, L, power, n, gamma)
+    elif gamma == 2:
+        rooted_terms(z, t, positive, negative, e, L, loss, dz, n, keep, lift, 2.0)
+    elif gamma == 3:
+        rooted_terms(z, t, positive, negative, e, L, loss, dz, n, keep, lift, 3.0)
     else:
-        Q_power = other_power
-        both_powers(z, L, power, Q_power, n, gamma)
-    for i in range(n):
-        shares_of(z[i], t[i], positive[i], negative[i], keep, lift, &wrong, &right)
-        P = <real>1 / (<real>1 + e[i])
-        focal_term(z[i], wrong, right, e[i], L[i], P, g, power[i], Q_power[i], &loss[i], &dz[i])
+        are_labels(t, &labels, n)
+        if labels and smoothing == 0:
+            label_powers(z, t, L, power, n, gamma)
+        else:
+            Q_power = other_power
+            both_powers(z, L, power, Q_power, n, gamma)
+        for i in range(n):
+            shares_of(z[i], t[i], positive[i], negative[i], keep, lift, &wrong, &right)
+            P = <real>1 / (<real>1 + e[i])
+            focal_term(
+                z[i], positive[i] + negative[i], wrong, right, e[i], L[i], P, g, power[i], Q_power[i], &loss[i], &dz[i])
 
 
 # Other losses of logarithms and exponentials are computed in double throughout, in loops that come before the last one

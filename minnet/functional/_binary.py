@@ -101,7 +101,6 @@ def binary_cross_entropy_with_logits(
     smoothing = number(owner, "label_smoothing", label_smoothing, 0, 1)
     gamma = number(owner, "gamma", gamma, 0, MOST_GAMMA)
     weights = _shares(owner, weight, pos_weight, alpha, z.shape)
-    z = z if weight is None else _without_ignored(z, weights)
     losses = Losses(owner, z.shape, sample_weight, reduction, grad_output)
     grad = gradient(owner, z, return_grad, out)
     if weights is None and smoothing == gamma == 0:
@@ -132,12 +131,6 @@ def _product(*factors):
     if len(factors) < 2:
         return factors[0] if factors else 1.0
     return math.prod(np.asarray(factor, np.float64) for factor in factors)
-
-
-def _without_ignored(z, weights):
-    """The logits, with 0 where both weights are: what stands there must not count, even if it is inf or NaN."""
-    ignored = np.maximum(*weights) == 0
-    return np.where(ignored, z.dtype.type(0), z) if ignored.any() else z
 
 
 def binary_cross_entropy(

@@ -179,10 +179,12 @@ def spread(owner, names, x, *arrays):
     a kernel finds each chunk in one piece. (Its length is not that of `x` in work large enough to be cut: with P the
     period, P + WRAP = k P makes P at most WRAP.)
     """
-    largest = max(float(np.max(a, initial=0.0)) for a in arrays)
+    different = {id(a): a for a in arrays}  # often they are one array
+    largest = max(float(np.max(a, initial=0.0)) for a in different.values())
     if not largest <= float(np.finfo(x.dtype).max):
         raise bad_value(owner, f"{names} must be finite in {x.dtype}", largest)
     with np.errstate(under="ignore"):
-        arrays = [np.ascontiguousarray(a, x.dtype).reshape(-1) for a in arrays]
+        converted = {key: np.ascontiguousarray(a, x.dtype).reshape(-1) for key, a in different.items()}
+    arrays = [converted[id(a)] for a in arrays]
     periods = [max(a.size, 1) for a in arrays]
     return periods, [a if a.size == x.size else np.resize(a, max(a.size, 1) + kernels.WRAP) for a in arrays]
