@@ -19,6 +19,8 @@ __all__ = [
     "CrossEntropyLoss",
     "FocalLoss",
     "GaussianNLLLoss",
+    "GeneralizedCrossEntropyLoss",
+    "HingeLoss",
     "HuberLoss",
     "KLDivLoss",
     "L1Loss",
@@ -188,6 +190,53 @@ class FocalLoss(CrossEntropyLoss):
             gamma=gamma,
             reduction=reduction,
             check_logits=check_logits,
+        )
+
+
+class GeneralizedCrossEntropyLoss(LogitsLoss):
+    """Cross-entropy that forgives labels which may be wrong.
+
+    Parameters
+    ----------
+    q, ignore_index, reduction
+        As in `functional.generalized_cross_entropy`.
+    check_logits : bool
+        As in `CrossEntropyLoss`.
+    """
+
+    looks = CrossEntropyLoss.looks
+    function = staticmethod(F.generalized_cross_entropy)
+    accuracy = staticmethod(metrics.accuracy)
+    _are_probabilities = staticmethod(CrossEntropyLoss._are_probabilities)
+
+    def __init__(self, *, q=0.7, ignore_index=-100, reduction="mean", check_logits=False):
+        owner = type(self).__name__
+        super().__init__(
+            q=number(owner, "q", q, 0, 1, above=True),
+            ignore_index=integer(owner, "ignore_index", ignore_index),
+            reduction=reduction,
+            check_logits=check_logits,
+        )
+
+
+class HingeLoss(Loss):
+    """How far other classes come within a margin of the label.
+
+    Parameters
+    ----------
+    margin, ignore_index, reduction
+        As in `functional.hinge_loss`.
+    """
+
+    function = staticmethod(F.hinge_loss)
+    accuracy = staticmethod(metrics.accuracy)
+
+    def __init__(self, *, margin=1.0, ignore_index=-100, reduction="mean"):
+        owner = type(self).__name__
+        super().__init__(
+            margin=number(owner, "margin", margin, 0, above=True),
+            ignore_index=integer(owner, "ignore_index", ignore_index),
+            reduction=reduction,
         )
 
 
@@ -367,6 +416,8 @@ LOSSES = {
     "gaussian": GaussianNLLLoss,
     "kl_div": KLDivLoss,
     "brier": BrierLoss,
+    "generalized_cross_entropy": GeneralizedCrossEntropyLoss,
+    "hinge": HingeLoss,
 }
 
 

@@ -16,6 +16,8 @@ P = np.random.default_rng(1).uniform(0.1, 0.9, (5, 3))
 CASES = {
     "cross_entropy labels": (mn.CrossEntropyLoss, F.cross_entropy, Z, LABELS),
     "cross_entropy shares": (mn.CrossEntropyLoss, F.cross_entropy, Z, SHARES),
+    "generalized cross_entropy": (mn.GeneralizedCrossEntropyLoss, F.generalized_cross_entropy, Z, LABELS),
+    "hinge": (mn.HingeLoss, F.hinge_loss, Z, LABELS),
     "bce with logits": (mn.BCEWithLogitsLoss, F.binary_cross_entropy_with_logits, Z, P),
     "bce": (mn.BCELoss, F.binary_cross_entropy, P, np.round(P[::-1])),
     "mse": (mn.MSELoss, F.mse_loss, Z, P),
@@ -84,7 +86,7 @@ def test_out_of_another_shape_or_dtype_is_refused():
 
 def test_accuracy_has_a_meaning_for_losses_on_logits_of_classes_alone():
     classifying = {make.__name__ for make, *_ in CASES.values() if hasattr(make, "accuracy")}
-    assert classifying == {"CrossEntropyLoss", "BCEWithLogitsLoss"}
+    assert classifying == {"CrossEntropyLoss", "GeneralizedCrossEntropyLoss", "HingeLoss", "BCEWithLogitsLoss"}
 
 
 # ---- names ----
@@ -97,6 +99,8 @@ def test_accuracy_has_a_meaning_for_losses_on_logits_of_classes_alone():
         ("bce", mn.BCEWithLogitsLoss),
         ("mse", mn.MSELoss),
         ("l1", mn.L1Loss),
+        ("generalized_cross_entropy", mn.GeneralizedCrossEntropyLoss),
+        ("hinge", mn.HingeLoss),
         ("huber", mn.HuberLoss),
         ("poisson", mn.PoissonNLLLoss),
         ("gaussian", mn.GaussianNLLLoss),

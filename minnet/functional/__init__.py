@@ -27,6 +27,7 @@ from minnet.functional._binary import (  # noqa: F401  the bound is for the loss
 )
 from minnet.functional._cross_entropy import cross_entropy, nll_loss
 from minnet.functional._distributions import brier_loss, kl_div
+from minnet.functional._labels import generalized_cross_entropy, hinge_loss
 from minnet.functional._linear import linear_cross_entropy
 from minnet.functional._reduce import REDUCTIONS  # noqa: F401  for the losses
 from minnet.functional._regression import gaussian_nll_loss, huber_loss, l1_loss, mse_loss, poisson_nll_loss
@@ -38,6 +39,8 @@ __all__ = [
     "brier_loss",
     "cross_entropy",
     "gaussian_nll_loss",
+    "generalized_cross_entropy",
+    "hinge_loss",
     "huber_loss",
     "kl_div",
     "l1_loss",

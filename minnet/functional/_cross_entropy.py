@@ -124,8 +124,7 @@ def prepare(owner, z, target, *, label_smoothing, gamma, reduction, grad_output,
     if t.ndim < 2:
         t, ignored = _labels(owner, None if target is None else t, z, ignore_index)
         losses = Losses(owner, z.shape[:1], sample_weight, reduction, grad_output)
-        total, masked = _count[char](t, w, losses.weight, ignored)
-        losses.divide_by(total)
+        masked = _count_labels(losses, t, w, ignored)
         return partial(_with_options, _index[char], w, (smoothing, gamma, ignored, masked)), t, losses
     t = _probabilities(owner, t, z, ignore_index)
     losses = Losses(owner, z.shape[:1], sample_weight, reduction, grad_output)
@@ -160,6 +159,13 @@ def _labels(owner, target, z, ignore_index):
         got = words(f"{np.asarray(target)[row]} in row {row}")
         raise bad_value(owner, f"labels must be in 0 ... {z.shape[1] - 1}", got)
     return labels, ignored
+
+
+def _count_labels(losses, labels, w, ignored):
+    """Tell a mean what the labels count; gives whether any is ignored."""
+    total, masked = _count[w.dtype.char](labels, w, losses.weight, ignored)
+    losses.divide_by(total)
+    return masked > 0
 
 
 def _probabilities(owner, t, z, ignore_index):
@@ -209,25 +215,48 @@ def nll_loss(
     ValueError, TypeError
         As in `cross_entropy`.
     """
-    owner = "nll_loss"
-    log_probs = real_array(owner, "log_probs", log_probs)
-    x = matrix(owner, "log_probs", log_probs[None] if log_probs.ndim == 1 else log_probs)
+    options = {"sample_weight": sample_weight, "ignore_index": ignore_index, "reduction": reduction, "weight": weight}
+    options |= {"grad_output": grad_output, "return_grad": return_grad, "out": out}
+    return loss_of_labels("nll_loss", "log_probs", log_probs, target, _pick, **options)
+
+
+def loss_of_labels(
+    owner,
+    name,
+    x,
+    target,
+    kernel,
+    *,
+    sample_weight,
+    ignore_index,
+    reduction,
+    grad_output,
+    return_grad,
+    out,
+    weight=None,
+):
+    """A loss of outputs (N, C), or (C,), and labels. Its kernel gets what rows count in the place of their weights."""
+    outputs = real_array(owner, name, x)
+    x = matrix(owner, name, outputs[None] if outputs.ndim == 1 else outputs)
     w = _class_weights(owner, weight, x, scaled=reduction == "mean")
     t = None if target is None else any_array(owner, "target", target)
-    t = t[None] if target is not None and log_probs.ndim == 1 else t
+    t = t[None] if target is not None and outputs.ndim == 1 else t
     t, ignored = _labels(owner, t, x, ignore_index)
     losses = Losses(owner, x.shape[:1], sample_weight, reduction, grad_output)
-    losses.divide_by(_count[x.dtype.char](t, w, losses.weight, ignored)[0])
-    kernel = partial(_pick, w, ignored)
-    return losses.run({x.dtype.char: kernel}, x, t, gradient(owner, log_probs, return_grad, out))
+    _count_labels(losses, t, w, ignored)
+    counting = partial(_counting, kernel, w, ignored)
+    return losses.run({x.dtype.char: counting}, x, t, gradient(owner, outputs, return_grad, out))
 
 
-def _pick(w, ignored, x, y, weight, loss, dx, scale):
+def _counting(kernel, w, ignored, x, y, weight, *rest):
+    """Call the kernel with counts, 0 for ignored rows, and with labels that may be looked up."""
+    labels = np.where(y == ignored, 0, y)
+    counts = (y != ignored) * (w[labels].astype(np.float64) if len(w) else 1.0)
+    return kernel(x, labels, counts * weight if len(weight) else counts, *rest)
+
+
+def _pick(x, y, counts, loss, dx, scale):
     """nll_loss as a kernel; a gather that numpy does as well."""
-    counts = (y != ignored).astype(np.float64)
-    y = np.where(y == ignored, 0, y)
-    counts = counts * w[y] if len(w) else counts
-    counts = counts * weight if len(weight) else counts
     values = np.zeros(len(y))
     np.multiply(counts, -x[np.arange(len(y)), y].astype(np.float64), out=values, where=counts != 0)
     if len(loss):

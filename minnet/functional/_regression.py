@@ -102,6 +102,7 @@ def gaussian_nll_loss(
     reduction="mean",
     grad_output=None,
     return_grad=False,
+    var_grad=False,
     out=None,
 ):
     """-log of the density of the target under a normal distribution: (log(v) + (x - t)^2 / v) / 2, v = max(var, eps).
@@ -109,7 +110,7 @@ def gaussian_nll_loss(
     Parameters
     ----------
     mean : array_like, shape (N,) or (N, O)
-        Means x. The gradient is the one with respect to them, (x - t) / v.
+        Means x. The gradient is the one with respect to them, (x - t) / v; see `var_grad`.
     target : array_like, shape of `mean`, or (N,) for a mean (N, 1)
         Measured values t.
     var : array_like, shape of `mean`, or (N,) or (N, 1), one a row, or a number
@@ -118,6 +119,9 @@ def gaussian_nll_loss(
         Add the constant log(2 pi) / 2.
     eps : float
         Least variance, > 0.
+    var_grad : bool
+        With `return_grad`, also return the gradient of the variances, (1 - (x - t)^2 / v) / (2 v), and 0 below `eps`:
+        for a net that predicts them.
     sample_weight, reduction, grad_output, return_grad, out
         As in `mse_loss`.
 
@@ -127,6 +131,8 @@ def gaussian_nll_loss(
         In nats. As of every density, negative for small variances.
     grad : ndarray, shape of `mean`
         Only with `return_grad`.
+    grad_var : ndarray, shape of `mean`
+        Only with `var_grad`: one for each loss, also where one variance serves several.
 
     Raises
     ------
@@ -149,9 +155,30 @@ def gaussian_nll_loss(
     eps = number(owner, "eps", eps, 0, above=True)
     losses = Losses(owner, x.shape, sample_weight, reduction, grad_output)
     periods, variances = spread(owner, "var", x, v if v.ndim == 0 else np.broadcast_to(v, x.shape))
+    if var_grad and not return_grad:
+        raise bad_value(owner, "var_grad needs return_grad=True", return_grad)
     grad = gradient(owner, x, return_grad, out)
+    slopes = _slopes_of_variances(losses, x, t, v, eps) if var_grad else None
     scalars = (*periods, eps, bool(full))
-    return losses.run(_gaussian_nll, x.reshape(-1), t, grad, *variances, scalars=scalars, periods=periods)
+    found = losses.run(_gaussian_nll, x.reshape(-1), t, grad, *variances, scalars=scalars, periods=periods)
+    return (*found, slopes) if var_grad else found
+
+
+def _slopes_of_variances(losses, x, t, v, eps):
+    """The gradient of gaussian_nll_loss with respect to v, weighed and reduced as the loss is."""
+    slopes = np.empty_like(x)
+    v = np.ascontiguousarray(np.broadcast_to(v, x.shape), x.dtype).reshape(-1)
+
+    def kernel(x, t, v, weight, loss, dv, scale):
+        v = v.astype(np.float64)
+        counts = weight if len(weight) else np.ones(len(x))
+        with np.errstate(all="ignore"):  # what a weight of 0, or a variance below eps, leaves out may be anything
+            slope = (1 - (x - t.astype(np.float64)) ** 2 / v) / (2 * v)
+            dv[...] = np.where((v > eps) & (counts != 0), scale * counts * slope, 0)
+        return 0.0
+
+    losses.run({x.dtype.char: kernel}, x.reshape(-1), t, slopes, v)
+    return slopes
 
 
 def poisson_nll_loss(
