@@ -13,12 +13,17 @@ cdef enum:
 
 
 cdef inline bint enter(object x, Py_buffer* view, bint writable) noexcept:
-    """Acquire the memory of x if it is C-contiguous and aligned; otherwise nothing is held."""
+    """Acquire the memory of x if it is small, C-contiguous and aligned; otherwise nothing is held."""
+    return acquire(x, view, writable, SMALL)
+
+
+cdef inline bint acquire(object x, Py_buffer* view, bint writable, Py_ssize_t most) noexcept:
+    """The same for up to so many elements."""
     try:
         PyObject_GetBuffer(x, view, PyBUF_FORMAT | PyBUF_C_CONTIGUOUS | (PyBUF_WRITABLE if writable else 0))
     except (BufferError, TypeError, ValueError):
         return False
-    if view.len > SMALL * view.itemsize or <size_t>view.buf % <size_t>view.itemsize or view.format[1] != 0:
+    if view.len > most * view.itemsize or <size_t>view.buf % <size_t>view.itemsize or view.format[1] != 0:
         PyBuffer_Release(view)
         return False
     return True

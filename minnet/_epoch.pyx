@@ -10,12 +10,14 @@ bias come with the product. A call copies them into rows that are padded with ze
 at its end. In a batch, a row of what a layer gives has a step of its own, with room for that 1.
 """
 
+from cpython.buffer cimport PyBuffer_Release
 from libc.math cimport isfinite
 from libc.stdint cimport int64_t
 from libc.string cimport memcpy, memset
 
 from minnet cimport _activations, _cross_entropy, _elementwise, _updates
 from minnet._activations cimport Activation, activation_loop
+from minnet._doors cimport acquire, apart, enter
 from minnet._loops cimport clones
 from minnet._math cimport inlined, real
 from minnet._rows cimport transpose_all
@@ -404,4 +406,106 @@ def train(
             unpad(&plan, m, &first[0])
         if second.shape[0] > 0:
             unpad(&plan, v, &second[0])
+    return done
+
+
+# ---- the door to answers: see _doors.pxd ---------------------------------------------------------------------------
+# A row at a time, from the parameters as they are. Rows of W are read WIDE numbers at a time, beyond their end where
+# more of the vector follows: what is too much is computed, and left.
+
+cdef enum:
+    BROAD = 1024             # most outputs of a layer
+    MANY = 1 << 20           # parameters of a net, beyond which numpy's products are no slower
+
+
+cdef clones answer(
+    const real* x, const real* W, real* y, Py_ssize_t inputs, Py_ssize_t outputs, Py_ssize_t left,
+) noexcept nogil:
+    """y = x W + b for one row; from W on there are `left` numbers."""
+    cdef real sums[WIDE]
+    cdef Py_ssize_t start = 0, k, safe, width
+    cdef int j
+    while start < outputs:
+        width = min(<Py_ssize_t>WIDE, outputs - start)
+        safe = max(min(inputs, (left - start - WIDE) // outputs + 1), <Py_ssize_t>0) if left >= start + WIDE else 0
+        for j in range(WIDE):
+            sums[j] = 0
+        for k in range(safe):
+            for j in range(WIDE):
+                sums[j] += x[k] * W[k * outputs + start + j]
+        for k in range(safe, inputs):
+            for j in range(width):
+                sums[j] += x[k] * W[k * outputs + start + j]
+        for j in range(width):
+            y[start + j] = sums[j] + W[inputs * outputs + start + j]
+        start += WIDE
+
+
+cdef void answer_rows(
+    const int64_t* layers, Py_ssize_t count, const real* params, Py_ssize_t size, const real* x, real* y, Py_ssize_t rows,
+) noexcept nogil:
+    cdef real room[2 * BROAD]
+    cdef const real* a
+    cdef real* b
+    cdef Py_ssize_t i, l, flat, inputs, outputs
+    for i in range(rows):
+        a, flat = x + i * layers[0], 0
+        for l in range(count):
+            inputs, outputs = layers[3 * l], layers[3 * l + 1]
+            b = y + i * outputs if l == count - 1 else &room[l % 2 * BROAD]
+            answer(a, params + flat, b, inputs, outputs, size - flat)
+            if layers[3 * l + 2] != NONE:
+                activation_loop(<Activation>layers[3 * l + 2], b, b, <real*>NULL, outputs)
+            a, flat = b, flat + (inputs + 1) * outputs
+
+
+cdef bint are_layers_of(const Py_buffer* layers, const Py_buffer* params, const Py_buffer* x, const Py_buffer* y) noexcept:
+    """Whether layers (L, 3), as in `train`, lead from the columns of x (N, I) to those of y (N, O), by all of params."""
+    cdef const int64_t* layer = <const int64_t*>layers.buf
+    cdef Py_ssize_t l, columns, size = 0
+    if not (layers.ndim == x.ndim == y.ndim == 2 and params.ndim == 1 and layers.shape[0] > 0 and layers.shape[1] == 3):
+        return False
+    if layers.itemsize != 8 or layers.format[0] not in (b"l", b"q") or not apart(x, y) or not apart(params, y):
+        return False
+    if not params.format[0] == x.format[0] == y.format[0] or x.shape[0] != y.shape[0]:
+        return False
+    columns = x.shape[1]
+    for l in range(layers.shape[0]):
+        if layer[3 * l] != columns or not 1 <= layer[3 * l + 1] <= BROAD or columns < 1:
+            return False
+        if layer[3 * l + 2] not in (NONE, _activations.SIGMOID, _activations.TANH, _activations.RELU):
+            return False
+        columns = layer[3 * l + 1]
+        size += (layer[3 * l] + 1) * columns
+    return columns == y.shape[1] and size == params.shape[0]
+
+
+cdef bint give_answers(const Py_buffer* layers, const Py_buffer* params, const Py_buffer* x, const Py_buffer* y) noexcept:
+    if not are_layers_of(layers, params, x, y):
+        return False
+    if x.format[0] == b"f":
+        answer_rows(<int64_t*>layers.buf, layers.shape[0], <float*>params.buf, params.shape[0], <float*>x.buf,
+                    <float*>y.buf, x.shape[0])
+    elif x.format[0] == b"d":
+        answer_rows(<int64_t*>layers.buf, layers.shape[0], <double*>params.buf, params.shape[0], <double*>x.buf,
+                    <double*>y.buf, x.shape[0])
+    else:
+        return False
+    return True
+
+
+def answer_door(layers not None, params not None, x not None, y not None):
+    """y = outputs of a plain net for x (N, I), if all are small and plain; `layers` as in train. Whether it was done."""
+    cdef Py_buffer a, b, c, d
+    cdef bint done = False
+    if not enter(layers, &a, False):
+        return False
+    if acquire(params, &b, False, MANY):
+        if enter(x, &c, False):
+            if enter(y, &d, True):
+                done = give_answers(&a, &b, &c, &d)
+                PyBuffer_Release(&d)
+            PyBuffer_Release(&c)
+        PyBuffer_Release(&b)
+    PyBuffer_Release(&a)
     return done

@@ -9,7 +9,6 @@ from minnet import _epoch
 from minnet._checks import label_array, real_array
 from minnet.functional._reduce import like, unit_array
 from minnet.functional._share import NO_ROWS, NONE, by_dtype
-from minnet.layers import Linear, ReLU, Sigmoid, Tanh
 from minnet.losses import BCEWithLogitsLoss, CrossEntropyLoss, MSELoss
 from minnet.model import MLP, Sequential
 from minnet.optimizers import SGD, Adam, AdamW
@@ -29,8 +28,7 @@ def plain_steps(net, loss, optimizer):
         return None
     if {"forward", "backward_params", "value_and_grad", "step"} & {*vars(net), *vars(loss), *vars(optimizer)}:
         return None  # someone looks in, or has put something else there
-    layers = _plain_layers(net.layers)
-    return None if layers is None or not _fit(layers, net, optimizer) else PlainSteps(net, loss, optimizer, layers)
+    return PlainSteps(net, loss, optimizer) if net.plain is not None and _fit(net, optimizer) else None
 
 
 def _is_plain_loss(loss):
@@ -45,22 +43,9 @@ def _is_plain_optimizer(optimizer):
     return optimizer.clip_norm is optimizer.clip_value is None and not optimizer.groups and optimizer.decay_biases
 
 
-def _plain_layers(layers):
-    """Inputs, outputs and activation of Linear layers that fit each other, an array (L, 3), else None."""
-    found = []
-    for layer in layers:
-        if type(layer) is Linear and (not found or found[-1][1] == layer.in_features):
-            found.append([layer.in_features, layer.out_features, _epoch.NO_ACTIVATION])
-        elif type(layer) in (Sigmoid, Tanh, ReLU) and found and found[-1][2] == _epoch.NO_ACTIVATION:
-            found[-1][2] = _epoch.ACTIVATIONS[layer.name]
-        else:
-            return None
-    return np.array(found, np.int64) if len(found) <= _epoch.MOST_LAYERS else None
-
-
-def _fit(layers, net, optimizer):
+def _fit(net, optimizer):
     """Whether all vectors are what the layers need."""
-    size = sum((inputs + 1) * outputs for inputs, outputs, _ in layers.tolist())
+    size = sum((inputs + 1) * outputs for inputs, outputs, _ in net.plain.tolist())
     vectors = net.params, net.grads, *optimizer.state.values()
     return all(v.shape == (size,) and v.dtype == net.dtype and v.flags.carray for v in vectors)
 
@@ -68,8 +53,8 @@ def _fit(layers, net, optimizer):
 class PlainSteps:
     """Steps of a plain net in compiled code, with the settings that net, loss and optimizer have now."""
 
-    def __init__(self, net, loss, optimizer, layers):
-        self.net, self.optimizer, self.layers = net, optimizer, layers
+    def __init__(self, net, loss, optimizer):
+        self.net, self.optimizer, self.layers = net, optimizer, net.plain
         self.loss, self.char = type(loss), net.dtype.char
         self.work, self.rule = NONE[self.char], _rule(optimizer)
 

@@ -2,9 +2,11 @@
 # cython: freethreading_compatible=True
 """Softmax, log-softmax and logsumexp of rows of logits. Letters and rules: _activations.pyx."""
 
+from cpython.buffer cimport PyBuffer_Release
 from libc.math cimport INFINITY, NAN
 
 from minnet cimport _math
+from minnet._doors cimport alike, enter
 from minnet._loops cimport clones
 from minnet._math cimport inlined, real
 from minnet._rows cimport (
@@ -102,17 +104,19 @@ cdef clones logsumexp_row(const real* x, real* y, Py_ssize_t n) noexcept nogil:
             y[0] += x[k]   # NaN, if there is one
 
 
-cdef void softmax_rows(const real[:, ::1] x, real[:, ::1] y, bint logarithm) noexcept nogil:
-    cdef Py_ssize_t i = 0, n = x.shape[0], classes = x.shape[1]
+cdef void softmax_rows(
+    const real* x, real* y, Py_ssize_t n, Py_ssize_t classes, bint logarithm,
+) noexcept nogil:
+    cdef Py_ssize_t i = 0
     while i < n:
         if classes <= FEW:
-            softmax_tile(&x[i, 0], &y[i, 0], min(<Py_ssize_t>ROWS, n - i), classes, logarithm, 0)
+            softmax_tile(x + i * classes, y + i * classes, min(<Py_ssize_t>ROWS, n - i), classes, logarithm, 0)
             i += ROWS
         elif logarithm:
-            log_softmax_row(&x[i, 0], &y[i, 0], classes)
+            log_softmax_row(x + i * classes, y + i * classes, classes)
             i += 1
         else:
-            softmax_row(&x[i, 0], &y[i, 0], classes)
+            softmax_row(x + i * classes, y + i * classes, classes)
             i += 1
 
 
@@ -131,13 +135,13 @@ FEW_CLASSES = FEW
 def softmax_forward(const real[:, ::1] x not None, real[:, ::1] y not None):
     """y = exp(x) / sum(exp(x)) a row; (N, C). Its backward is inside the losses."""
     with nogil:
-        softmax_rows(x, y, False)
+        softmax_rows(&x[0, 0], &y[0, 0], x.shape[0], x.shape[1], False)
 
 
 def log_softmax_forward(const real[:, ::1] x not None, real[:, ::1] y not None):
     """y = x - log(sum(exp(x))) a row; (N, C). Its backward is inside the losses."""
     with nogil:
-        softmax_rows(x, y, True)
+        softmax_rows(&x[0, 0], &y[0, 0], x.shape[0], x.shape[1], True)
 
 
 def softmax_middle_forward(const real[:, :, ::1] x not None, real[:, :, ::1] y not None):
@@ -158,3 +162,24 @@ def logsumexp_forward(const real[:, ::1] x not None, real[::1] y not None):
     with nogil:
         for i in range(x.shape[0]):
             logsumexp_row(&x[i, 0], &y[i], x.shape[1])
+
+
+# ---- the door: see _doors.pxd --------------------------------------------------------------------------------------
+
+def softmax_door(x not None, y not None):
+    """y = exp(x) / sum(exp(x)) over the last axis, if both are small, plain and apart (N, ...); whether it was done."""
+    cdef Py_buffer a, b
+    cdef Py_ssize_t classes
+    cdef bint done = False
+    if not enter(x, &a, False):
+        return False
+    if enter(y, &b, True):
+        if a.len > 0 and a.ndim > 0 and alike(&a, &b) and a.buf != b.buf and a.format[0] in (b"f", b"d"):
+            classes, done = a.shape[a.ndim - 1], True
+            if a.format[0] == b"f":
+                softmax_rows(<const float*>a.buf, <float*>b.buf, a.len // (4 * classes), classes, False)
+            else:
+                softmax_rows(<const double*>a.buf, <double*>b.buf, a.len // (8 * classes), classes, False)
+        PyBuffer_Release(&b)
+    PyBuffer_Release(&a)
+    return done

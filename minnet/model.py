@@ -8,9 +8,10 @@ import itertools
 
 import numpy as np
 
+from minnet import _epoch
 from minnet import functional as F
 from minnet._checks import bad_type, bad_value, generator, integer, real_array, words
-from minnet.layers import Activation, Layer, Linear, activation, model_dtype
+from minnet.layers import Activation, Layer, Linear, ReLU, Sigmoid, Tanh, activation, model_dtype
 
 __all__ = ["MLP", "Sequential"]
 
@@ -29,6 +30,8 @@ class Sequential(Layer):
     ----------
     params, grads : ndarray (P,)
         All parameters and all gradients; those of the layers are views into them.
+    plain : ndarray (L, 3) or None
+        Inputs, outputs and activation of each Linear, where that is all there is: compiled code takes such a net whole.
 
     Examples
     --------
@@ -54,6 +57,7 @@ class Sequential(Layer):
         for layer in self.layers:
             layer.owned = True
         self._steps = _pair_off(self.layers)
+        self.plain = _plain_layers(self.layers) if type(self).forward is Sequential.forward else None
 
     @property
     def dtype(self):
@@ -125,13 +129,18 @@ class Sequential(Layer):
         return F.softmax(z) if z.shape[1] > 1 else F.sigmoid(z[:, 0])
 
     def _logits(self, X):
+        if self.plain is not None and type(X) is np.ndarray:
+            z = np.empty((len(X) if X.ndim else 0, self.plain.item(-2)), self.params.dtype)
+            if _epoch.answer_door(self.plain, self.params, X, z):  # a row of a small net, say
+                return z
         z = self.forward(X)
         if z.ndim != 2 or z.shape[1] < 1:
             raise bad_value(f"{type(self).__name__}.predict", "outputs must be (N, C) with C >= 1", z.shape)
         return z
 
     def __getstate__(self):
-        return {name: v for name, v in self.__dict__.items() if name not in {"params", "grads", "owned", "_steps"}}
+        left_out = {"params", "grads", "owned", "plain", "_steps"}
+        return {name: v for name, v in self.__dict__.items() if name not in left_out}
 
     def __setstate__(self, state):
         self.__dict__.update(state)
@@ -183,6 +192,19 @@ def _pair_off(layers):
         steps.append(tuple(pair) if fused else (layers[i], None))
         i += 1 + fused
     return steps
+
+
+def _plain_layers(layers):
+    """Inputs, outputs and activation of Linear layers that fit each other, an array (L, 3), else None."""
+    found = []
+    for layer in layers:
+        if type(layer) is Linear and (not found or found[-1][1] == layer.in_features):
+            found.append([layer.in_features, layer.out_features, _epoch.NO_ACTIVATION])
+        elif type(layer) in (Sigmoid, Tanh, ReLU) and found and found[-1][2] == _epoch.NO_ACTIVATION:
+            found[-1][2] = _epoch.ACTIVATIONS[layer.name]
+        else:
+            return None
+    return np.array(found, np.int64) if len(found) <= _epoch.MOST_LAYERS else None
 
 
 def _plain_stack(sizes, name, init, dtype):

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 import minnet as mn
+from minnet import _epoch
 from minnet._plain import plain_steps
 
 ACTIVATIONS = {"sigmoid": mn.Sigmoid, "tanh": mn.Tanh, "relu": mn.ReLU}
@@ -352,6 +353,94 @@ def test_the_state_of_another_net_is_refused_as_ever():
     mn.fit(mn.MLP([5, 3]), X, y, loss="cross_entropy", optimizer=optimizer, epochs=1)
     with pytest.raises(ValueError, match="one optimizer serves one model"):
         mn.fit(mn.MLP([5, 4, 3]), X, y, loss="cross_entropy", optimizer=optimizer, epochs=1)
+
+
+# ---- answers ----
+
+
+def door(net, x, y):
+    return _epoch.answer_door(net.plain, net.params, x, y)
+
+
+ANSWERING = [(784, 30, 10), (3, 40, 70, 2), (1, 1), (5, 1, 1), (2, 32, 33), (4, 1024, 3), (40, 64)]
+
+
+@pytest.mark.parametrize("dtype", EPS)
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+@pytest.mark.parametrize("sizes", ANSWERING, ids=str)
+@pytest.mark.parametrize("rows", [1, 3])
+def test_the_door_to_answers_gives_what_the_layers_give(sizes, activation, rows, dtype):
+    net = mn.MLP(sizes, activation=activation, dtype=dtype, seed=0)
+    x, y = np.random.default_rng(1).standard_normal((rows, sizes[0])).astype(dtype), np.empty((rows, sizes[-1]), dtype)
+    assert door(net, x, y) is True
+    np.testing.assert_allclose(y, net.forward(x), rtol=50 * EPS[dtype], atol=50 * EPS[dtype])
+
+
+@pytest.mark.parametrize("sizes", ANSWERING[1:], ids=str)
+def test_answers_come_from_the_memory_of_the_net_alone(sizes):
+    """What stands behind the parameters must not count: it is NaN here, and a NaN that was used would show."""
+    net = mn.MLP(sizes, dtype="float64", seed=0)
+    memory = np.full(net.size + 100, np.nan)
+    memory[: net.size] = net.params
+    x, y, expected = np.ones((2, sizes[0])), np.empty((2, sizes[-1])), net.forward(np.ones((2, sizes[0])))
+    assert _epoch.answer_door(net.plain, memory[: net.size], x, y) is True
+    np.testing.assert_allclose(y, expected, rtol=1e-13)
+
+
+def test_answers_of_few_rows_are_those_of_many():
+    X = np.random.default_rng(0).random((2000, 8)).astype(np.float32)
+    for net in (mn.MLP([8, 20, 3], seed=0), mn.MLP([8, 20, 1], seed=0)):
+        whole = net.predict_proba(X)
+        parts = np.concatenate([net.predict_proba(X[i : i + 100]) for i in range(0, 2000, 100)])
+        np.testing.assert_allclose(parts, whole, rtol=1e-5)
+        assert parts.dtype == whole.dtype
+        np.testing.assert_array_equal(net.predict(X[:50]), net.predict(X)[:50])
+    with pytest.raises(ValueError, match=r"Linear: x must have shape \(N, 8\), got \(1, 7\)"):
+        net.predict_proba(X[:1, :7])
+    with pytest.raises(ValueError, match=r"Linear: x must have shape \(N, 8\), got \(8,\)"):
+        net.predict_proba(X[0])
+
+
+def rejected(net, x, y):
+    """Arguments of the door that are not right, each in one way."""
+    layers, params = net.plain, net.params
+    other = layers.copy()
+    other[0, 1] = 7
+    far = layers.copy()
+    far[-1, 2] = 9
+    memory = np.zeros(100, params.dtype)
+    return {
+        "list": (layers, params, x.tolist(), y),
+        "other dtype": (layers, params, x.astype("float64"), y),
+        "other outputs": (layers, params, x, np.empty((2, 4), y.dtype)),
+        "other inputs": (layers, params, x[:, :3].copy(), y),
+        "other rows": (layers, params, x, y[:1]),
+        "a row": (layers, params, x[0], y),
+        "short parameters": (layers, params[:-1], x, y),
+        "parameters as a matrix": (layers, params[None], x, y),
+        "other layers": (other, params, x, y),
+        "unknown activation": (far, params, x, y),
+        "layers of 32 bits": (layers.astype(np.int32), params, x, y),
+        "flat layers": (layers.reshape(-1), params, x, y),
+        "no layers": (layers[:0], params, x, y),
+        "huge layers": (np.array([[4, 2**62, 1], [2**62, 3, -1]]), params, x, y),
+        "strided": (layers, params, np.zeros((2, 8), x.dtype)[:, ::2], y),
+        "overlap": (layers, params, memory[:8].reshape(2, 4), memory[5:11].reshape(2, 3)),
+    }
+
+
+def test_the_door_to_answers_leaves_what_is_not_plain_alone():
+    net = mn.MLP([4, 5, 3], seed=0)
+    x, y = np.zeros((2, 4), np.float32), np.full((2, 3), 7, np.float32)
+    for name, arguments in rejected(net, x, y).items():
+        assert _epoch.answer_door(*arguments) is False, name
+        assert np.all(y == 7), name
+    for place in range(4):
+        arguments = [net.plain, net.params, x, y]
+        arguments[place] = None
+        with pytest.raises(TypeError):
+            _epoch.answer_door(*arguments)
+    assert door(net, x, y) is True
 
 
 # ---- threads and signals ----

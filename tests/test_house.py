@@ -43,6 +43,7 @@ def test_a_few_modules_alone_call_kernels():
     assert {path.parent.name if path.parent.name == "functional" else path.name for path in users} == {
         "_plain.py",
         "functional",
+        "model.py",
         "optimizers.py",
         "neurons.py",
         "population.py",

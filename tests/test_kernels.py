@@ -319,8 +319,23 @@ def test_a_door_does_what_the_kernel_does(name, body, rng):
     by_way_of_door, by_kernel_alone = np.empty_like(x), np.empty(x.size, x.dtype)
     assert KERNELS[name](x, by_way_of_door) is True
     kernel = body_of(name.replace("_door", "_forward"), body)
-    kernel(x.reshape(-1), by_kernel_alone, np.empty(0, x.dtype))
+    if name == "softmax_door":
+        kernel(x, by_kernel_alone.reshape(x.shape))
+    else:
+        kernel(x.reshape(-1), by_kernel_alone, np.empty(0, x.dtype))
     np.testing.assert_array_equal(by_way_of_door.reshape(-1), by_kernel_alone)
+
+
+@by_body
+@pytest.mark.parametrize("shape", [(2, 5), (3, 64), (5, 65), (40, 10), (2, 3, 4), (6,)], ids=str)
+def test_the_door_of_softmax_does_what_softmax_does(body, shape, rng):
+    x = rng.normal(0, 5, shape).astype(BODIES[body])
+    y = np.empty_like(x)
+    assert _softmax.softmax_door(x, y) is True
+    np.testing.assert_allclose(y, np.exp(x) / np.exp(x).sum(axis=-1, keepdims=True), rtol=1e-5)
+    assert _softmax.softmax_door(x, x) is False
+    assert _softmax.softmax_door(x[:0], x[:0].copy()) is False
+    assert _softmax.softmax_door(np.array(1.0), np.array(2.0)) is False
 
 
 @pytest.mark.parametrize("name", DOORS)

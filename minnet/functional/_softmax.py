@@ -38,6 +38,10 @@ def softmax(x, *, axis=-1, out=None):
     ValueError
         If `x` has no axis `axis`, or `out` does not fit.
     """
+    if axis == -1 and type(x) is np.ndarray and x.ndim:
+        y = np.empty_like(x) if out is None else out
+        if y is not None and kernels.softmax_door(x, y):
+            return y
     return _along_axis("softmax", _softmax, _softmax_middle, x, axis, out)
 
 
