@@ -11,7 +11,7 @@ import reprlib
 
 import numpy as np
 
-FLOAT32, FLOAT64 = np.dtype(np.float32), np.dtype(np.float64)
+FLOAT32, FLOAT64, INT64 = np.dtype(np.float32), np.dtype(np.float64), np.dtype(np.int64)
 
 
 # ---- messages ----
@@ -87,6 +87,8 @@ def out_array(owner, out, shape, dtype):
 
 def label_array(owner, target, rows):
     """Class labels of any integer or bool dtype as an aligned int64 array (rows,); their range is not checked."""
+    if type(target) is np.ndarray and target.dtype is INT64 and target.shape == (rows,) and target.flags.carray:
+        return target
     a = any_array(owner, "target", target)
     if a.dtype.kind == "f":
         _refuse_float_labels(owner, a)

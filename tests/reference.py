@@ -4,6 +4,8 @@ They are exact where nothing is saturated (tests/test_exactness.py covers the re
 floating-point flags. Losses return the value together with its gradient. Letters: N rows, C classes.
 """
 
+import math
+
 import numpy as np
 
 
@@ -200,8 +202,21 @@ def poisson_nll_loss(log_rate, target, sample_weight=None, reduction="mean", *, 
 # ---- ranges ----
 
 
-def first_outside_range(y, classes):
-    return next((i for i, label in enumerate(y) if not 0 <= label < classes), -1)
+def first_outside_range(y, classes, ignored=None):
+    return next((i for i, label in enumerate(y) if label != ignored and not 0 <= label < classes), -1)
+
+
+def count_labels(y, w, weight, ignored):
+    """The sum of weights times those of classes over rows that are not ignored, and how many are."""
+    kept = y != ignored
+    counts = np.ones(len(y)) if not len(weight) else np.asarray(weight)
+    shares = np.ones(kept.sum()) if not len(w) else np.asarray(w, np.float64)[y[kept]]
+    return counts[kept] @ shares, np.count_nonzero(~kept)
+
+
+def add_weights(w):
+    """Their sum, and the largest, which is NaN if one is negative or NaN."""
+    return np.sum(w), np.max(w, initial=0) if np.all(w >= 0) else math.nan
 
 
 def first_outside_unit(x):

@@ -1,6 +1,7 @@
 """The kernels themselves: how the compiled modules are written, that no None and no read-only array brings them down,
 and parity of those that functional does not wrap (ranges and updates) with reference.py."""
 
+import math
 import re
 from pathlib import Path
 
@@ -259,7 +260,55 @@ def test_rmsprop_update_equals_its_twin(centered, momentum, decay, size, body):
 @pytest.mark.parametrize("labels", [[], [0], [2, 1, 0], [0, 3, -1], [0, 1, -1], [-(2**63)], [2**63 - 1]], ids=str)
 def test_first_outside_range_equals_its_twin(labels):
     y = np.array(labels, np.int64)
-    assert _cross_entropy.first_outside_range(y, 3) == reference.first_outside_range(y, 3)
+    for ignored in (None, -1, 3, 1):
+        assert _cross_entropy.first_outside_range(y, 3, ignored) == reference.first_outside_range(y, 3, ignored)
+
+
+@by_body
+@pytest.mark.parametrize("size", [*SIZES, 100])
+@pytest.mark.parametrize("ignored", [-100, 2])
+@pytest.mark.parametrize("by_class", [False, True])
+@pytest.mark.parametrize("by_row", [False, True])
+def test_count_labels_equals_its_twin(by_row, by_class, ignored, size, body):
+    rng = np.random.default_rng(size)
+    y = np.where(rng.random(size) < 0.3, ignored, rng.integers(0, 5, size))
+    w = rng.random(5 if by_class else 0).astype(BODIES[body])
+    weight = rng.random(size if by_row else 0)
+    total, found = _cross_entropy.count_labels[body](y, w, weight, ignored)
+    want, want_found = reference.count_labels(y, w, weight, ignored)
+    assert total == pytest.approx(want, rel=1e-14)
+    assert found == want_found
+
+
+WEIGHTS = [[], [0.0], [1, 2, 0.5], [3, -1e-30], [1, math.nan], [math.inf, 1], np.arange(200) / 7, [1e308, 1e308]]
+
+
+@pytest.mark.parametrize("values", WEIGHTS, ids=len)
+def test_add_weights_equals_its_twin(values):
+    with np.errstate(all="ignore"):
+        for w in (np.array(values, np.float64), np.array([*[1.0] * 70, *values])):
+            got, want = _elementwise.add_weights(w), reference.add_weights(w)
+            np.testing.assert_allclose(got[1], want[1])
+            assert got[0] == pytest.approx(want[0], rel=1e-14, nan_ok=True)
+
+
+@by_body
+@pytest.mark.parametrize("classes", [10, 64, 65, 300])
+@pytest.mark.parametrize("s", [0.0, 0.1])
+@pytest.mark.parametrize("gamma", [0.0, 1.7])
+def test_a_gradient_may_take_the_place_of_logits(gamma, s, classes, body):
+    rng = np.random.default_rng(classes)
+    z = rng.normal(0, 3, (37, classes)).astype(BODIES[body])
+    y, w, none = rng.integers(0, classes, 37), rng.random(classes).astype(BODIES[body]), np.empty(0, BODIES[body])
+    dz, same = np.empty_like(z), z.copy()
+    for kernel, target, rest in (
+        (_cross_entropy.cross_entropy_index, y, (3, True)),
+        (_cross_entropy.cross_entropy_soft, np.full_like(z, 1 / classes), ()),
+    ):
+        want = kernel[body](z, target, w, np.empty(0), none, dz, 0.3, s, gamma, *rest)
+        same[...] = z
+        assert kernel[body](same, target, w, np.empty(0), none, same, 0.3, s, gamma, *rest) == want
+        np.testing.assert_array_equal(same, dz)
 
 
 CANDIDATES = [[], [0.0, -0.0, 1.0], [0.5, 1.0000001], [0, 0, -1e-30], [0.5, np.nan, 2], [np.inf], [-np.inf]]

@@ -71,8 +71,8 @@ def test_both_are_what_torch_gives_now(rows, reduction):
     generalized = generalized if reduction == "none" else getattr(generalized, reduction)()
     for loss, theirs in ((F.hinge_loss, hinge), (F.generalized_cross_entropy, generalized)):
         value, grad = loss(z, y, reduction=reduction, return_grad=True)
-        if rows == 0 and reduction == "mean":
-            assert value == 0
+        if rows == 0:  # torch gives NaN, or what the memory holds
+            assert np.sum(value) == 0
             continue
         np.testing.assert_allclose(value, theirs.detach().numpy(), rtol=1e-12)
         (slope,) = torch.autograd.grad(theirs.sum(), x)

@@ -16,7 +16,7 @@ from minnet._checks import (
     real_array,
     words,
 )
-from minnet.functional._reduce import Losses, gradient, unit_array
+from minnet.functional._reduce import Losses, add_weights, gradient, unit_array
 from minnet.functional._share import NONE, by_dtype
 
 _index = by_dtype(kernels.cross_entropy_index)
@@ -142,12 +142,13 @@ def _class_weights(owner, weight, z, scaled):
     """
     if weight is None:
         return NONE[z.dtype.char]
-    w = not_negative(owner, "weight", weight)
+    w = real_array(owner, "weight", weight).astype(np.float64, copy=False)
     if w.shape != z.shape[1:]:
         raise bad_value(owner, f"weight must have shape {z.shape[1:]}, one a class", w.shape)
+    _, largest = add_weights(owner, "weight", w)
     with np.errstate(over="ignore", under="ignore"):
-        w = w / w.max() if scaled and w.any() else w
-        return not_negative(owner, "weight", np.ascontiguousarray(w, z.dtype))
+        w = (w / largest if scaled and largest else w).astype(z.dtype, copy=False)
+    return w if scaled else not_negative(owner, "weight", w)
 
 
 def _labels(owner, target, z, ignore_index):

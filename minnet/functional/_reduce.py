@@ -141,6 +141,14 @@ class Losses:
             raise bad_value(self.owner, "grad_output is for the gradient and needs return_grad=True", self.upstream)
 
 
+def add_weights(owner, name, weight):
+    """The sum of weights and the largest one; they must be finite and not negative, and are float64."""
+    total, largest = kernels.add_weights(weight)
+    if not largest < math.inf:
+        not_negative(owner, name, weight)
+    return total, largest
+
+
 def _row_weights(owner, sample_weight, rows, scaled):
     """Weights (rows,) in float64, finite and not negative, and their sum.
 
@@ -150,9 +158,7 @@ def _row_weights(owner, sample_weight, rows, scaled):
     if a.shape != (rows,):
         raise bad_value(owner, f"sample_weight must have shape ({rows},), one a row", a.shape)
     weight = a.astype(np.float64, copy=False)
-    total, largest = kernels.add_weights(weight)
-    if not largest < math.inf:
-        not_negative(owner, "sample_weight", a)
+    total, largest = add_weights(owner, "sample_weight", weight)
     if not scaled or largest == 0 or MODERATE[0] < largest < MODERATE[1]:
         return weight, total
     with np.errstate(under="ignore"):
