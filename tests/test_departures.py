@@ -194,6 +194,13 @@ def test_sample_weights_count_in_the_mean():
     assert value == pytest.approx((losses[0] + 3 * losses[1]) / 4, rel=1e-15)
 
 
+def test_variance_below_eps():
+    given = [1.0, 1.0], [0.0, 0.0], [1e-9, 2.0]
+    *_, slopes = F.gaussian_nll_loss(*given, reduction="sum", return_grad=True, var_grad=True)
+    assert slopes.tolist() == [0, 0.125]
+    assert F.gaussian_nll_loss([1.0], [0.0], [1e-9]) == F.gaussian_nll_loss([1.0], [0.0], [1e-7])
+
+
 # ---- the document ----
 
 

@@ -228,10 +228,9 @@ def test_the_gradient_of_variances_is_what_torch_gave():
     assert slopes.dtype == np.float64
 
 
-def test_a_variance_for_a_row_and_one_below_eps():
-    one, rows = F.gaussian_nll_loss([[1.0, 2]], [[0.0, 0]], 2.0, return_grad=True, var_grad=True)[2], None
+def test_one_variance_for_a_row_or_for_all():
+    one = F.gaussian_nll_loss([[1.0, 2]], [[0.0, 0]], 2.0, return_grad=True, var_grad=True)[2]
     rows = F.gaussian_nll_loss([[1.0, 2]], [[0.0, 0]], [2.0], return_grad=True, var_grad=True)[2]
     np.testing.assert_array_equal(one, rows)
-    assert not F.gaussian_nll_loss([1.0], [0.0], [1e-9], return_grad=True, var_grad=True)[2].any()
     with pytest.raises(ValueError, match=r"^gaussian_nll_loss: var_grad needs return_grad=True"):
         F.gaussian_nll_loss([1.0], [0.0], [1.0], var_grad=True)
