@@ -818,7 +818,7 @@ def test_batches_of_a_source_are_never_held_together():
     finally:
         tracemalloc.stop()
     print(f"{peak / 4e6:.2f} batches")
-    assert peak < 2.2 * 4e6  # one that is trained on and the next one, which is made while the layer still has the last
+    assert peak < 4 * 4e6  # the last one, which the net still has, the next, which is being made, and what a step needs
 
 
 def test_a_source_that_fails_gives_its_own_error_and_the_place():
