@@ -14,49 +14,6 @@ from minnet._math cimport inlined, real
 from minnet._loops cimport clones
 
 
-# ---- exp and activations -------------------------------------------------------------------------------------------
-# As those of _math, without the compensations that would cost a third of the time: the rounding errors of one update are
-# far below those of adding it up. All tails are kept, down to subnormal results.
-
-cdef inline inlined exp_parts(real x, real* scale, real* r, real* q) noexcept nogil:
-    """exp(x) = (1 + r + r^2 q) scale unshift for x <= 0."""
-    cdef real LOWEST = -131.0 if real is float else -1060.0   # there the product is 0, without a test
-    cdef real LOG2E = 1.4426950408889634
-    cdef real LN2_HIGH = 0.693359375 if real is float else 0.693147180369123816490
-    cdef real LN2_LOW = -2.12194440054690583e-4 if real is float else 1.90821492927058770002e-10
-    cdef real shifted = _math.rounder(x) + (<real>64 if real is float else <real>512)
-    cdef real t, n
-    x = LOWEST if LOWEST > x else x
-    t = x * LOG2E + shifted
-    n = t - shifted
-    r[0] = (x - n * LN2_HIGH) - n * LN2_LOW
-    scale[0] = _math.pow2(t)
-    if real is float:
-        q[0] = <real>0.0013814613
-        q[0] = q[0] * r[0] + <real>0.00836871
-        q[0] = q[0] * r[0] + <real>0.04166839
-        q[0] = q[0] * r[0] + <real>0.16666521
-        q[0] = q[0] * r[0] + <real>0.49999994
-    else:
-        q[0] = 2.5000072292151244e-08
-        q[0] = q[0] * r[0] + 2.7630233914958636e-07
-        q[0] = q[0] * r[0] + 2.7557586266408486e-06
-        q[0] = q[0] * r[0] + 2.4801493136197254e-05
-        q[0] = q[0] * r[0] + 0.00019841269506779664
-        q[0] = q[0] * r[0] + 0.001388888894359769
-        q[0] = q[0] * r[0] + 0.008333333333494333
-        q[0] = q[0] * r[0] + 0.041666666666530267
-        q[0] = q[0] * r[0] + 0.16666666666666413
-        q[0] = q[0] * r[0] + 0.5000000000000011
-
-
-cdef inline inlined exp_quick(real x, real* y) noexcept nogil:
-    """exp(x) for x <= 0, at most 2 ulp off."""
-    cdef real scale, r, q
-    exp_parts(x, &scale, &r, &q)
-    y[0] = ((q * r + <real>1) * r + <real>1) * scale * _math.unshift(x)
-
-
 # ---- single neurons ------------------------------------------------------------------------------------------------
 # A neuron with one sample, z = w x + b, a = sigmoid(z), moves along a line: an update takes lr x dz from w, lr dz from b
 # and so lr (x^2 + 1) dz from z. Its whole state is one number, `total`, the sum of dz so far:
@@ -154,7 +111,7 @@ cdef inline inlined fall(real* block, Py_ssize_t epochs, real threshold, int pow
     for epoch in range(epochs):
         for i in range(BLOCK):
             u[i] = start[i] - pull[i] * total[i]
-            exp_quick(-_math.magnitude(u[i]), &e[i])
+            e[i] = _math.exp(-_math.magnitude(u[i]))
             until[i] += <real>1 if u[i] >= threshold else <real>0
             halved[i] += <real>1 if u[i] > level[i] else <real>0
         for i in range(BLOCK):
@@ -180,25 +137,39 @@ cdef clones fall_to_certain(real* block, Py_ssize_t epochs, real threshold, int 
 #     powers: `height` is |d|, and the cost halves when that falls to 2^(-1 / power) of what it was
 #     cross-entropy: `height` is the cost
 
+cdef inline inlined note(
+    real* block, Py_ssize_t i, real now, real d, real height, real threshold, real half, real keep,
+) noexcept nogil:
+    """What is asked of neuron i after `now` updates."""
+    cdef real LATER = NEVER
+    cdef real* until = block + UNTIL * BLOCK + i
+    cdef real* halved = block + HALVED * BLOCK + i
+    cdef real* level = block + LEVEL * BLOCK + i
+    cdef real* previous = block + PREVIOUS * BLOCK + i
+    cdef real* run = block + RUN * BLOCK + i
+    cdef real* longest = block + LONGEST * BLOCK + i
+    cdef real when = now if d < threshold else LATER
+    until[0] = when if when < until[0] else until[0]
+    level[0] = height * half if now == 0 else level[0]
+    when = now if height <= level[0] else LATER
+    halved[0] = when if when < halved[0] else halved[0]
+    run[0] = run[0] + <real>1 if height > keep * previous[0] else <real>0
+    longest[0] = run[0] if run[0] > longest[0] else longest[0]
+    previous[0] = height
+
+
 cdef inline inlined move(
     real* block, Py_ssize_t epochs, real now, real threshold, real half, real keep, int power,
 ) noexcept nogil:
     cdef real* total = block + TOTAL * BLOCK
-    cdef real* until = block + UNTIL * BLOCK
-    cdef real* halved = block + HALVED * BLOCK
-    cdef real* level = block + LEVEL * BLOCK
-    cdef real* previous = block + PREVIOUS * BLOCK
-    cdef real* run = block + RUN * BLOCK
-    cdef real* longest = block + LONGEST * BLOCK
-    cdef real LATER = NEVER
     cdef real z[BLOCK]
     cdef real e[BLOCK]
-    cdef real o, d, height, wrong, when, dz
+    cdef real o, d, height, wrong, dz
     cdef Py_ssize_t i, epoch
     for epoch in range(epochs):
         for i in range(BLOCK):
             z[i] = block[START * BLOCK + i] - block[PULL * BLOCK + i] * total[i]
-            exp_quick(-_math.magnitude(z[i]), &e[i])
+            e[i] = _math.exp(-_math.magnitude(z[i]))
         for i in range(BLOCK):
             o = <real>1 / (<real>1 + e[i])
             wrong = block[TARGET * BLOCK + i] if z[i] < 0 else <real>1 - block[TARGET * BLOCK + i]
@@ -207,14 +178,7 @@ cdef inline inlined move(
                 height = wrong * _math.magnitude(z[i]) + _math.log1p_unit(e[i])
             else:
                 height = _math.magnitude(d)
-            when = now if _math.magnitude(d) < threshold else LATER
-            until[i] = when if when < until[i] else until[i]
-            level[i] = height * half if now == 0 else level[i]
-            when = now if height <= level[i] else LATER
-            halved[i] = when if when < halved[i] else halved[i]
-            run[i] = run[i] + <real>1 if height > keep * previous[i] else <real>0
-            longest[i] = run[i] if run[i] > longest[i] else longest[i]
-            previous[i] = height
+            note(block, i, now, _math.magnitude(d), height, threshold, half, keep)
             push(-d if z[i] < 0 else d, e[i] * o * o, power, &dz)
             total[i] += dz
         now += 1
@@ -295,14 +259,18 @@ cdef void store_epochs(const real* block, Field field, real* a, Py_ssize_t n, Py
         a[i] = block[field * BLOCK + i] if block[field * BLOCK + i] <= epochs else NAN
 
 
-cdef void begin_block(real* block, const Course* course) noexcept nogil:
-    cdef real nothing = 0 if course.certain else NEVER
-    fill(block, TOTAL, 0)
+cdef void begin_notes(real* block, real nothing) noexcept nogil:
     fill(block, UNTIL, nothing)
     fill(block, HALVED, nothing)
     fill(block, PREVIOUS, INFINITY)
     fill(block, RUN, 0)
     fill(block, LONGEST, 0)
+
+
+cdef void begin_block(real* block, const Course* course) noexcept nogil:
+    cdef real nothing = 0 if course.certain else NEVER
+    fill(block, TOTAL, 0)
+    begin_notes(block, nothing)
     begin(block, course.power, course.certain, course.half)
 
 
@@ -350,6 +318,213 @@ def train_neurons(
             i += n
 
 
+# ---- neurons with several inputs and samples -----------------------------------------------------------------------
+# The cost is the mean over N samples, and the last of D inputs is 1, so that the bias is the last weight. Again the steps
+# are summed apart from w, in `moved`, so that none is too small: z = start - sum of x_k moved_k, w = w0 - moved.
+#
+# Errors count by the largest of a neuron's samples. For a power p of the error `height` is the p-norm of the errors over
+# N^(1 / p), taken from shares of the largest, as their powers alone could underflow; of one sample it is |d|, as above.
+
+cdef struct Lesson:
+    Py_ssize_t samples, inputs
+    bint shared_x, shared_y   # one number for all neurons
+    Py_ssize_t moved, pull, start, error, w, x, y, end   # where they begin, after the FIELDS of a block
+
+
+cdef Lesson lesson_of(Py_ssize_t samples, Py_ssize_t inputs, bint shared_x, bint shared_y) noexcept nogil:
+    cdef Lesson lesson
+    lesson.samples, lesson.inputs, lesson.shared_x, lesson.shared_y = samples, inputs, shared_x, shared_y
+    lesson.moved = FIELDS * BLOCK
+    lesson.pull = lesson.moved + inputs * BLOCK
+    lesson.w = lesson.pull + inputs * BLOCK
+    lesson.start = lesson.w + inputs * BLOCK
+    lesson.error = lesson.start + samples * BLOCK
+    lesson.y = lesson.error + samples * BLOCK
+    lesson.x = lesson.y + samples * (1 if shared_y else BLOCK)
+    lesson.end = lesson.x + samples * inputs * (1 if shared_x else BLOCK)
+    return lesson
+
+
+cdef inline inlined add_product(real* sums, const real* a, const real* x, bint shared, real sign) noexcept nogil:
+    cdef Py_ssize_t i
+    if shared:
+        for i in range(BLOCK):
+            sums[i] += a[i] * (sign * x[0])
+    else:
+        for i in range(BLOCK):
+            sums[i] += a[i] * (sign * x[i])
+
+
+cdef inline inlined logits(const real* block, const Lesson* lesson, Py_ssize_t sample, real* z) noexcept nogil:
+    cdef Py_ssize_t k, step = 1 if lesson.shared_x else BLOCK
+    memcpy(z, block + lesson.start + sample * BLOCK, BLOCK * sizeof(real))
+    for k in range(lesson.inputs):
+        add_product(
+            z, block + lesson.moved + k * BLOCK, block + lesson.x + (sample * lesson.inputs + k) * step, lesson.shared_x, -1)
+
+
+cdef clones start_logits(real* block, const Lesson* lesson) noexcept nogil:
+    cdef Py_ssize_t n, k, step = 1 if lesson.shared_x else BLOCK
+    for n in range(lesson.samples):
+        memset(block + lesson.start + n * BLOCK, 0, BLOCK * sizeof(real))
+        for k in range(lesson.inputs):
+            add_product(
+                block + lesson.start + n * BLOCK, block + lesson.w + k * BLOCK,
+                block + lesson.x + (n * lesson.inputs + k) * step, lesson.shared_x, 1)
+
+
+cdef inline inlined judge_sample(
+    const real* z, const real* y, bint shared, int power, real* error, real* height, real* worst, real* dz,
+) noexcept nogil:
+    """dz of one sample; its error, or its cost for power 0, and the largest error."""
+    cdef real e[BLOCK]
+    cdef real o, wrong, d
+    cdef Py_ssize_t i
+    for i in range(BLOCK):
+        e[i] = _math.exp(-_math.magnitude(z[i]))
+    for i in range(BLOCK):
+        o = <real>1 / (<real>1 + e[i])
+        wrong = y[0 if shared else i]
+        wrong = wrong if z[i] < 0 else <real>1 - wrong
+        d = (wrong - (<real>1 - wrong) * e[i]) * o
+        error[i] = _math.magnitude(d)
+        worst[i] = error[i] if error[i] > worst[i] else worst[i]
+        if power == 0:
+            height[i] += wrong * _math.magnitude(z[i]) + _math.log1p_unit(e[i])
+        push(-d if z[i] < 0 else d, e[i] * o * o, power, &dz[i])
+
+
+cdef inline inlined add_shares(const real* error, const real* worst, int power, real* height) noexcept nogil:
+    cdef real LEAST = 1.1754943508222875e-38 if real is float else 2.2250738585072014e-308
+    cdef real share
+    cdef Py_ssize_t i
+    for i in range(BLOCK):
+        share = error[i] / (worst[i] if worst[i] > LEAST else LEAST)
+        height[i] += share if power == 1 else share * share if power == 2 else share * share * share * share
+
+
+cdef inline inlined note_samples(
+    real* block, const real* worst, const real* sums, Py_ssize_t samples, int power,
+    real now, real threshold, real half, real keep,
+) noexcept nogil:
+    cdef real LEAST = 1.1754943508222875e-38 if real is float else 2.2250738585072014e-308
+    cdef real mean
+    cdef Py_ssize_t i
+    for i in range(BLOCK):
+        mean = sums[i] / samples
+        if power > 0:
+            mean = mean if power == 1 else _math.root(mean) if power == 2 else _math.root(_math.root(mean))
+            mean = mean * (worst[i] if worst[i] > LEAST else LEAST)
+        note(block, i, now, worst[i], mean, threshold, half, keep)
+
+
+cdef inline inlined gather(real* block, const Lesson* lesson, Py_ssize_t sample, const real* dz) noexcept nogil:
+    """Add dz x of a sample to `pull`."""
+    cdef Py_ssize_t k, step = 1 if lesson.shared_x else BLOCK
+    for k in range(lesson.inputs):
+        add_product(
+            block + lesson.pull + k * BLOCK, dz, block + lesson.x + (sample * lesson.inputs + k) * step, lesson.shared_x, 1)
+
+
+cdef inline inlined move_weights(real* block, const Lesson* lesson) noexcept nogil:
+    cdef Py_ssize_t k, i
+    for k in range(lesson.inputs):
+        for i in range(BLOCK):
+            block[lesson.moved + k * BLOCK + i] += block[RATE * BLOCK + i] * block[lesson.pull + k * BLOCK + i]
+    memset(block + lesson.pull, 0, lesson.inputs * BLOCK * sizeof(real))
+
+
+cdef clones learn(real* block, const Lesson* lesson, const Course* course, Py_ssize_t epoch) noexcept nogil:
+    """Note how all samples do, and take one step."""
+    cdef real z[BLOCK]
+    cdef real dz[BLOCK]
+    cdef real height[BLOCK]
+    cdef real worst[BLOCK]
+    cdef Py_ssize_t n
+    memset(height, 0, sizeof(height))
+    memset(worst, 0, sizeof(worst))
+    for n in range(lesson.samples):
+        logits(block, lesson, n, z)
+        judge_sample(
+            z, block + lesson.y + n * (1 if lesson.shared_y else BLOCK), lesson.shared_y, course.power,
+            block + lesson.error + n * BLOCK, height, worst, dz)
+        gather(block, lesson, n, dz)
+    if course.power > 0:
+        for n in range(lesson.samples):
+            add_shares(block + lesson.error + n * BLOCK, worst, course.power, height)
+    note_samples(block, worst, height, lesson.samples, course.power, epoch, course.threshold, course.half, course.keep)
+    move_weights(block, lesson)
+
+
+cdef clones show(const real* block, const Lesson* lesson, real* place, Py_ssize_t n, Py_ssize_t step) noexcept nogil:
+    """Weights (D, n) and outputs (N, n) to a place whose rows are `step` numbers apart."""
+    cdef real z[BLOCK]
+    cdef Py_ssize_t k, i
+    for k in range(lesson.inputs):
+        for i in range(n):
+            place[k * step + i] = block[lesson.w + k * BLOCK + i] - block[lesson.moved + k * BLOCK + i]
+    for k in range(lesson.samples):
+        logits(block, lesson, k, z)
+        for i in range(BLOCK):
+            z[i] = _math.sigmoid(z[i])
+        memcpy(place + (lesson.inputs + k) * step, z, n * sizeof(real))
+
+
+cdef void load_rows(real* block, const real* a, Py_ssize_t rows, Py_ssize_t n, Py_ssize_t step, bint shared) noexcept nogil:
+    """`rows` rows of n numbers, of one number each if they are shared."""
+    cdef Py_ssize_t k
+    if shared:
+        memcpy(block, a, rows * sizeof(real))
+    else:
+        for k in range(rows):
+            load(block + k * BLOCK, WEIGHT, a + k * step, n)
+
+
+def train_perceptrons(
+    const real[:, ::1] w not None, const real[:, :, ::1] x not None, const real[:, ::1] y not None,
+    const real[::1] rate not None, const int64_t[::1] record not None, real[:, :, ::1] path not None,
+    real[::1] until not None, real[::1] halved not None, real[::1] longest not None,
+    Py_ssize_t first, Py_ssize_t last, Py_ssize_t epochs, double threshold, double half, double keep, int power,
+):
+    """As train_neurons, w -= rate times the sum over N samples of dz x, for neurons first to last of M.
+
+    w (D, M); x (N, D, M) or (N, D, 1), y (N, M) or (N, 1), shared by all; rate (M,), of the sum; path (R + 1, D + N, M):
+    weights and outputs after record (R,) epochs, and at the end; until, halved, longest (M,)."""
+    cdef Lesson lesson = lesson_of(x.shape[0], w.shape[0], x.shape[2] == 1, y.shape[1] == 1)
+    cdef Course course = Course(epochs, threshold, half, keep, power, False)
+    cdef Py_ssize_t members = w.shape[1], i = first, n, epoch, r
+    cdef void* memory
+    cdef real* block
+    with nogil:
+        memory = calloc(lesson.end * sizeof(real) + 64, 1)
+        block = <real*>(<char*>memory + 64 - <size_t>memory % 64)
+        while memory != NULL and i < last:
+            n = min(<Py_ssize_t>BLOCK, last - i)
+            load_rows(block + lesson.w, &w[0, i], lesson.inputs, n, members, False)
+            load_rows(block + lesson.x, &x[0, 0, 0 if lesson.shared_x else i],
+                      lesson.samples * lesson.inputs, n, members, lesson.shared_x)
+            load_rows(block + lesson.y, &y[0, 0 if lesson.shared_y else i], lesson.samples, n, members, lesson.shared_y)
+            load(block, RATE, &rate[i], n)
+            begin_notes(block, NEVER)
+            memset(block + lesson.moved, 0, 2 * lesson.inputs * BLOCK * sizeof(real))
+            start_logits(block, &lesson)
+            r = 0
+            for epoch in range(epochs + 1):
+                while r < record.shape[0] and record[r] == epoch:
+                    show(block, &lesson, &path[r, 0, i], n, members)
+                    r += 1
+                if epoch == epochs:
+                    show(block, &lesson, &path[r, 0, i], n, members)
+                learn(block, &lesson, &course, epoch)   # the step after the last look is seen by none
+            store_epochs(block, UNTIL, &until[i], n, epochs)
+            store_epochs(block, HALVED, &halved[i], n, epochs)
+            store(block, LONGEST, &longest[i], n, 1)
+            i += n
+        free(memory)
+    if memory == NULL:
+        raise MemoryError(f"run_perceptrons: needs {lesson.end} numbers for a block of neurons")
+
+
 # ---- nets ----------------------------------------------------------------------------------------------------------
 # LANES members of a block go side by side: number j of all of them stands at [j * LANES, (j + 1) * LANES) of every array.
 # Parameters lie as in an MLP: W (I, O) and b (O), that is a matrix (I + 1, O) whose last row meets an input of 1. So each
@@ -374,14 +549,19 @@ cdef enum Criterion:
     BCE
     MSE
     CROSS_ENTROPY
+    QUADRATIC
 
+cdef enum Ending:   # what becomes of C
+    PUT       # the product
+    CHAIN     # times it: slopes of what it is the gradient of
+    DESCEND   # less rate times it
 
-cdef struct Steps:   # from one element to the next, down and along A, B and C, and `begin`, what C begins with
-    Py_ssize_t a_row, a_k, b_k, b_column, c_row, c_column, begin_row, begin_column
+cdef struct Steps:   # from one element to the next, down and along A, B and C
+    Py_ssize_t a_row, a_k, b_k, b_column, c_row, c_column
 
 
 cdef inline inlined tile(
-    const real* A, const real* B, const real* begin, real* C, const Steps* steps, Py_ssize_t depth,
+    const real* A, const real* B, real* C, const real* rate, const Steps* steps, Py_ssize_t depth, Ending ending,
     int rows, int columns, bint shared,
 ) noexcept nogil:
     cdef real sums[TALL * WIDE * LANES]
@@ -391,7 +571,7 @@ cdef inline inlined tile(
     for a in range(rows):
         for b in range(columns):
             for j in range(LANES):
-                sums[(a * columns + b) * LANES + j] = begin[a * steps.begin_row + b * steps.begin_column + j]
+                sums[(a * columns + b) * LANES + j] = 0
     while True:   # at least once; with `for`, gcc keeps the sums in memory before and after
         for a in range(rows):
             for b in range(columns):
@@ -401,6 +581,17 @@ cdef inline inlined tile(
         k += 1
         if k == depth:
             break
+    if ending == CHAIN:
+        for a in range(rows):
+            for b in range(columns):
+                for j in range(LANES):
+                    sums[(a * columns + b) * LANES + j] *= C[a * steps.c_row + b * steps.c_column + j]
+    elif ending == DESCEND:
+        for a in range(rows):
+            for b in range(columns):
+                for j in range(LANES):
+                    x = rate[j] * sums[(a * columns + b) * LANES + j]
+                    sums[(a * columns + b) * LANES + j] = C[a * steps.c_row + b * steps.c_column + j] - x
     for a in range(rows):
         for b in range(columns):
             for j in range(LANES):
@@ -408,54 +599,60 @@ cdef inline inlined tile(
 
 
 cdef inline inlined band(
-    const real* A, const real* B, const real* begin, real* C, const Steps* steps, Py_ssize_t columns, Py_ssize_t depth,
-    int tall, int wide, bint shared,
+    const real* A, const real* B, real* C, const real* rate, const Steps* steps, Py_ssize_t columns, Py_ssize_t depth,
+    Ending ending, int tall, int wide, bint shared,
 ) noexcept nogil:
     """`tall` rows of C, `wide` columns at a time and then one."""
     cdef Py_ssize_t b = 0
     while b + wide <= columns:
-        tile(A, B, begin, C, steps, depth, tall, wide, shared)
+        tile(A, B, C, rate, steps, depth, ending, tall, wide, shared)
         B += wide * steps.b_column
         C += wide * steps.c_column
-        begin += wide * steps.begin_column
         b += wide
     while b < columns:
-        tile(A, B, begin, C, steps, depth, tall, 1, shared)
+        tile(A, B, C, rate, steps, depth, ending, tall, 1, shared)
         B += steps.b_column
         C += steps.c_column
-        begin += steps.begin_column
         b += 1
 
 
 cdef inline inlined product(
-    const real* A, const real* B, const real* begin, real* C, const Steps* steps,
-    Py_ssize_t rows, Py_ssize_t columns, Py_ssize_t depth, bint shared,
+    const real* A, const real* B, real* C, const real* rate, const Steps* steps,
+    Py_ssize_t rows, Py_ssize_t columns, Py_ssize_t depth, Ending ending, bint shared,
 ) noexcept nogil:
     cdef Py_ssize_t a = 0
     while a + TALL <= rows:
-        band(A + a * steps.a_row, B, begin + a * steps.begin_row, C + a * steps.c_row, steps, columns, depth,
-             TALL, WIDE, shared)
+        band(A + a * steps.a_row, B, C + a * steps.c_row, rate, steps, columns, depth, ending, TALL, WIDE, shared)
         a += TALL
-    while a < rows:
-        band(A + a * steps.a_row, B, begin + a * steps.begin_row, C + a * steps.c_row, steps, columns, depth,
-             1, TALL, shared)
-        a += 1
+    if a + 2 <= rows:
+        band(A + a * steps.a_row, B, C + a * steps.c_row, rate, steps, columns, depth, ending, WIDE, TALL, shared)
+        a += 2
+    if a < rows:
+        band(A + a * steps.a_row, B, C + a * steps.c_row, rate, steps, columns, depth, ending, 1, TALL, shared)
 
 
 cdef clones shared_product(
-    const real* A, const real* B, const real* begin, real* C, const Steps* steps,
-    Py_ssize_t rows, Py_ssize_t columns, Py_ssize_t depth,
+    const real* A, const real* B, real* C, const real* rate, const Steps* steps,
+    Py_ssize_t rows, Py_ssize_t columns, Py_ssize_t depth, Ending ending,
 ) noexcept nogil:
-    """C = begin + A B; A has one number for all lanes."""
-    product(A, B, begin, C, steps, rows, columns, depth, True)
+    """C from A B; A has one number for all lanes."""
+    if ending == PUT:
+        product(A, B, C, rate, steps, rows, columns, depth, PUT, True)
+    else:
+        product(A, B, C, rate, steps, rows, columns, depth, DESCEND, True)
 
 
 cdef clones lanes_product(
-    const real* A, const real* B, const real* begin, real* C, const Steps* steps,
-    Py_ssize_t rows, Py_ssize_t columns, Py_ssize_t depth,
+    const real* A, const real* B, real* C, const real* rate, const Steps* steps,
+    Py_ssize_t rows, Py_ssize_t columns, Py_ssize_t depth, Ending ending,
 ) noexcept nogil:
-    """C = begin + A B."""
-    product(A, B, begin, C, steps, rows, columns, depth, False)
+    """C from A B."""
+    if ending == PUT:
+        product(A, B, C, rate, steps, rows, columns, depth, PUT, False)
+    elif ending == CHAIN:
+        product(A, B, C, rate, steps, rows, columns, depth, CHAIN, False)
+    else:
+        product(A, B, C, rate, steps, rows, columns, depth, DESCEND, False)
 
 
 # y = f(z), and the slope f'(z) in place of z, in two loops over a piece of z for the reason given at the neurons:
@@ -464,26 +661,41 @@ cdef clones lanes_product(
 
 cdef inline inlined sigmoid_piece(real* z, real* y, Py_ssize_t n) noexcept nogil:
     cdef real e[BLOCK]
-    cdef real o
+    cdef real o, small
     cdef Py_ssize_t i
     for i in range(n):
-        exp_quick(-_math.magnitude(z[i]), &e[i])
+        e[i] = _math.exp(-_math.magnitude(z[i]))
     for i in range(n):
         o = <real>1 / (<real>1 + e[i])
-        y[i] = (e[i] if z[i] < 0 else <real>1) * o
-        z[i] = e[i] * o * o
+        small = e[i] * o
+        y[i] = small if z[i] < 0 else o
+        z[i] = small * o
+
+
+cdef inline inlined exp_and_rest(real x, real* e, real* rest) noexcept nogil:
+    """exp(x) for x <= 0, as _math.exp, and 1 - exp(x), which does not cancel."""
+    cdef real LOG2E = 1.4426950408889634
+    cdef real LN2_HIGH = 0.693359375 if real is float else 0.693147180369123816490
+    cdef real LN2_LOW = -2.12194440054690583e-4 if real is float else 1.90821492927058770002e-10
+    cdef real SHIFTED = 12583103.0 if real is float else 6755399441057279.0   # rounder + 64 or 512
+    cdef real bounded = _math.lowest(x) if _math.lowest(x) > x else x
+    cdef real t = bounded * LOG2E + SHIFTED
+    cdef real n = t - SHIFTED
+    cdef real r = (bounded - n * LN2_HIGH) - n * LN2_LOW
+    cdef real p = r + r * r * _math.expm1_tail(r, r * r)
+    cdef real scale = _math.pow2(t)
+    e[0] = (<real>1 + p) * scale * _math.unshift(x)
+    scale = scale * _math.unshift(x)
+    rest[0] = (<real>1 - scale) - scale * p
 
 
 cdef inline inlined tanh_piece(real* z, real* y, Py_ssize_t n) noexcept nogil:
     cdef real e[BLOCK]
-    cdef real rest[BLOCK]   # 1 - e
-    cdef real scale, r, q, o
+    cdef real rest[BLOCK]
+    cdef real o
     cdef Py_ssize_t i
     for i in range(n):
-        exp_parts(<real>-2 * _math.magnitude(z[i]), &scale, &r, &q)
-        e[i] = ((q * r + <real>1) * r + <real>1) * scale * _math.unshift(r)
-        scale = scale * _math.unshift(r)
-        rest[i] = (<real>1 - scale) - scale * (q * r * r + r)
+        exp_and_rest(<real>-2 * _math.magnitude(z[i]), &e[i], &rest[i])
     for i in range(n):
         o = <real>1 / (<real>1 + e[i])
         y[i] = (-rest[i] if z[i] < 0 else rest[i]) * o
@@ -504,27 +716,46 @@ cdef clones activate(real* z, real* y, Py_ssize_t n, Activation activation) noex
         start += BLOCK
 
 
-cdef clones chain(const real* slope, real* d, Py_ssize_t n) noexcept nogil:
-    cdef Py_ssize_t i
-    for i in range(n):
-        d[i] *= slope[i]
-
-
 # Losses: dz = scale d loss / d z, and, where they are asked for, the losses and the right answers (1 or 0). The formulas are
 # those of _elementwise.pyx and _softmax.pyx, with no digit lost in a tail:
-#     bce: dz = (wrong - (1 - wrong) e) / (1 + e) with the sign of z, e = exp(-|z|), wrong = t for z < 0, else 1 - t
+#     bce: dz = a - t = (wrong - (1 - wrong) e) / (1 + e) with the sign of z, e = exp(-|z|), wrong = t for z < 0, else 1 - t
+#     quadratic: dz = (a - t) e / (1 + e)^2
 #     cross-entropy, e_k = exp(z_k - max), others = sum of e without one maximum, so that p_k = e_k / (1 + others), T = sum
 #     of t: loss = T log(1 + others) + sum of t_k (max - z_k),
 #     dz_k = T p_k - t_k = ((T - t_k) e_k - t_k (others + (1 - e_k))) / (1 + others)        T - t_k is exact for one label
 
+cdef inline inlined error(real z, real t, real* d, real* slope) noexcept nogil:
+    """a - t and a (1 - a), a = sigmoid(z)."""
+    cdef real e = _math.exp(-_math.magnitude(z))
+    cdef real wrong = t if z < 0 else <real>1 - t
+    d[0] = (wrong - (<real>1 - wrong) * e) / (<real>1 + e)
+    d[0] = -d[0] if z < 0 else d[0]
+    slope[0] = _math.sigmoid_slope(e)
+
+
 cdef clones bce_slope(const real* z, const real* t, real* dz, Py_ssize_t n, real scale) noexcept nogil:
-    cdef real e, wrong, d
+    cdef real d, slope
     cdef Py_ssize_t i
     for i in range(n):
-        exp_quick(-_math.magnitude(z[i]), &e)
-        wrong = t[i] if z[i] < 0 else <real>1 - t[i]
-        d = (wrong - (<real>1 - wrong) * e) / (<real>1 + e) * scale
-        dz[i] = -d if z[i] < 0 else d
+        error(z[i], t[i], &d, &slope)
+        dz[i] = d * scale
+
+
+cdef clones quadratic_slope(const real* z, const real* t, real* dz, Py_ssize_t n, real scale) noexcept nogil:
+    cdef real d, slope
+    cdef Py_ssize_t i
+    for i in range(n):
+        error(z[i], t[i], &d, &slope)
+        dz[i] = d * slope * scale
+
+
+cdef clones quadratic_value(const real* z, const real* t, real* loss, real* right, Py_ssize_t n) noexcept nogil:
+    cdef real d, slope
+    cdef Py_ssize_t i
+    for i in range(n):
+        error(z[i], t[i], &d, &slope)
+        loss[i] = d * d * <real>0.5
+        right[i] = <real>1 if (z[i] > 0) == (t[i] > <real>0.5) else <real>0
 
 
 cdef clones bce_value(const real* z, const real* t, real* loss, real* right, Py_ssize_t n) noexcept nogil:
@@ -532,7 +763,7 @@ cdef clones bce_value(const real* z, const real* t, real* loss, real* right, Py_
     cdef Py_ssize_t i
     for i in range(n):
         a = _math.magnitude(z[i])
-        exp_quick(-a, &e)
+        e = _math.exp(-a)
         wrong = t[i] if z[i] < 0 else <real>1 - t[i]
         loss[i] = wrong * a + _math.log1p_unit(e)
         right[i] = <real>1 if (z[i] > 0) == (t[i] > <real>0.5) else <real>0
@@ -565,7 +796,7 @@ cdef inline inlined sums_of_row(
             highest[j] = z[k * n + j] if z[k * n + j] > highest[j] else highest[j]
     for k in range(classes):   # the ones first: -1 + 1 is exact, -1 + small is not
         for j in range(n):
-            exp_quick(z[k * n + j] - highest[j], &x)
+            x = _math.exp(z[k * n + j] - highest[j])
             e[k * n + j] = x
             others[j] += <real>1 if x == 1 else <real>0
     for j in range(n):
@@ -636,30 +867,16 @@ cdef clones descend(real* w, const real* g, const real* rate, Py_ssize_t n) noex
             w[i * LANES + j] = moved[j]
 
 
-cdef clones descend_with_momentum(
-    real* w, real* v, const real* g, const real* rate, Py_ssize_t n, real momentum,
-) noexcept nogil:
-    cdef real rates[LANES]
-    cdef real speed[LANES]
+cdef clones decay(real* v, Py_ssize_t n, real momentum) noexcept nogil:
     cdef Py_ssize_t i
-    cdef int j
-    for j in range(LANES):
-        rates[j] = rate[j]
-    for i in range(n):
-        for j in range(LANES):
-            speed[j] = momentum * v[i * LANES + j] + g[i * LANES + j]
-        for j in range(LANES):
-            v[i * LANES + j] = speed[j]
-        for j in range(LANES):
-            speed[j] = w[i * LANES + j] - rates[j] * speed[j]
-        for j in range(LANES):
-            w[i * LANES + j] = speed[j]
+    for i in range(n * LANES):
+        v[i] *= momentum
 
 
 # ---- one block of nets ---------------------------------------------------------------------------------------------
-# What a pass needs lies in one piece of memory: the samples x and targets t; outputs z;
-# two places for gradients d that take turns; zeros for one unit; the gradients g of the parameters; and for each hidden layer its outputs y,
-# ended by a unit that is always 1, and its slopes. Units come first, then the n samples, then the lanes: unit i of sample
+# What a pass needs lies in one piece of memory: the samples x and targets t; outputs z, their gradient d, and as much again;
+# the gradients g of the parameters; and for each hidden layer its outputs y, ended by a unit that is always 1, and its slopes,
+# which the backward pass multiplies by the gradients of y. Units come first, then the n samples, then the lanes: unit i of sample
 # r stands at (i * n + r) * LANES. Only x has its samples first, as they come.
 
 cdef struct Net:
@@ -670,25 +887,23 @@ cdef struct Net:
     Activation activation
     Criterion criterion
     bint shared            # whether all members have the same data
-    Py_ssize_t t, z, d, other_d, zeros, g, hidden, end   # where they begin, x being at 0
+    Py_ssize_t t, z, d, other_d, g, hidden, end   # where they begin, x being at 0
 
 
-cdef Net net_of(const int64_t[::1] sizes, Py_ssize_t batch, int activation, int criterion, bint shared) noexcept nogil:
+cdef Net net_of(const int64_t[::1] sizes, Py_ssize_t batch, int activation, bint shared) noexcept nogil:
     cdef Net net
-    cdef Py_ssize_t i, widest = 0, unit
+    cdef Py_ssize_t i, unit
     net.layers, net.sizes, net.parameters = sizes.shape[0] - 1, &sizes[0], 0
-    net.activation, net.criterion, net.shared = <Activation>activation, <Criterion>criterion, shared
+    net.activation, net.criterion, net.shared = <Activation>activation, BCE, shared
     for i in range(net.layers):
         net.parameters += (sizes[i] + 1) * sizes[i + 1]
-        widest = max(widest, <Py_ssize_t>sizes[i + 1])
     net.rows = min(<Py_ssize_t>ROWS, batch)
     unit = net.rows * LANES
     net.t = unit * (sizes[0] + 1)
     net.z = net.t + unit * sizes[net.layers]
     net.d = net.z + unit * sizes[net.layers]
-    net.other_d = net.d + unit * widest
-    net.zeros = net.other_d + unit * max(widest, <Py_ssize_t>2)
-    net.g = net.zeros + LANES
+    net.other_d = net.d + unit * sizes[net.layers]
+    net.g = net.other_d + unit * max(<Py_ssize_t>2, <Py_ssize_t>sizes[net.layers])
     net.hidden = net.g + LANES * net.parameters
     net.end = slope_of(&net, net.layers)
     return net
@@ -714,13 +929,13 @@ cdef void* allocate(const Net* net, size_t itemsize, void** work) noexcept nogil
 
 
 cdef void multiply(
-    const real* A, const real* B, const real* begin, real* C, Steps steps,
-    Py_ssize_t rows, Py_ssize_t columns, Py_ssize_t depth, bint shared,
+    const real* A, const real* B, real* C, const real* rate, Steps steps,
+    Py_ssize_t rows, Py_ssize_t columns, Py_ssize_t depth, Ending ending, bint shared,
 ) noexcept nogil:
     if shared:
-        shared_product(A, B, begin, C, &steps, rows, columns, depth)
+        shared_product(A, B, C, rate, &steps, rows, columns, depth, ending)
     else:
-        lanes_product(A, B, begin, C, &steps, rows, columns, depth)
+        lanes_product(A, B, C, rate, &steps, rows, columns, depth, ending)
 
 
 cdef void steps_of_input(const Net* net, Py_ssize_t layer, Py_ssize_t n, Py_ssize_t* sample, Py_ssize_t* unit) noexcept nogil:
@@ -742,9 +957,8 @@ cdef void forward(const Net* net, const real* w, real* work, Py_ssize_t n) noexc
         steps_of_input(net, layer, n, &sample, &unit)
         z = work + (net.z if layer == net.layers - 1 else slope_of(net, layer + 1))
         multiply(
-            work + output_of(net, layer), w, work + net.zeros, z,
-            Steps(sample, unit, fan_out * LANES, LANES, LANES, n * LANES, 0, 0),
-            n, fan_out, fan_in + 1, net.shared and layer == 0)
+            work + output_of(net, layer), w, z, w, Steps(sample, unit, fan_out * LANES, LANES, LANES, n * LANES),
+            n, fan_out, fan_in + 1, PUT, net.shared and layer == 0)
         w += (fan_in + 1) * fan_out * LANES
         if layer < net.layers - 1:
             y = work + output_of(net, layer + 1)
@@ -753,27 +967,27 @@ cdef void forward(const Net* net, const real* w, real* work, Py_ssize_t n) noexc
                 y[i] = 1
 
 
-cdef void backward(const Net* net, const real* w, real* work, Py_ssize_t n, bint add) noexcept nogil:
-    """From the gradient of the outputs in `work` to those of the parameters, added to them with `add`."""
-    cdef Py_ssize_t layer, fan_in, fan_out, sample, unit, begin = net.parameters
+cdef void backward(
+    const Net* net, const real* w, real* work, Py_ssize_t n, real* moved, const real* rate,
+) noexcept nogil:
+    """From the gradient of the outputs in `work` to those of the parameters: `moved`, which may be w, less rate times them."""
+    cdef Py_ssize_t layer, fan_in, fan_out, sample, unit, begin = net.parameters * LANES
     cdef real* dz = work + net.d
-    cdef real* dx = work + net.other_d
-    cdef real* g
+    cdef real* dx
     for layer in range(net.layers - 1, -1, -1):
         fan_in, fan_out = net.sizes[layer], net.sizes[layer + 1]
-        begin -= (fan_in + 1) * fan_out
-        steps_of_input(net, layer, n, &sample, &unit)
-        g = work + net.g + begin * LANES
-        multiply(
-            work + output_of(net, layer), dz, g if add else work + net.zeros, g,
-            Steps(unit, sample, LANES, n * LANES, fan_out * LANES, LANES, fan_out * LANES * add, LANES * add),
-            fan_in + 1, fan_out, n, net.shared and layer == 0)
-        if layer > 0:
+        begin -= (fan_in + 1) * fan_out * LANES
+        dx = work + slope_of(net, layer)
+        if layer > 0:   # before w moves
             multiply(
-                dz, w + begin * LANES, work + net.zeros, dx,
-                Steps(LANES, n * LANES, LANES, fan_out * LANES, LANES, n * LANES, 0, 0), n, fan_in, fan_out, False)
-            chain(work + slope_of(net, layer), dx, fan_in * n * LANES)
-            dz, dx = dx, dz
+                dz, w + begin, dx, rate, Steps(LANES, n * LANES, LANES, fan_out * LANES, LANES, n * LANES),
+                n, fan_in, fan_out, CHAIN, False)
+        steps_of_input(net, layer, n, &sample, &unit)
+        multiply(
+            work + output_of(net, layer), dz, moved + begin, rate,
+            Steps(unit, sample, LANES, n * LANES, fan_out * LANES, LANES),
+            fan_in + 1, fan_out, n, DESCEND, net.shared and layer == 0)
+        dz = dx
 
 
 cdef void take_samples(const Net* net, const real* x, const int64_t* rows, real* work, Py_ssize_t n) noexcept nogil:
@@ -804,6 +1018,8 @@ cdef void slope_of_loss(const Net* net, real* work, Py_ssize_t n, double weight)
         bce_slope(z, t, work + net.d, outputs * m, weight / outputs)
     elif net.criterion == MSE:
         mse_slope(z, t, work + net.d, outputs * m, weight / outputs)
+    elif net.criterion == QUADRATIC:
+        quadratic_slope(z, t, work + net.d, outputs * m, weight / outputs)
     else:
         cross_entropy_slope(z, t, work + net.d, m, outputs, weight)
 
@@ -819,6 +1035,8 @@ cdef void judge(const Net* net, real* work, Py_ssize_t n, double* losses, double
         bce_value(z, t, loss, right, values)
     elif net.criterion == MSE:
         mse_value(z, t, loss, values)
+    elif net.criterion == QUADRATIC:
+        quadratic_value(z, t, loss, right, values)
     else:
         loss, values = right + m, m
         cross_entropy_value(z, t, work + net.d, loss, right, m, outputs)
@@ -831,11 +1049,10 @@ cdef void judge(const Net* net, real* work, Py_ssize_t n, double* losses, double
 
 cdef void train_batch(
     const Net* net, const real* x, const real* t, const int64_t* rows, const real* w, real* work, Py_ssize_t size,
-    bint fresh, double* losses, double* hits,
+    real* moved, const real* rate, bint fresh, double* losses, double* hits,
 ) noexcept nogil:
-    """The mean gradient of `size` samples, some rows at a time; what they cost before it, unless `losses` is NULL.
-
-    Without `fresh` they are those of the last batch, and in `work` already."""
+    """`moved`, less rate times the mean gradient of `size` samples, taken some rows at a time; and what they cost before
+    it, unless `losses` is NULL. Without `fresh` they are those of the last batch, and in `work` already."""
     cdef Py_ssize_t start = 0, n
     while start < size:
         n = min(net.rows, size - start)
@@ -846,7 +1063,7 @@ cdef void train_batch(
         if losses != NULL:
             judge(net, work, n, losses, hits)
         slope_of_loss(net, work, n, 1.0 / size)
-        backward(net, w, work, n, start > 0)
+        backward(net, w, work, n, moved, rate)
         start += n
 
 
@@ -854,14 +1071,23 @@ cdef void train_epoch(
     const Net* net, const real* x, const real* t, const int64_t* rows, const real* rate, real* w, real* v, real* work,
     Py_ssize_t samples, Py_ssize_t batch, double momentum, bint fresh, double* losses, double* hits,
 ) noexcept nogil:
-    cdef Py_ssize_t start = 0, size
+    """Without momentum w moves at once if a batch goes through the net at once, and else by g, as by a velocity."""
+    cdef Py_ssize_t start = 0, size, i
+    cdef real* g = v if v != NULL else work + net.g
+    cdef real minus_one[LANES]
+    for i in range(LANES):
+        minus_one[i] = -1
     while start < samples:
         size = min(batch, samples - start)
-        train_batch(net, x, t, rows + start, w, work, size, fresh, losses, hits)
-        if v == NULL:
-            descend(w, work + net.g, rate, net.parameters)
+        if v == NULL and size <= net.rows:
+            train_batch(net, x, t, rows + start, w, work, size, w, rate, fresh, losses, hits)
         else:
-            descend_with_momentum(w, v, work + net.g, rate, net.parameters, momentum)
+            if v != NULL:
+                decay(v, net.parameters, momentum)
+            else:
+                memset(g, 0, net.parameters * LANES * sizeof(real))
+            train_batch(net, x, t, rows + start, w, work, size, g, minus_one, fresh, losses, hits)
+            descend(w, g, rate, net.parameters)
         start += size
 
 
@@ -873,18 +1099,18 @@ cdef void mean_over(double* sums, Py_ssize_t samples, double[::1] means) noexcep
 
 def train_nets(
     const real[:, :, ::1] x not None, const real[:, :, ::1] t not None, const int64_t[:, ::1] order not None,
-    const int64_t[::1] wanted not None, const int64_t[::1] sizes not None, const real[:, ::1] rate not None,
-    real[:, :, ::1] w not None, real[:, :, ::1] v not None, double[:, :, ::1] losses not None,
+    const int64_t[::1] wanted not None, const int64_t[::1] sizes not None, const int64_t[::1] criteria not None,
+    const real[:, ::1] rate not None, real[:, :, ::1] w not None, real[:, :, ::1] v not None, double[:, :, ::1] losses not None,
     double[:, :, ::1] hits not None,
-    Py_ssize_t batch, double momentum, int activation, int criterion, bint shared,
+    Py_ssize_t batch, double momentum, int activation, bint shared,
 ):
     """w -= rate v, v = momentum v + mean gradient of a batch, for E epochs of all batches in their order (E, N).
 
-    w: parameters (B, P, L); v: the same, or (B, 0, L) without momentum; rate (B, L); x: samples and a 1, (B, N, (I + 1) L),
+    w: parameters (B, P, L); v: the same, or (B, 0, L) without momentum; rate (B, L); the Criterion of each block (B,); x: samples and a 1, (B, N, (I + 1) L),
     t: targets (B, N, O L), or, shared by all, (1, N, I + 1) and (1, N, O). Means over epoch e while the weights moved go
     to losses and hits (B, R, L) at wanted[e] = r, (E,), or nowhere for -1. All blocks are independent. A batch of all
     samples, if it is small, keeps the order of its first epoch."""
-    cdef Net net = net_of(sizes, batch, activation, criterion, shared)
+    cdef Net net = net_of(sizes, batch, activation, shared)
     cdef double sums[2 * LANES]
     cdef Py_ssize_t b, e, samples = order.shape[1]
     cdef void* memory
@@ -893,9 +1119,11 @@ def train_nets(
     with nogil:
         memory = allocate(&net, sizeof(real), <void**>&work)
         for b in range(w.shape[0] if work != NULL else 0):
+            net.criterion = <Criterion>criteria[b]
             for e in range(order.shape[0]):
                 watched = wanted[e] >= 0
-                memset(sums, 0, sizeof(sums))
+                if watched:
+                    memset(sums, 0, sizeof(sums))
                 train_epoch(
                     &net, &x[0 if shared else b, 0, 0], &t[0 if shared else b, 0, 0], &order[e, 0], &rate[b, 0],
                     &w[b, 0, 0], &v[b, 0, 0] if v.shape[1] > 0 else NULL, work, samples, batch, momentum,
@@ -913,7 +1141,7 @@ def forward_nets(
     real[:, :, ::1] z not None, int activation, bint shared,
 ):
     """z = outputs (B, O N, L) of all nets w (B, P, L) for samples x (B, N, (I + 1) L), or (1, N, I + 1) shared by all."""
-    cdef Net net = net_of(sizes, x.shape[1], activation, BCE, shared)
+    cdef Net net = net_of(sizes, x.shape[1], activation, shared)
     cdef Py_ssize_t b, start, n, i, unit = 1 if shared else LANES, outputs = sizes[sizes.shape[0] - 1]
     cdef void* memory
     cdef real* work

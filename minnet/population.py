@@ -22,7 +22,7 @@ __all__ = ["Population", "PopulationHistory"]
 
 LANES = 16  # members of a block, as the kernels have it
 ACTIVATIONS = {"sigmoid": 0, "tanh": 1, "relu": 2}
-CRITERIA = {"bce": 0, "mse": 1, "cross_entropy": 2}
+CRITERIA = {"bce": 0, "mse": 1, "cross_entropy": 2, "quadratic": 3}
 ORDERS = 2**20  # samples whose order is drawn at a time, over all epochs
 WORK = 2**21  # products of a chunk for one of several threads: some hundred microseconds
 
@@ -36,8 +36,8 @@ class PopulationHistory:
         The recorded epochs, the first being 1.
     loss : ndarray (R, M)
         Mean over an epoch, while the weights moved, as in the history of `fit`.
-    accuracy : ndarray (R, M), or None for "mse"
-        Share of right answers, likewise.
+    accuracy : ndarray (R, M), or None if all losses are "mse"
+        Share of right answers, likewise; NaN for members with "mse".
     """
 
     def __init__(self, epoch, loss, accuracy):
@@ -65,8 +65,9 @@ class Population:
         How many nets.
     activation : {"sigmoid", "tanh", "relu"}
         After every layer but the last.
-    loss : {"bce", "mse", "cross_entropy"}
-        The mean over samples (and outputs) of what `minnet.losses` computes from the raw outputs.
+    loss : {"bce", "mse", "cross_entropy", "quadratic"}, or a sequence of them, one a member
+        The mean over samples (and outputs) of what `minnet.losses` computes from the raw outputs. "quadratic" is the
+        mean of (sigmoid(output) - target)^2 / 2: `minnet.lab.QuadraticCost`, divided by the number of outputs.
     init : {"scaled", "large", "xavier", "he"} or callable
         Starting weights, see `minnet.initializers`; biases start at 0.
     seed : int
@@ -96,20 +97,23 @@ class Population:
         owner = "Population"
         self.members = integer(owner, "members", members, 1)
         self.activation = choice(owner, "activation", activation, ACTIVATIONS)
-        self.loss = choice(owner, "loss", loss, CRITERIA)
+        self.loss = _checked_losses(loss, self.members)
+        self._place, self._criteria = _places(self.loss, self.members)
         self.init, self.dtype = init, model_dtype(owner, dtype)
         pattern = MLP(sizes, dtype=self.dtype, seed=0)
         self.sizes, self.size = pattern.sizes, pattern.size
         self.seeds = _checked_seeds(seed, seeds, self.members)
-        blocks = -(-self.members // LANES)
-        self._blocks = _aligned((blocks, self.size, LANES), self.dtype)  # all members, as the kernels take them
-        for i, member_seed in enumerate(self.seeds):
-            self._blocks[i // LANES, :, i % LANES] = _start(self.sizes, init, generator(owner, member_seed))
+        self._blocks = _aligned(
+            (len(self._criteria), self.size, LANES), self.dtype
+        )  # members, as the kernels take them
+        for place, member_seed in zip(self._place, self.seeds, strict=True):
+            start = _start(self.sizes, init, generator(owner, member_seed))
+            self._blocks[place // LANES, :, place % LANES] = start
 
     @property
     def params(self):
         """A copy of all parameters (M, P), a row a member, in the order of an MLP's."""
-        return self._blocks.transpose(0, 2, 1).reshape(-1, self.size)[: self.members]
+        return self._blocks.transpose(0, 2, 1).reshape(-1, self.size)[self._place]
 
     def __len__(self):
         return self.members
@@ -123,8 +127,8 @@ class Population:
         if i >= self.members:
             raise bad_value("Population.member", f"i must be less than {self.members}", i)
         net = MLP(self.sizes, activation=self.activation, init=self.init, dtype=self.dtype, seed=0)
-        i %= self.members
-        net.params[...] = self._blocks[i // LANES, :, i % LANES]
+        place = self._place[i]
+        net.params[...] = self._blocks[place // LANES, :, place % LANES]
         return net
 
     def fit(self, X, y, *, lr=0.5, epochs=1000, batch_size=None, momentum=0.0, shuffle=True, seed=0, every=1):
@@ -139,7 +143,7 @@ class Population:
         X : array_like, shape (N, I) or (M, N, I)
             Samples, the same for all members or each member's own.
         y : array_like
-            Targets, as the loss takes them: (N,), (N, O), or with X (M, N, I) one such array a member.
+            Targets, as every loss takes them: (N,), (N, O), or with X (M, N, I) one such array a member.
         lr : float or array_like (M,)
             Learning rates, not negative.
         epochs : int
@@ -167,7 +171,7 @@ class Population:
         owner = "Population.fit"
         X, targets, shared = self._data(owner, X, y)
         samples = X.shape[1]
-        rate = _rates(owner, lr, self.members, self.dtype)
+        rate = self._rates(owner, lr)
         epochs, every = integer(owner, "epochs", epochs, 0), integer(owner, "every", every, 1)
         batch = samples if batch_size is None else min(integer(owner, "batch_size", batch_size, 1), samples)
         momentum = number(owner, "momentum", momentum, 0, 1)
@@ -187,20 +191,21 @@ class Population:
             wanted[recorded[inside] - start - 1] = np.flatnonzero(inside)
             self._train((X, targets, order, wanted), (rate, params, velocity, *sums), (batch, momentum), shared)
         self._blocks = params
-        loss, accuracy = sums.transpose(0, 2, 1, 3).reshape(2, len(recorded), rate.size)[:, :, : self.members]
-        return PopulationHistory(recorded, loss, None if self.loss == "mse" else accuracy)
+        loss, accuracy = sums.transpose(0, 2, 1, 3).reshape(2, len(recorded), rate.size)[:, :, self._place]
+        unknown = self._criteria[self._place // LANES] == CRITERIA["mse"]
+        accuracy[:, unknown] = np.nan
+        return PopulationHistory(recorded, loss, None if unknown.all() else accuracy)
 
     def _train(self, data, state, scalars, shared):
         """Call the kernel on chunks of blocks, the work of several threads."""
         kernel = self._body(kernels.train_nets)
         X, targets, order, wanted = data
         sizes = np.array(self.sizes, np.int64)
-        names = ACTIVATIONS[self.activation], CRITERIA[self.loss], shared
 
         def chunk(start, stop):
             x, t = (a if shared else a[start:stop] for a in (X, targets))
-            rate, *rest = (a[start:stop] for a in state)
-            kernel(x, t, order, wanted, sizes, rate, *rest, *scalars, *names)
+            blocks = (a[start:stop] for a in (self._criteria, *state))
+            kernel(x, t, order, wanted, sizes, *blocks, *scalars, ACTIVATIONS[self.activation], shared)
 
         run_chunks(chunk, len(state[0]), max(WORK // (order.size * self.size * LANES), 1))
 
@@ -217,7 +222,7 @@ class Population:
 
         run_chunks(chunk, len(z), max(WORK // max(samples * self.size * LANES, 1), 1))
         z = z.reshape(len(z), outputs, samples, LANES).transpose(0, 3, 2, 1)
-        return z.reshape(len(z) * LANES, samples, outputs)[: self.members]
+        return z.reshape(len(z) * LANES, samples, outputs)[self._place]
 
     def predict_proba(self, X):
         """The members' mean probabilities: softmax (N, C) of C > 1 outputs, or sigmoid (N,) of the one logit."""
@@ -243,7 +248,7 @@ class Population:
             raise bad_value(owner, f"X must have shape {shape}", X.shape, hint)
         X = _finite(owner, "X", X, self.dtype)
         X = np.concatenate([X, np.ones((*X.shape[:-1], 1), self.dtype)], axis=-1)
-        return (np.ascontiguousarray(X[None]) if shared else _in_lanes(X)), shared
+        return (np.ascontiguousarray(X[None]) if shared else self._in_lanes(X)), shared
 
     def _data(self, owner, X, y):
         """Samples and targets as the kernel takes them, at least one, and whether all members share them."""
@@ -251,9 +256,27 @@ class Population:
         rows = given.shape[:-1]
         if not math.prod(rows):
             raise bad_value(owner, "X must have at least one row", given.shape)
-        t = _targets(owner, y, rows, self.sizes[-1], self.loss)
+        t = _targets(owner, y, rows, self.sizes[-1], {self.loss} if isinstance(self.loss, str) else set(self.loss))
         t = _finite(owner, "y", t, self.dtype)
-        return X, (np.ascontiguousarray(t[None]) if shared else _in_lanes(t)), shared
+        return X, (np.ascontiguousarray(t[None]) if shared else self._in_lanes(t)), shared
+
+    def _in_lanes(self, a):
+        """(M, N, K) as (B, N, K L): number k of the members of a block side by side."""
+        _, rows, width = a.shape
+        blocks = np.zeros((len(self._criteria), LANES, rows, width), a.dtype)
+        blocks.reshape(len(blocks) * LANES, rows, width)[self._place] = a
+        return np.ascontiguousarray(blocks.transpose(0, 2, 3, 1)).reshape(len(blocks), rows, width * LANES)
+
+    def _rates(self, owner, lr):
+        """Learning rates (B, L); lanes without a member rest."""
+        lr = real_array(owner, "lr", lr)
+        if lr.shape not in ((), (self.members,)):
+            raise bad_value(owner, f"lr must be a number or one a member, ({self.members},)", lr.shape)
+        if not np.all(np.isfinite(lr) & (lr >= 0)):
+            raise bad_value(owner, "lr must be finite and not negative", lr if lr.ndim else float(lr))
+        rate = np.zeros((len(self._criteria), LANES), self.dtype)
+        rate.reshape(-1)[self._place] = _finite(owner, "lr", lr, self.dtype)
+        return rate
 
 
 def _start(sizes, init, rng):
@@ -276,16 +299,41 @@ def _checked_seeds(seed, seeds, members):
     return [integer("Population", "seeds", one, 0) for one in seeds]
 
 
-def _targets(owner, y, rows, outputs, loss):
-    """Targets (*rows, outputs) in real numbers; labels become 1 for their class and 0 for the others."""
-    y = any_array(owner, "y", y) if loss == "cross_entropy" else real_array(owner, "y", y)
-    shapes = [rows, (*rows, outputs)] if outputs == 1 or loss == "cross_entropy" else [(*rows, outputs)]
+def _checked_losses(loss, members):
+    """A name, or a tuple of names, one a member."""
+    if isinstance(loss, str) or not np.iterable(loss):
+        return choice("Population", "loss", loss, CRITERIA)
+    losses = tuple(choice("Population", "loss", one, CRITERIA) for one in loss)
+    if len(losses) != members:
+        raise bad_value(
+            "Population", f"loss must be a name or {members} of them, one a member", words(f"{len(losses)}")
+        )
+    return losses
+
+
+def _places(losses, members):
+    """The lane of each member, counted over all blocks, and the criterion of each block: a loss has its own blocks."""
+    codes = np.array([CRITERIA[one] for one in ([losses] * members if isinstance(losses, str) else losses)])
+    places, criteria = np.empty(members, np.int64), []
+    for code in np.unique(codes):
+        alike = np.flatnonzero(codes == code)
+        places[alike] = len(criteria) * LANES + np.arange(len(alike))
+        criteria += [code] * -(-len(alike) // LANES)
+    return places, np.array(criteria, np.int64)
+
+
+def _targets(owner, y, rows, outputs, losses):
+    """Targets (*rows, outputs) in real numbers; labels, for cross-entropy alone, become 1 for their class, else 0."""
+    labels = losses == {"cross_entropy"}
+    y = any_array(owner, "y", y) if labels else real_array(owner, "y", y)
+    shapes = [rows, (*rows, outputs)] if outputs == 1 or labels else [(*rows, outputs)]
     if y.shape not in shapes:
         raise bad_value(owner, f"y must have shape {' or '.join(map(str, shapes))}", y.shape)
     count = math.prod(rows)
-    flat = y.reshape(count, *y.shape[len(rows) :])
-    LOSSES[loss]()(np.zeros((count, outputs)), flat)  # which raises for what is no target
-    if loss == "cross_entropy" and y.shape == rows:
+    flat = y.reshape(count) if labels and y.shape == rows else y.reshape(count, outputs)
+    for loss in sorted(losses):  # each raises for what is no target
+        LOSSES["bce" if loss == "quadratic" else loss]()(np.zeros((count, outputs)), flat)
+    if flat.ndim == 1:
         flat = np.eye(outputs)[flat.astype(np.int64)]
     return flat.reshape(*rows, outputs)
 
@@ -300,31 +348,11 @@ def _finite(owner, name, a, dtype):
     return cast
 
 
-def _rates(owner, lr, members, dtype):
-    """Learning rates (B, L); lanes without a member rest."""
-    lr = real_array(owner, "lr", lr)
-    if lr.shape not in ((), (members,)):
-        raise bad_value(owner, f"lr must be a number or one a member, ({members},)", lr.shape)
-    if not np.all(np.isfinite(lr) & (lr >= 0)):
-        raise bad_value(owner, "lr must be finite and not negative", lr if lr.ndim else float(lr))
-    rate = np.zeros(-(-members // LANES) * LANES, dtype)
-    rate[:members] = _finite(owner, "lr", lr, dtype)
-    return rate.reshape(-1, LANES)
-
-
 def _orders(rng, epochs, samples, shuffle):
     """An order of the samples for each epoch (E, N), the same that `minnet.fit` draws from `rng`."""
     if not shuffle:
         return np.tile(np.arange(samples), (epochs, 1))
     return np.array([rng.permutation(samples) for _ in range(epochs)])
-
-
-def _in_lanes(a):
-    """(M, N, K) as (B, N, K L): number k of the members of a block side by side."""
-    members, rows, width = a.shape
-    blocks = np.zeros((-(-members // LANES), LANES, rows, width), a.dtype)
-    blocks.reshape(len(blocks) * LANES, rows, width)[:members] = a
-    return np.ascontiguousarray(blocks.transpose(0, 2, 3, 1)).reshape(len(blocks), rows, width * LANES)
 
 
 def _aligned(shape, dtype):

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from minnet import get_num_threads, lab, set_num_threads
-from minnet.lab import neurons, run_neurons, train_neuron
+from minnet.lab import neurons, run_neurons, run_perceptrons, train_neuron
 
 DTYPES = ["float32", "float64"]
 POWERS = {"mse": 2, "bce": 0, "mae": 1, "quartic": 4}  # of the error; 0: cross-entropy
@@ -306,6 +306,135 @@ def test_inputs_of_any_kind_are_taken_and_not_written_to(rng):
     np.testing.assert_array_equal(w, kept)
     np.testing.assert_array_equal(b, np.arange(20))
     np.testing.assert_array_equal(run.w, run_neurons(list(w), list(b), 1.0, 1.0, lr=0.5, epochs=20).w)
+
+
+# ---- several inputs and samples ----
+
+
+def perceptrons(rng, shape=(40,), inputs=3, samples=5, shared=False, loss=None):
+    own = () if shared else shape
+    w, b = rng.uniform(-3, 3, (*shape, inputs)), rng.uniform(-3, 3, shape)
+    x, y = rng.uniform(-2, 2, (*own, samples, inputs)), rng.random((*own, samples)).round(1)
+    lr = rng.uniform(0.01, 0.05 if loss == "mae" else 1.5, shape)
+    return tuple(a.astype("float32").astype(float) for a in (w, b, x, y, lr))
+
+
+def perceptron_twin(loss, w, b, x, y, lr, epochs):
+    """One neuron, in float64: weights, biases, outputs and costs of all epochs."""
+    power, path = POWERS[loss], []
+    for _ in range(epochs + 1):
+        z = x @ w + b
+        a = 1 / (1 + np.exp(-z))
+        costs = np.abs(a - y) ** power / power if power else np.logaddexp(0, z) - y * z
+        path.append((w, b, a, costs.mean()))
+        dz = np.abs(a - y) ** (power - 1) * np.sign(a - y) * a * (1 - a) if power else a - y
+        w, b = w - lr * x.T @ dz / len(y), b - lr * dz.mean()
+    return SimpleNamespace(**{name: np.array(part) for name, part in zip(NAMES, zip(*path, strict=True), strict=True)})
+
+
+@by_dtype
+@by_loss
+@pytest.mark.parametrize("shared", [True, False])
+def test_perceptrons_descend_the_mean_over_their_samples(shared, loss, dtype, rng):
+    w, b, x, y, lr = perceptrons(rng, shared=shared, loss=loss)
+    record = [0, 0, 1, 17]
+    run = run_perceptrons(w, b, x, y, loss, lr=lr, epochs=60, threshold=0.4, plateau=0.01, record=record, dtype=dtype)
+    exact, rtol = dtype == "float64", 2e-5 if dtype == "float32" else 1e-11
+    assert run.w.dtype == run.path_output.dtype == run.epochs.dtype == dtype
+    for i in range(40):
+        samples = (x, y) if shared else (x[i], y[i])
+        one = perceptron_twin(loss, w[i], b[i], *samples, lr[i], 60)
+        for name in ("w", "b", "output"):
+            np.testing.assert_allclose(getattr(run, name)[i], getattr(one, name)[-1], rtol=rtol, atol=rtol)
+            path = getattr(run, f"path_{name}")[i]
+            np.testing.assert_allclose(path, getattr(one, name)[record], rtol=rtol, atol=rtol)
+        if exact:
+            worst = np.max(np.abs(one.output - samples[1]), axis=1)
+            np.testing.assert_equal(run.epochs[i], first(worst < 0.4))
+            np.testing.assert_equal(run.epochs_to_halve[i], first(one.loss <= one.loss[0] / 2))
+            left = one.loss[1:] / one.loss[:-1]
+            low, high = (longest_run(left > 0.99 + s) for s in (1e-9, -1e-9))
+            assert low <= run.plateau[i] <= high
+
+
+@by_dtype
+@by_loss
+@pytest.mark.parametrize("plateau", [None, 0.01])
+def test_one_input_and_one_sample_are_a_neuron(plateau, loss, dtype, rng):
+    w, b, x, y, lr = starts(rng, 300, dtype, loss)
+    options = {"lr": lr, "plateau": plateau, "record": [3], "dtype": dtype, "threshold": 0.2}
+    many = run_perceptrons(w[:, None], b, x[:, None, None], y[:, None], loss, **options)
+    run = run_neurons(w, b, x, y, loss, **options)
+    rtol = 1e-4 if dtype == "float32" else 1e-10
+    np.testing.assert_allclose(many.w[:, 0], run.w, rtol=rtol, atol=rtol)
+    np.testing.assert_allclose(many.path_output[:, :, 0], run.path_output, rtol=rtol, atol=rtol)
+    if dtype == "float64":
+        np.testing.assert_array_equal(many.epochs, run.epochs)
+        np.testing.assert_array_equal(many.epochs_to_halve, run.epochs_to_halve)
+    assert (many.plateau is None) == (plateau is None)
+
+
+@pytest.mark.parametrize("loss", ["mae", "mse", "quartic"])
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_saturated_perceptrons_move_by_their_tiny_steps(loss, dtype):
+    """One sample is right but for exp(-40), whose powers float32 does not hold; the other one more so."""
+    x, e = np.array([[1.0, 0.0], [1.0, 1.0]]), np.exp(-40.0)
+    run = run_perceptrons([0.0, -5.0], -40.0, x, [0.0, 0.0], loss, lr=0.5, dtype=dtype)
+    power = POWERS[loss]
+    want = 300 * 0.25 * (e**power + np.exp(-45.0) ** power) * np.array([1, 0])
+    tiny = 300 * 1e-45 if dtype == "float32" else 0
+    np.testing.assert_allclose(run.w[0], -want[0], rtol=1e-5, atol=tiny)
+    assert np.isnan(run.epochs_to_halve)
+
+
+@by_loss
+def test_perceptrons_do_not_depend_on_threads_and_neighbours(loss, rng, monkeypatch):
+    monkeypatch.setattr(neurons, "CHUNK", 256 * 300)
+    w, b, x, y, lr = perceptrons(rng, (700,))
+    before, runs = get_num_threads(), []
+    try:
+        for threads in (1, 2, 5):
+            set_num_threads(threads)
+            runs.append(run_perceptrons(w, b, x, y, loss, lr=lr, epochs=20, record=[7], plateau=0.1))
+    finally:
+        set_num_threads(before)
+    for name in ("w", "b", "output", "epochs", "epochs_to_halve", "plateau", "path_w", "path_b", "path_output"):
+        for run in runs[1:]:
+            np.testing.assert_array_equal(getattr(run, name), getattr(runs[0], name), err_msg=name)
+    for i in (0, 255, 256, 699):
+        alone = run_perceptrons(w[i], b[i], x[i], y[i], loss, lr=lr[i], epochs=20)
+        np.testing.assert_array_equal(alone.w, runs[0].w[i])
+        np.testing.assert_array_equal(alone.output, runs[0].output[i])
+
+
+def test_shapes_of_perceptrons_are_broadcast():
+    w, b = np.linspace(-1, 1, 7)[:, None, None] * np.ones(2), np.linspace(-2, 2, 5)
+    run = run_perceptrons(w, b, np.ones((3, 2)), [0.0, 1.0, 0.5], epochs=3, record=[0, 2])
+    assert (run.w.shape, run.b.shape, run.output.shape, run.epochs.shape) == ((7, 5, 2), (7, 5), (7, 5, 3), (7, 5))
+    shapes = run.path_w.shape, run.path_b.shape, run.path_output.shape
+    assert shapes == ((7, 5, 2, 2), (7, 5, 2), (7, 5, 2, 3))
+    np.testing.assert_array_equal(run.path_w[..., 0, :], np.broadcast_to(w, (7, 5, 2)).astype("float32"))
+    one = run_perceptrons(w[4, 0], b[1], np.ones((3, 2)), [0.0, 1.0, 0.5], epochs=3)
+    np.testing.assert_array_equal(run.w[4, 1], one.w)
+    assert run_perceptrons(np.ones((0, 2)), 0.0, np.ones((3, 2)), np.zeros(3)).w.shape == (0, 2)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "message"),
+    [
+        ({"w": 1.0}, ValueError, r"w must have shape \(..., D\), x \(..., N, D\) and y \(..., N\), .*got \[\(\)"),
+        ({"x": np.ones((3, 4))}, ValueError, r"w must have shape .*got \[\(2,\), \(3, 4\), \(3,\)"),
+        ({"y": np.ones(4)}, ValueError, r"w must have shape .*got \[\(2,\), \(3, 2\), \(4,\)"),
+        ({"x": np.ones((0, 2)), "y": np.ones(0)}, ValueError, r"w must have shape .* at least 1"),
+        ({"b": np.zeros(3), "lr": np.ones(2)}, ValueError, r"w, b, x, y and lr must broadcast"),
+        ({"y": [0, 2, 0]}, ValueError, r"y must hold finite numbers >= 0 and <= 1 in float32, got 2 at \(1,\)"),
+        ({"w": [1e38, 1e38], "x": 2 * np.ones((3, 2))}, ValueError, r"w x \+ b and lr \(x\^2 \+ 1\) must be finite"),
+        ({"loss": "l1"}, ValueError, r"loss must be one of"),
+    ],
+)
+def test_bad_perceptrons_are_refused(arguments, error, message):
+    with pytest.raises(error, match=f"^run_perceptrons: {message}"):
+        run_perceptrons(**{"w": [1.0, 1.0], "b": 0.0, "x": np.ones((3, 2)), "y": np.zeros(3)} | arguments)
 
 
 # ---- bad input ----

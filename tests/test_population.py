@@ -8,7 +8,7 @@ from minnet import get_num_threads, population, set_num_threads
 
 DTYPES = ["float32", "float64"]
 ACTIVATIONS = ["sigmoid", "tanh", "relu"]
-OUTPUTS = {"bce": 1, "mse": 2, "cross_entropy": 3}
+OUTPUTS = {"bce": 1, "mse": 2, "cross_entropy": 3, "quadratic": 2}
 RTOL = {"float32": 2e-5, "float64": 1e-12}
 WAYS = {
     "all rows": {"batch_size": None},
@@ -26,26 +26,32 @@ by_activation = pytest.mark.parametrize("activation", ACTIVATIONS)
 def data(rng, loss, rows=11, inputs=3, outputs=None):
     outputs = OUTPUTS[loss] if outputs is None else outputs
     X = rng.normal(size=rows if inputs is None else (rows, inputs))
-    if loss == "bce":
+    if loss in ("bce", "quadratic"):
         return X, rng.random((rows, outputs)).round(1)
     return X, rng.integers(0, outputs, rows) if loss == "cross_entropy" else rng.normal(size=(rows, outputs))
 
 
 def alone(pop, i, X, y, *, lr=0.3, epochs=20, batch_size=None, momentum=0.0, shuffle=True, seed=0):
-    """Member i at its start, trained by fit."""
+    """Member i at its start, trained by fit; the lab's quadratic cost is a sum over outputs, not a mean."""
+    loss = pop.loss if isinstance(pop.loss, str) else pop.loss[i]
+    outputs = pop.sizes[-1]
+    if loss == "quadratic":
+        loss, lr = mn.lab.QuadraticCost(), lr / outputs
     net = mn.MLP(pop.sizes, activation=pop.activation, init=pop.init, dtype=pop.dtype, seed=pop.seeds[i])
     optimizer = mn.SGD(lr, momentum=momentum)
     history = mn.fit(
         net,
         X,
         y,
-        loss=pop.loss,
+        loss=loss,
         optimizer=optimizer,
         epochs=epochs,
         batch_size=batch_size or len(X),
         shuffle=shuffle,
         seed=seed,
     )
+    if not isinstance(loss, str):
+        history = {"loss": np.array(history["loss"]) / outputs}
     return net, history
 
 
@@ -163,6 +169,90 @@ def test_each_member_may_have_its_own_rate(rng):
         assert_close(pop.params[i], alone(pop, i, X, y, lr=rates[i], epochs=10)[0].params, "float64")
 
 
+# ---- each member with a loss of its own ----
+
+
+@by_dtype
+@pytest.mark.parametrize("way", ["all rows", "momentum"])
+def test_each_member_may_have_its_own_loss(way, dtype, rng):
+    """Members of one loss go side by side; which they are is not seen from outside."""
+    X, y = data(rng, "cross_entropy", outputs=3)
+    losses = rng.permutation(["bce"] * 20 + ["mse"] * 3 + ["cross_entropy"] * 17 + ["quadratic"])
+    lr, t = rng.uniform(0.01, 0.1, len(losses)), np.eye(3)[y]
+    pop = mn.Population([3, 5, 3], len(losses), loss=losses, dtype=dtype, seed=2)
+    history = pop.fit(X, t, lr=lr, epochs=20, **WAYS[way])
+    assert pop.loss == tuple(losses)
+    z = pop.forward(X)
+    for i in range(0, len(losses), 3):
+        net, one = alone(pop, i, X, t, lr=lr[i], **WAYS[way])
+        assert_close(pop.params[i], net.params, dtype)
+        assert_close(pop.member(i).params, net.params, dtype)
+        assert_close(history.loss[:, i], one["loss"], dtype)
+        assert_close(z[i], net.forward(X), dtype)
+    np.testing.assert_array_equal(pop.member(-1).params, pop.params[-1])
+    np.testing.assert_array_equal(np.isnan(history.accuracy[0]), losses == "mse")
+
+
+def test_own_losses_and_own_data(rng):
+    losses = ["mse", "bce"] * 9
+    pairs = [data(rng, "bce") for _ in losses]
+    X, y = (np.array(part) for part in zip(*pairs, strict=True))
+    pop = mn.Population([3, 5, 1], 18, loss=losses, dtype="float64")
+    pop.fit(X, y, epochs=10, lr=0.3, batch_size=4)
+    for i in (0, 1, 16, 17):
+        net, _ = alone(pop, i, X[i], y[i], epochs=10, batch_size=4)
+        assert_close(pop.params[i], net.params, "float64")
+        assert_close(pop.forward(X)[i], net.forward(X[i]), "float64")
+
+
+def test_a_member_does_not_depend_on_the_losses_of_others(rng):
+    X, y = data(rng, "bce", outputs=2)
+    mixed = mn.Population([3, 5, 2], 40, loss=["bce", "quadratic"] * 20)
+    mixed.fit(X, y, epochs=9)
+    for start, loss in enumerate(["bce", "quadratic"]):
+        pure = mn.Population([3, 5, 2], 40, loss=loss)
+        pure.fit(X, y, epochs=9)
+        np.testing.assert_array_equal(mixed.params[start::2], pure.params[start::2])
+
+
+def test_targets_must_suit_every_loss():
+    X = np.zeros((6, 3))
+    pop = mn.Population([3, 2], 2, loss=["bce", "cross_entropy"])
+    with pytest.raises(ValueError, match=r"^Population.fit: y must have shape \(6, 2\), got \(6,\)"):
+        pop.fit(X, np.zeros(6, int))
+    with pytest.raises(ValueError, match=r"target must be in \[0, 1\], got 2.0"):
+        mn.Population([3, 2], 2, loss=["mse", "quadratic"]).fit(X, np.full((6, 2), 2.0))
+
+
+@by_dtype
+@pytest.mark.parametrize("gap", [10.0, 30.0, 60.0])
+@pytest.mark.parametrize("label", [0, 1])
+def test_quadratic_keeps_the_gradient_of_a_saturated_answer(label, gap, dtype):
+    """Wrong by nearly 1, or right but for exp(-gap)."""
+    for sign in (1, -1):
+        pop = mn.Population(
+            [2, 1], 1, loss="quadratic", init=lambda *_, z=sign * gap: np.array([[z], [0]]), dtype=dtype
+        )
+        history = pop.fit([[1, 1]], [label], lr=0.5, epochs=1)
+        e = np.exp(-gap)
+        wrong = (sign > 0) != (label == 1)
+        error = (1 if wrong else e) / (1 + e)
+        want = 0.5 * error * e / (1 + e) ** 2 * (1 if label else -1)
+        tiny = 1e-45 if dtype == "float32" else 0
+        np.testing.assert_allclose(pop.params[:, 1], want, rtol=4 * RTOL[dtype], atol=tiny)
+        np.testing.assert_allclose(history.loss[0], error**2 / 2, rtol=4 * RTOL[dtype], atol=tiny)
+
+
+def test_a_batch_in_pieces_forgets_what_overflowed_before(rng):
+    """70 rows go through a net in three pieces; a member that has left all numbers behind spoils no other."""
+    X, y = data(rng, "mse", 70)
+    lr = np.where(np.arange(40) == 3, 1e30, 0.1)
+    pop = mn.Population([3, 4, 2], 40, loss="mse", activation="relu", seed=0)
+    pop.fit(X, y, lr=lr, epochs=6)
+    finite = np.isfinite(pop.params).all(axis=1)
+    np.testing.assert_array_equal(np.flatnonzero(~finite), [3])
+
+
 def test_fit_goes_on_from_where_it_was(rng):
     X, y = data(rng, "bce")
     twice, once = (mn.Population([3, 5, 1], 4, dtype="float64") for _ in range(2))
@@ -238,7 +328,8 @@ def test_most_nets_learn_xor(activation):
 def test_accuracy_is_the_share_of_right_answers_before_each_step(loss, rng):
     X, y = data(rng, loss, 40)
     pop = mn.Population([3, 6, OUTPUTS[loss]], 18, loss=loss)
-    want = [mn.evaluate(pop.member(i), X, y, loss=loss).get("accuracy") for i in range(18)]
+    same = "bce" if loss == "quadratic" else loss
+    want = [mn.evaluate(pop.member(i), X, y, loss=same).get("accuracy") for i in range(18)]
     history = pop.fit(X, y, epochs=1)
     if loss == "mse":
         assert history.accuracy is None
@@ -414,7 +505,14 @@ BAD_POPULATIONS = [
         ValueError,
         r"Population: activation must be one of 'sigmoid', 'tanh', 'relu', got 'softplus'",
     ),
-    ({"loss": "l1"}, ValueError, r"Population: loss must be one of 'bce', 'mse', 'cross_entropy', got 'l1'"),
+    (
+        {"loss": "l1"},
+        ValueError,
+        r"Population: loss must be one of 'bce', 'mse', 'cross_entropy', 'quadratic', got 'l1'",
+    ),
+    ({"loss": ["bce", "mse", "bce"]}, ValueError, r"Population: loss must be a name or 4 of them, one a member, got 3"),
+    ({"loss": ["bce", "mse", "l1", "l1"]}, ValueError, r"Population: loss must be one of .*, got 'l1'"),
+    ({"loss": None}, TypeError, r"Population: loss must be one of .*, got None"),
     ({"init": "huge"}, ValueError, r"Linear: init must be one of .*, got 'huge'"),
     ({"seed": None}, TypeError, r"Population: seed must be an integer, got None"),
     ({"seed": -1}, ValueError, r"Population: seed must be at least 0, got -1"),

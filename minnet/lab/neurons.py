@@ -1,4 +1,6 @@
-"""Millions of single sigmoid neurons at once, each trained as by `train_neuron`: from how many starts does one learn?
+"""Millions of sigmoid neurons at once, each trained by itself: from how many starts does one learn?
+
+`run_neurons` is `train_neuron` for many, one input and one sample each; `run_perceptrons` takes several of both.
 
 The compiled loops are in _population.pyx, with the derivation of why a whole neuron is one number there.
 """
@@ -12,9 +14,8 @@ from minnet._checks import any_array, bad_type, bad_value, choice, integer, numb
 from minnet._threads import run_chunks
 from minnet.layers import model_dtype
 
-__all__ = ["NeuronsRun", "run_neurons"]
+__all__ = ["NeuronsRun", "run_neurons", "run_perceptrons"]
 
-OWNER = "run_neurons"
 POWERS = {"mse": 2, "bce": 0, "mae": 1, "quartic": 4}  # of the error; 0 stands for cross-entropy
 MOST_EPOCHS = 2**24  # they are counted in floats, which hold every integer up to here
 BLOCK = 256  # neurons that the kernel takes at once
@@ -22,14 +23,16 @@ CHUNK = 2**24  # neurons times epochs of a chunk for one of several threads: som
 
 
 class NeuronsRun:
-    """What became of many neurons; all arrays have the shape S that their parameters have together.
+    """What became of many neurons; arrays have the shape S that their parameters have together.
+
+    For neurons with D inputs and N samples weights have an axis (D,) more, and outputs one of (N,).
 
     Attributes
     ----------
     w, b, output : ndarray S
         Weight, bias and output a after the last update.
     epochs : ndarray S
-        Updates until |output - y| < threshold; NaN where that never came.
+        Updates until |output - y| < threshold, for every sample; NaN where that never came.
     epochs_to_halve : ndarray S
         Updates until the cost was at most half of what it was at the start; NaN where that never came.
     plateau : ndarray S, or None if it was not asked for
@@ -43,10 +46,11 @@ class NeuronsRun:
         A name in `minnet.lab.LOSSES`.
     """
 
-    def __init__(self, loss_name, record, ends, plateau, path):
-        self.loss_name, self.record, self.plateau = loss_name, record, plateau
-        self.w, self.b, self.output, self.epochs, self.epochs_to_halve = ends
-        self.path_w, self.path_b, self.path_output = (path[..., i] for i in range(3))
+    def __init__(self, loss_name, record, counts, ends, path):
+        self.loss_name, self.record = loss_name, record
+        self.epochs, self.epochs_to_halve, self.plateau = counts
+        self.w, self.b, self.output = ends
+        self.path_w, self.path_b, self.path_output = path
 
     def __repr__(self):
         learned = np.count_nonzero(~np.isnan(self.epochs))
@@ -103,39 +107,151 @@ def run_neurons(
     >>> run_neurons(np.linspace(-8, 8, 1000)[:, None], np.linspace(-8, 8, 1000), loss="bce")
     NeuronsRun(bce, 1000000 of 1000000 neurons came near their target)
     """
-    dtype = model_dtype(OWNER, dtype)
-    power = POWERS[choice(OWNER, "loss", loss, POWERS)]
-    share = 1 / (power or 1)  # of powers the kernel watches |a - y|
-    parameters = _parameters({"w": w, "b": b, "x": x, "y": y, "lr": lr}, dtype)
-    epochs, record = _checked_epochs(epochs, record)
-    threshold = _open_share("threshold", threshold)
-    kept = None if plateau is None else 1 - _open_share("plateau", plateau)
-    certain = kept is None and bool(np.all((parameters[3] == 0) | (parameters[3] == 1)))
-    shape = np.broadcast_shapes(*(a.shape for a in parameters))
+    owner = "run_neurons"
+    dtype = model_dtype(owner, dtype)
+    course = _Course(owner, loss, epochs, threshold, plateau, record)
+    parameters = _parameters(owner, {"w": w, "b": b, "x": x, "y": y, "lr": lr}, dtype)
+    shape = _shape(owner, *parameters)
+    _refuse_overflow(owner, parameters, dtype)
+    certain = plateau is None and bool(np.all((parameters[3] == 0) | (parameters[3] == 1)))
     ends = np.empty((6, math.prod(shape)), dtype)
-    path = np.empty((math.prod(shape), len(record), 3), dtype)
-    scalars = (
-        epochs,
-        math.log(threshold / (1 - threshold)) if certain else threshold,  # error < threshold, asked of z
-        0.5**share,
-        1 if kept is None else kept**share,
-        power,
-        certain,
+    path = np.empty((math.prod(shape), len(course.record), 3), dtype)
+    _train(_flat(parameters, shape), course, certain, ends, path)
+    ends, path = ends.reshape(6, *shape), path.reshape(*shape, len(course.record), 3)
+    return NeuronsRun(loss, course.record, course.counts(ends[3:]), ends[:3], np.moveaxis(path, -1, 0))
+
+
+def run_perceptrons(
+    w, b, x, y, loss="mse", *, lr=0.15, epochs=300, threshold=0.1, plateau=None, record=(), dtype=np.float32
+):
+    """Train many neurons with D inputs by gradient descent, each by itself, on N samples each.
+
+    With a = sigmoid(x @ w + b), an update is w -= lr dC/dw, b -= lr dC/db, where C is the mean over the samples of the
+    cost that `run_neurons` takes of one. For one input and one sample `run_neurons` is faster.
+
+    Parameters
+    ----------
+    w : array_like, shape (..., D)
+        Starting weights; "..." of all arrays are broadcast against each other to the shape S.
+    b : array_like, shape (...)
+        Starting biases.
+    x : array_like, shape (..., N, D)
+        Samples; (N, D) are shared by all neurons, which takes less memory and time.
+    y : array_like, shape (..., N)
+        Targets in [0, 1].
+    loss, epochs, plateau, record, dtype
+        As in `run_neurons`.
+    lr : array_like, shape (...)
+        Learning rates, not negative.
+    threshold : float in (0, 1)
+        How near all outputs of a neuron must come to their targets, for `epochs` of the result.
+
+    Returns
+    -------
+    NeuronsRun
+
+    Raises
+    ------
+    ValueError, TypeError
+        If an argument is wrong, shapes do not fit, or the largest possible logit or step overflows the dtype.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from minnet.lab import run_perceptrons
+    >>> x, y = [[0, 0], [0, 1], [1, 0], [1, 1]], [0, 1, 1, 1]  # a or b
+    >>> run = run_perceptrons(np.random.default_rng(0).normal(size=(1000, 2)), 0.0, x, y, "bce", lr=5.0)
+    >>> run.w.shape, run.output.shape, int(np.max(run.epochs))
+    ((1000, 2), (1000, 4), 50)
+    """
+    owner = "run_perceptrons"
+    dtype = model_dtype(owner, dtype)
+    course = _Course(owner, loss, epochs, threshold, plateau, record)
+    w, b, x, y, lr = parameters = _parameters(owner, {"w": w, "b": b, "x": x, "y": y, "lr": lr}, dtype)
+    samples, inputs = _samples_and_inputs(owner, w, x, y)
+    shape = _shape(owner, w[..., 0], b, x[..., 0, 0], y[..., 0], lr)
+    _refuse_overflow(owner, parameters, dtype, inputs)
+    w = np.concatenate([_neurons_last(w, 1, shape, whole=True), _neurons_last(b, 0, shape, whole=True)[None]])
+    x = _neurons_last(x, 2, shape)
+    x = np.concatenate([x, np.ones_like(x[:, :1])], axis=1)
+    rate = _neurons_last(lr / dtype.type(samples), 0, shape, whole=True)
+    path = np.empty((len(course.record) + 1, inputs + 1 + samples, w.shape[1]), dtype)
+    counts = np.empty((3, w.shape[1]), dtype)
+    _train_perceptrons((w, x, _neurons_last(y, 1, shape), rate), course, path, counts)
+    path = np.moveaxis(path, -1, 0).reshape(*shape, *path.shape[:2])
+    recorded, ends = (
+        (a[..., :inputs], a[..., inputs], a[..., inputs + 1 :]) for a in (path[..., :-1, :], path[..., -1, :])
     )
-    _train(_flat(parameters, shape), record, ends, path, scalars)
-    ends, path = ends.reshape(6, *shape), path.reshape(*shape, len(record), 3)
-    return NeuronsRun(loss, record, ends[:5], None if kept is None else ends[5], path)
+    return NeuronsRun(loss, course.record, course.counts(counts.reshape(3, *shape)), ends, recorded)
 
 
-def _train(parameters, record, ends, path, scalars):
+class _Course:
+    """What is done with all neurons alike, checked, and as the kernels take it.
+
+    Of powers of the error they watch the error itself, in which a share of the cost is a root of that share.
+    """
+
+    def __init__(self, owner, loss, epochs, threshold, plateau, record):
+        self.power = POWERS[choice(owner, "loss", loss, POWERS)]
+        self.epochs, self.record = _checked_epochs(owner, epochs, record)
+        self.threshold = _open_share(owner, "threshold", threshold)
+        self.has_plateau = plateau is not None
+        kept = 1 - _open_share(owner, "plateau", plateau) if self.has_plateau else 1
+        self.half, self.kept = (share ** (1 / (self.power or 1)) for share in (0.5, kept))
+
+    def counts(self, arrays):
+        """Epochs, epochs to halve, and the plateau if it was asked for."""
+        return arrays[0], arrays[1], arrays[2] if self.has_plateau else None
+
+
+def _train(parameters, course, certain, ends, path):
     """Call the kernel on chunks of neurons, the work of several threads."""
     kernel = kernels.train_neurons["float" if path.dtype == np.float32 else "double"]
+    threshold = course.threshold
+    if certain:  # error < threshold, asked of z
+        threshold = math.log(threshold / (1 - threshold))
+    scalars = course.epochs, threshold, course.half, course.kept, course.power, certain
 
     def chunk(start, stop):
         inputs = (a[start:stop] if len(a) > 1 else np.full(stop - start, a[0]) for a in parameters)
-        kernel(*inputs, record, *ends[:, start:stop], path[start:stop], *scalars)
+        kernel(*inputs, course.record, *ends[:, start:stop], path[start:stop], *scalars)
 
-    run_chunks(chunk, len(path), max(CHUNK // max(scalars[0], 256) // BLOCK, 1) * BLOCK)
+    run_chunks(chunk, len(path), _chunk(course.epochs))
+
+
+def _train_perceptrons(arrays, course, path, counts):
+    kernel = kernels.train_perceptrons["float" if path.dtype == np.float32 else "double"]
+    scalars = course.epochs, course.threshold, course.half, course.kept, course.power
+
+    def chunk(start, stop):
+        kernel(*arrays, course.record, path, *counts, start, stop, *scalars)
+
+    samples, inputs = arrays[1].shape[:2]
+    run_chunks(chunk, path.shape[2], _chunk(course.epochs * samples * inputs))
+
+
+def _chunk(work):
+    """Neurons of a chunk, whole blocks, if one takes so many epochs or products."""
+    return max(CHUNK // max(work, 256) // BLOCK, 1) * BLOCK
+
+
+def _samples_and_inputs(owner, w, x, y):
+    """N and D, if the last axes fit."""
+    if not (
+        w.ndim and x.ndim > 1 and y.ndim and x.shape[-2:] == (y.shape[-1], w.shape[-1]) and x.shape[-1] * y.shape[-1]
+    ):
+        rule = "w must have shape (..., D), x (..., N, D) and y (..., N), N and D at least 1"
+        raise bad_value(owner, rule, [a.shape for a in (w, x, y)])
+    return x.shape[-2:]
+
+
+def _neurons_last(a, axes, shape, whole=False):
+    """The last `axes` of a first, then the neurons; one of them where all share `a`, unless all are wanted."""
+    own = a.shape[a.ndim - axes :]
+    if math.prod(a.shape[: a.ndim - axes]) == 1 and not whole:
+        return np.ascontiguousarray(a.reshape(*own, 1))
+    every = np.broadcast_to(a, (*shape, *own)).reshape(math.prod(shape), *own)
+    return np.ascontiguousarray(np.moveaxis(every, 0, -1))
 
 
 def _flat(parameters, shape):
@@ -143,25 +259,32 @@ def _flat(parameters, shape):
     return [a.reshape(1) if a.size == 1 else np.broadcast_to(a, shape).reshape(-1) for a in parameters]
 
 
-def _parameters(given, dtype):
-    """The five arrays in `dtype`, each within its range, and so that nothing the kernel starts from overflows."""
+def _parameters(owner, given, dtype):
+    """The five arrays in `dtype`, each within its range."""
     limits = {"y": (0, 1), "lr": (0, math.inf)}
-    arrays = [_parameter(name, a, dtype, *limits.get(name, (-math.inf, math.inf))) for name, a in given.items()]
+    return [_parameter(owner, name, a, dtype, *limits.get(name, (-math.inf, math.inf))) for name, a in given.items()]
+
+
+def _shape(owner, *arrays):
+    """The shape that w, b, x, y and lr have together."""
     try:
-        np.broadcast_shapes(*(a.shape for a in arrays))
+        return np.broadcast_shapes(*(a.shape for a in arrays))
     except ValueError:
-        raise bad_value(OWNER, "w, b, x, y and lr must broadcast", [a.shape for a in arrays]) from None
-    w, b, x, _, lr = (max(-_extreme(np.min, a), _extreme(np.max, a)) for a in arrays)
-    largest = max(w * x + b, lr * (x * x + 1))
+        raise bad_value(owner, "w, b, x, y and lr must broadcast", [a.shape for a in arrays]) from None
+
+
+def _refuse_overflow(owner, parameters, dtype, inputs=1):
+    """Nothing that the kernels start from may overflow."""
+    w, b, x, _, lr = (max(-_extreme(np.min, a), _extreme(np.max, a)) for a in parameters)
+    largest = max(inputs * w * x + b, lr * (inputs * x * x + 1))
     if not largest <= float(np.finfo(dtype).max):
         hint = "" if dtype == np.float64 else "dtype=numpy.float64"
-        raise bad_value(OWNER, f"w x + b and lr (x^2 + 1) must be finite in {dtype}", words(f"{largest:g}"), hint)
-    return arrays
+        raise bad_value(owner, f"w x + b and lr (x^2 + 1) must be finite in {dtype}", words(f"{largest:g}"), hint)
 
 
-def _parameter(name, values, dtype, low, high):
+def _parameter(owner, name, values, dtype, low, high):
     """`values` in `dtype`, if all of them are finite and from `low` to `high`."""
-    a = real_array(OWNER, name, values)
+    a = real_array(owner, name, values)
     with np.errstate(over="ignore", under="ignore"):
         cast = a.astype(dtype, copy=False)
     lowest, highest = _extreme(np.min, cast), _extreme(np.max, cast)
@@ -170,7 +293,7 @@ def _parameter(name, values, dtype, low, high):
     wrong = ~(np.isfinite(cast) & (cast >= low) & (cast <= high))
     bounds = "".join([" >= 0"] * (low == 0) + [" and <= 1"] * (high == 1))
     got = words(f"{a[wrong][0]:g}" + (f" at {tuple(map(int, np.argwhere(wrong)[0]))}" if a.ndim else ""))
-    raise bad_value(OWNER, f"{name} must hold finite numbers{bounds} in {dtype}", got)
+    raise bad_value(owner, f"{name} must hold finite numbers{bounds} in {dtype}", got)
 
 
 def _extreme(function, a):
@@ -178,22 +301,22 @@ def _extreme(function, a):
     return float(function(a)) if a.size else 0.0
 
 
-def _checked_epochs(epochs, record):
-    epochs = integer(OWNER, "epochs", epochs, 0)
+def _checked_epochs(owner, epochs, record):
+    epochs = integer(owner, "epochs", epochs, 0)
     if epochs > MOST_EPOCHS:
-        raise bad_value(OWNER, f"epochs must be at most {MOST_EPOCHS}", epochs)
-    record = any_array(OWNER, "record", record)
+        raise bad_value(owner, f"epochs must be at most {MOST_EPOCHS}", epochs)
+    record = any_array(owner, "record", record)
     if record.size and record.dtype.kind not in "iu":
-        raise bad_type(OWNER, "record must hold integers", words(f"dtype {record.dtype}"))
+        raise bad_type(owner, "record must hold integers", words(f"dtype {record.dtype}"))
     if record.ndim != 1 or np.any(np.diff(record.astype(np.int64)) < 0):
-        raise bad_value(OWNER, "record must be a list of ascending epochs", record)
+        raise bad_value(owner, "record must be a list of ascending epochs", record)
     if record.size and not 0 <= record[0] <= record[-1] <= epochs:
-        raise bad_value(OWNER, f"record must be from 0 to epochs, {epochs}", record)
+        raise bad_value(owner, f"record must be from 0 to epochs, {epochs}", record)
     return epochs, record.astype(np.int64)
 
 
-def _open_share(name, value):
-    value = number(OWNER, name, value, 0, 1, above=True)
+def _open_share(owner, name, value):
+    value = number(owner, name, value, 0, 1, above=True)
     if value == 1:
-        raise bad_value(OWNER, f"{name} must be less than 1", value)
+        raise bad_value(owner, f"{name} must be less than 1", value)
     return value
