@@ -7,8 +7,12 @@ lr (1 + x^2) dC/dz from z. With t in epochs and steps so small that they make a 
     quadratic cost    dz/dt = -lr (1 + x^2) a^2 (1 - a)      F(z) = exp(z) + 3 z - 3 exp(-z) - exp(-2 z) / 2
 
 where F is the integral of 1/a, or of 1/(a^2 (1 - a)): lr (1 + x^2) t = F(z(0)) - F(z(t)). With the depth of saturation
-z, the epochs grow linearly under the one cost, and exponentially under the other. docs/saturation.md derives it.
+z, the epochs grow linearly under the one cost, and exponentially under the other. docs/saturation.md derives it, also
+for the other powers p of the error, whose speed is a^p (1 - a).
 """
+
+import math
+from functools import partial
 
 import numpy as np
 
@@ -23,9 +27,9 @@ def epochs_by_law(z0, x=1.0, y=0.0, loss="bce", lr=0.15, threshold=0.1):
     """Epochs until |sigmoid(z) - y| = threshold for neurons that start at the logit z0, in the limit of small steps.
 
     (F(u0) - F(u1)) / (lr (1 + x^2)), with u = z for y = 0, u = -z for y = 1, and u1 = log(threshold / (1 - threshold));
-    F(u) is u - exp(-u) for cross-entropy and exp(u) + 3 u - 3 exp(-u) - exp(-2 u) / 2 for the quadratic cost. Gradient
-    descent takes whole steps: it ends up to one epoch later, by rounding up, and log(f(u0) / f(u1)) / 2 epochs sooner,
-    where f = 1 / F', plus what is of the order of lr (1 + x^2).
+    F(u) is u - exp(-u) for cross-entropy, exp(u) + 3 u - 3 exp(-u) - exp(-2 u) / 2 for the quadratic cost, and alike
+    for the other powers of the error. Gradient descent takes whole steps: it ends up to one epoch later, by rounding
+    up, and log(f(u0) / f(u1)) / 2 epochs sooner, where f = 1 / F', but for what is of the order of lr (1 + x^2).
 
     Parameters
     ----------
@@ -33,8 +37,8 @@ def epochs_by_law(z0, x=1.0, y=0.0, loss="bce", lr=0.15, threshold=0.1):
         Starting logits, inputs, learning rates >= 0; z0, x, y and lr are broadcast against each other.
     y : array_like
         Targets, 0 or 1.
-    loss : {"mse", "bce"}
-        Quadratic cost or cross-entropy.
+    loss : {"bce", "mse", "mae", "quartic"}
+        Cross-entropy, quadratic cost, absolute error or quartic cost.
     threshold : float in (0, 1)
         How near the output must come to the target.
 
@@ -87,8 +91,12 @@ def _integral_bce(u):
     return u - np.exp(-u)
 
 
-def _integral_mse(u):
-    return np.exp(u) + 3 * u - 3 * np.exp(-u) - np.exp(-2 * u) / 2
+def _integral_power(power, u):
+    """Of 1 / (a^p (1 - a)) = (1 + e^u)^(p + 1) / e^(p u), term by term."""
+    tail = sum(math.comb(power + 1, power - j) * np.exp(-j * u) / j for j in range(1, power + 1))
+    return np.exp(u) + (power + 1) * u - tail
 
 
-INTEGRALS = {"bce": _integral_bce, "mse": _integral_mse}
+INTEGRALS = {"bce": _integral_bce} | {
+    name: partial(_integral_power, power) for name, power in (("mse", 2), ("mae", 1), ("quartic", 4))
+}

@@ -53,12 +53,12 @@ def _draw_pictures(result):
     (across, xs), (up, ys) = (
         (name, values[step]) for (name, values), step in zip(result.axes.items(), steps, strict=True)
     )
-    norm = optional_module("PhaseMap.plot", "matplotlib.colors", "plot").LogNorm(1, max(result.epochs_run, 2))
+    norm = _norm(result)
     colors = optional_module("PhaseMap.plot", "matplotlib", "plot").colormaps["viridis_r"].with_extremes(**EXTREMES)
     summary = result.summary()
     laws = result.law()[(slice(None), *steps)]
     for i, (loss, ax) in enumerate(zip(result.losses, np.atleast_1d(panels), strict=True)):
-        epochs = np.maximum(result.epochs[(i, *steps)].T, 0.5)  # a logarithm that is below the colours
+        epochs = np.maximum(result.epochs[(i, *steps)].T, 0.5)  # 0, with a logarithm, and below the colours
         picture = ax.pcolormesh(xs, ys, epochs, norm=norm, cmap=colors, shading="nearest", rasterized=True)
         _draw_levels(ax, xs, ys, laws[i].T, result.epochs_run)
         never = f"{summary.never[i]:.1%} not" if summary.never[i] else "all"
@@ -73,6 +73,14 @@ def _draw_pictures(result):
     lines = "; lines: the law of small steps" if np.isfinite(laws).any() else ""
     figure.suptitle(f"One neuron a point, {_said(result)}{lines}", fontsize="medium")
     return figure
+
+
+def _norm(result):
+    """One scale of colours for all pictures: logarithmic if epochs differ by more than a factor of 30."""
+    colors = optional_module("PhaseMap.plot", "matplotlib.colors", "plot")
+    learned = result.epochs[result.epochs > 0]
+    wide = learned.size and 30 * np.quantile(learned, 0.05) < result.epochs_run
+    return (colors.LogNorm if wide else colors.Normalize)(1, max(result.epochs_run, 2))
 
 
 def _draw_levels(ax, xs, ys, law, epochs_run):

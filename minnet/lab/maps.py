@@ -13,7 +13,7 @@ from minnet import files
 from minnet._checks import any_array, bad_value, choice, integer, number, words
 from minnet._threads import run_alone, run_chunks
 from minnet.lab.grids import NAMES, Grid
-from minnet.lab.law import INTEGRALS, epochs_by_law
+from minnet.lab.law import epochs_by_law
 from minnet.lab.losses import LOSSES
 from minnet.lab.neurons import run_neurons
 from minnet.lab.tasks import run_tasks
@@ -55,12 +55,12 @@ class _Result:
         Returns
         -------
         ndarray (losses, len(first axis), ...)
-            NaN where no law is known: for other losses than "mse" and "bce", and for targets between 0 and 1.
+            NaN for targets between 0 and 1, where the law says nothing.
         """
         laws = np.full((len(self.losses), *self.grid.shape), np.nan)
         mesh = self.grid.mesh()
         for i, loss in enumerate(self.losses):
-            if loss in INTEGRALS and self.grid.certain:
+            if self.grid.certain:
                 start = self.grid.logits()
                 laws[i] = epochs_by_law(start, mesh["x"], mesh["y"], loss, mesh["lr"], self.threshold)
         return laws
@@ -259,8 +259,8 @@ def map_neurons(
         Starting logits: w = 0, b = z0.
     x, y, lr : number or vector
         Inputs, targets in [0, 1], learning rates. Targets of 0 and 1 take half the time of others.
-    loss : {"mse", "bce"} or sequence of these
-        Costs of the lab, each with a map of its own.
+    loss : str or sequence of str
+        Costs of the lab, "mse", "bce", "mae" or "quartic", each with a map of its own.
     epochs : int
         Updates of each neuron.
     threshold : float in (0, 1)
