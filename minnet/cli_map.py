@@ -1,4 +1,7 @@
-"""`minnet map`: how long neurons take to learn, over a grid of their starts, inputs, targets or learning rates."""
+"""`minnet map`: how long neurons take to learn, over a grid of their starts, inputs, targets or learning rates.
+
+With `--net` it trains real nets instead, see `cli_networks`.
+"""
 
 import argparse
 import contextlib
@@ -10,9 +13,11 @@ import numpy as np
 
 from minnet._checks import bad_value, integer
 from minnet._reports import in_folder, print_table, write_csv, write_figure
+from minnet.cli_networks import add_networks, map_nets
 from minnet.lab.grids import NAMES, Grid
 from minnet.lab.losses import LOSSES
 from minnet.lab.maps import map_neurons
+from minnet.lab.network_maps import NET_LOSSES
 
 __all__ = ["add_map"]
 
@@ -33,6 +38,7 @@ examples:
   minnet map --z0 -2 8 --epochs 10000      one axis: curves, and the law
   minnet map --w -8 8 --b 0 --x 0.5 2      other pairs
   minnet map --grid 31623 --store parts    10^9 neurons, counted as they come; the same command goes on if killed
+  minnet map --net --output-scale 1 4 16   nets on digits, from larger and larger starting weights
 """
 
 
@@ -46,18 +52,19 @@ def add_map(commands):
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    command.set_defaults(run=_map_neurons)
+    command.set_defaults(run=_map)
 
     _add_parameters(command.add_argument_group("the neurons: one value, or two ends of an axis"))
     training = command.add_argument_group("their training")
-    names = list(LOSSES)
-    text = f"costs: {' '.join(names)} (default: mse bce)"
+    names = list(NET_LOSSES)
+    text = f"costs: {' '.join(LOSSES)}, for nets also cross_entropy, of softmax (default: mse bce)"
     training.add_argument("--loss", help=text, nargs="+", choices=names, metavar="LOSS", default=["mse", "bce"])
-    training.add_argument("--epochs", help="epochs (default: 300)", type=int, default=300)
+    training.add_argument("--epochs", help="epochs (default: 300 for neurons, 30 for nets)", type=int)
     text = "how near the output must come to the target (default: 0.1)"
     training.add_argument("--threshold", help=text, type=float, default=0.1)
     training.add_argument("--double", help="compute in float64 instead of float32", action="store_true")
 
+    add_networks(command)
     running = command.add_argument_group("running")
     text = "processes that share the work (default: this one, with threads)"
     running.add_argument("--workers", help=text, type=int, metavar="N")
@@ -79,14 +86,23 @@ def _add_parameters(values):
     parameter("--z0", "starting logits, instead of w and b: w = 0, b = z0")
     parameter("--x", "inputs (default: 1)", default=[1.0])
     parameter("--y", "targets, from 0 to 1 (default: 0)", default=[0.0])
-    parameter("--lr", "learning rates; an axis is divided evenly in ratios (default: 0.15)", default=[0.15])
+    parameter("--lr", "learning rates; an axis is divided evenly in ratios (default: 0.15, for nets 0.5)")
     text = "points along each axis, or one number for all (default: 1000)"
     values.add_argument("--grid", help=text, type=int, nargs="+", metavar="N", default=[1000])
 
 
-def _map_neurons(options):
+def _map(options):
+    with _pool(options.workers) as pool:
+        if options.net or options.mnist:
+            map_nets(options, pool)
+        else:
+            _map_neurons(options, pool)
+
+
+def _map_neurons(options, pool):
+    options.epochs = 300 if options.epochs is None else options.epochs
     grid = Grid(COMMAND, _parameters(options))
-    result, shown = _results(grid, options)
+    result, shown = _results(grid, options, pool)
     summary = result if result is not shown else result.summary()
     _print_heading(grid, options, summary)
     rows = _rows(summary, shown)
@@ -100,20 +116,19 @@ def _map_neurons(options):
     print("\nWrote " + ", ".join(written))
 
 
-def _results(grid, options):
+def _results(grid, options, pool):
     """The map, twice; or, of a grid that is too large, the summary, and the map of a sample to be shown."""
     settings = {"loss": options.loss, "epochs": options.epochs, "threshold": options.threshold}
     settings["dtype"] = np.float64 if options.double else np.float32
     counted = options.count or math.prod(grid.shape) > LARGEST
-    with _pool(options.workers) as pool:
-        result = map_neurons(
-            **grid.parameters,
-            **settings,
-            reduce="histogram" if counted else None,
-            executor=pool,
-            store=options.store,
-            progress=sys.stderr.isatty() and importlib.util.find_spec("tqdm") is not None,
-        )
+    result = map_neurons(
+        **grid.parameters,
+        **settings,
+        reduce="histogram" if counted else None,
+        executor=pool,
+        store=options.store,
+        progress=sys.stderr.isatty() and importlib.util.find_spec("tqdm") is not None,
+    )
     return result, map_neurons(**grid.thinned(SHOWN), **settings) if counted else result
 
 
@@ -133,6 +148,7 @@ def _pool(workers):
 def _parameters(options):
     """The parameters of the neurons: numbers, and vectors where two ends were given."""
     given = {name: getattr(options, name) for name in NAMES if getattr(options, name) is not None}
+    given.setdefault("lr", [0.15])
     if "z0" not in given:
         given = {"w": [-8.0, 8.0], "b": [-8.0, 8.0]} | given
     elif "w" in given or "b" in given:

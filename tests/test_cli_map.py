@@ -155,6 +155,8 @@ def test_help_has_examples_that_are_taken(tmp_path, capsys):
         main(["map", "--help"])
     text = capsys.readouterr().out
     examples = re.findall(r"^  minnet map (.*?)   ", text, flags=re.MULTILINE)
+    assert sum("--net" in example for example in examples) == 1  # of nets: test_network_maps.py
+    examples = [example for example in examples if "--net" not in example]
     assert len(examples) >= 4
     for example in examples:
         options = [option for option in example.split() if option not in ("31623", "--grid", "10000", "--epochs")]

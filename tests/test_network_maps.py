@@ -1,6 +1,8 @@
 """Maps of real nets: reproducible, whoever works; and what large weights do to hidden units and to outputs."""
 
+import csv
 import os
+import re
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 
@@ -8,6 +10,7 @@ import numpy as np
 import pytest
 
 import minnet as mn
+from minnet.cli import main
 from minnet.lab import NetworkMap, map_networks, train_networks
 
 ARRAYS = ("epochs", "accuracy", "saturated", "stuck")
@@ -168,3 +171,52 @@ def test_figures_show_one_scale_as_curves_and_two_as_pictures(outputs):
 def test_bad_input_is_named_before_any_work(arguments, error, message):
     with pytest.raises(error, match=message):
         map_networks(**arguments)
+
+
+# ---- the command ----
+
+
+def test_minnet_map_net_prints_and_writes_what_the_map_holds(tmp_path, capsys):
+    options = [
+        "--hidden-scale",
+        "1",
+        "--output-scale",
+        "1",
+        "64",
+        "--loss",
+        "bce",
+        "cross_entropy",
+        "--seeds",
+        "2",
+        "--epochs",
+        "3",
+    ]
+    assert main(["map", "--net", *options, "--out", str(tmp_path)]) == 0
+    want = map_networks(1, [1, 64], ("bce", "cross_entropy"), seeds=2, epochs=3)
+    assert same(NetworkMap.load(tmp_path / "networks.npz"), want)
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "8 nets with 30 sigmoid units on digits, stochastic gradient"
+    cells = [re.split(r"\s{2,}", line) for line in lines[4:10]]
+    assert cells[0][:5] == ["loss", "hidden scale", "output scale", "saturated", "never"]
+    assert [row[:3] for row in cells[2:4]] == [["cross-entropy", "1", "1"], ["cross-entropy", "1", "64"]]
+    assert [row[4] for row in cells[2:]] == [f"{share:.0%}" for share in want.never.reshape(-1)]
+    with open(tmp_path / "networks.csv", newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    assert [float(row["accuracy"]) for row in rows] == want.accuracy.reshape(-1).tolist()
+    assert [row["loss"] for row in rows] == ["bce"] * 4 + ["cross_entropy"] * 4
+    assert (tmp_path / "networks.png").read_bytes()[:4] == b"\x89PNG"
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--net", "--lr", "0.1", "0.5"], "minnet map: --lr must have one value for nets, got [0.1, 0.5]"),
+        (["--net", "--seeds", "0"], "map_networks: seeds must be at least 1, got 0"),
+        (["--mnist", "nowhere"], "nowhere"),
+        (["--loss", "cross_entropy"], "map_neurons: loss must be one of"),
+    ],
+)
+def test_minnet_map_net_says_what_is_wrong(options, message, tmp_path, capsys):
+    assert main(["map", *options, "--out", str(tmp_path / "out")]) == 2
+    assert message in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
