@@ -1,7 +1,7 @@
 """The saturation lab: why a sigmoid output under squared error stalls when it starts confidently wrong.
 
-`train_neuron` follows one neuron, `run_neurons` trains millions at once, `run_perceptrons` those with several inputs and
-samples; `map_neurons` maps grids of any size, on this machine or on many, and `epochs_by_law` says what to expect.
+`train_neuron` follows one neuron, `run_neurons` trains millions at once, `run_perceptrons` those with several inputs
+and samples; `map_neurons` maps grids of any size, on this machine or on many, and `epochs_by_law` says what to expect.
 `train_networks` follows a real net, from small and from large starting weights, and `map_networks` maps many of them.
 Losses of the lab act on the sigmoid's output a: "mse" is (a - y)^2 / 2, "bce" the binary cross-entropy, "mae" |a - y|,
 "quartic" (a - y)^4 / 4.
