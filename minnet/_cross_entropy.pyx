@@ -576,7 +576,8 @@ def cross_entropy_soft(
 
 # ---- labels of a batch: where the first wrong one stands, or -1; what they count -----------------------------------
 
-cdef clones count_outside(const int64_t* y, int64_t* wrong, Py_ssize_t n, int64_t classes, int64_t ignored, bint masked) noexcept nogil:
+cdef int64_t count_outside(const int64_t* y, Py_ssize_t n, int64_t classes, int64_t ignored, bint masked) noexcept nogil:
+    """Without an exit for the first, which would make it slower."""
     cdef int64_t total = 0
     cdef Py_ssize_t i
     if masked:
@@ -585,7 +586,7 @@ cdef clones count_outside(const int64_t* y, int64_t* wrong, Py_ssize_t n, int64_
     else:
         for i in range(n):
             total += (y[i] < 0) | (y[i] >= classes)
-    wrong[0] = total
+    return total
 
 
 def first_outside_range(const int64_t[::1] y not None, Py_ssize_t classes, ignored=None):
@@ -594,7 +595,7 @@ def first_outside_range(const int64_t[::1] y not None, Py_ssize_t classes, ignor
     cdef int64_t label = ignored if masked else 0, wrong
     cdef Py_ssize_t i
     with nogil:
-        count_outside(&y[0], &wrong, y.shape[0], classes, label, masked)
+        wrong = count_outside(&y[0], y.shape[0], classes, label, masked)
     if wrong:
         for i in range(y.shape[0]):
             if (y[i] < 0 or y[i] >= classes) and not (masked and y[i] == label):
@@ -602,25 +603,25 @@ def first_outside_range(const int64_t[::1] y not None, Py_ssize_t classes, ignor
     return -1
 
 
-cdef clones count_label(const int64_t* y, int64_t* found, Py_ssize_t n, int64_t label) noexcept nogil:
+cdef int64_t count_label(const int64_t* y, Py_ssize_t n, int64_t label) noexcept nogil:
     cdef int64_t total = 0
     cdef Py_ssize_t i
     for i in range(n):
         total += y[i] == label
-    found[0] = total
+    return total
 
 
 def count_labels(
     const int64_t[::1] y not None, const real[::1] w not None, const double[::1] weight not None, int64_t ignored,
 ):
-    """count = sum_i weight_i w[y_i] over y_i other than `ignored`, and how many are ignored; y: (N,), w: (C,), weight: (N,)."""
+    """count = sum of weight_i w[y_i] over y_i other than `ignored`, and how many are; y, weight: (N,), w: (C,)."""
     cdef double sums[4]
     cdef double v
     cdef int64_t found
     cdef Py_ssize_t i
     cdef bint by_class = w.shape[0] > 0, by_row = weight.shape[0] > 0
     with nogil:
-        count_label(&y[0], &found, y.shape[0], ignored)
+        found = count_label(&y[0], y.shape[0], ignored)
         sums[0] = sums[1] = sums[2] = sums[3] = 0
         for i in range(y.shape[0] if by_class or by_row else 0):
             v = w[y[i]] if by_class and y[i] != ignored else 1.0
