@@ -136,21 +136,24 @@ class Ranks:
     def reduce(self, grads, value, loss, target):
         """The loss of a step over the rows of all ranks; its gradient takes the place of this rank's in `grads`.
 
-        None where no rank has rows. With the mean m_r of rank r, which divides by its count n_r, the mean over all is
+        None where no rank has rows. With the mean m_r of rank r, which has been divided by n_r, the mean over all is
         sum n_r m_r / sum n_r; so is its gradient. A loss that is a sum is summed.
         """
-        summed, count = is_sum(loss), weight_of(loss, target) if len(target) else 0
+        n, rows = weight_of(loss, target) if len(target) else 0, len(target)
         with np.errstate(under="ignore", over="ignore"):  # a loss that overflows is seen as one
-            np.multiply(grads, count, out=self.sent[:-3]) if count else self.sent.fill(0)
-            self.sent[-3:] = value * count, count, len(target)
+            if n:
+                np.multiply(grads, n, out=self.sent[:-3])
+            else:
+                self.sent.fill(0)
+            self.sent[-3:] = value * n, n, rows
             self.comm.Allreduce(self.sent, self.received)
-            total, count, rows = self.received[-3:].tolist()
-            divisor = 1.0 if summed else count or 1.0
+            total, n, rows = self.received[-3:].tolist()
+            divisor = 1.0 if is_sum(loss) else n or 1.0
             np.divide(self.received[:-3], divisor, out=grads)
         if not rows:
             return None
         value = total / divisor
-        self.rows, self.total = self.rows + rows, self.total + value * (1.0 if summed else rows)
+        self.rows, self.total = self.rows + rows, self.total + value * (1.0 if is_sum(loss) else rows)
         return value
 
     def follow(self, run, update):

@@ -66,9 +66,9 @@ class LinearCrossEntropy(Linear):
         """The loss of logits (N, C), such as `forward` gives in use."""
         return self.loss(logits, target, sample_weight=sample_weight)
 
-    def count(self, target):
-        """What a mean over these targets divides by, see `Loss.count`."""
-        return self.loss.count(target)
+    def divisor(self, target):
+        """What a mean over these targets divides by, see `Loss.divisor`."""
+        return self.loss.divisor(target)
 
     def value_and_grad(self, x, target, sample_weight=None, out=None):
         """The loss of a batch from the layer's input (N, I), and its gradient; those of W and b go to dW and db."""

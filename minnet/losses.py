@@ -66,7 +66,7 @@ class Loss:
             outputs, target, sample_weight=sample_weight, return_grad=True, out=out, **self.options
         )
 
-    def count(self, target):
+    def divisor(self, target):
         """What reduction "mean" divides by, up to a factor that targets do not change: rows, or what they weigh."""
         return len(target)
 
@@ -92,14 +92,14 @@ def _weights(owner, **weights):
 # ---- classifiers ----
 
 
-def _count_of_labels(target, weight, ignore_index):
+def _divisor_of_labels(target, weight, ignore_index):
     """Class weights, of which the largest is 1, of the labels that count; of probabilities the rows."""
     target = np.asarray(target)
     labels = target[target != ignore_index] if target.ndim == 1 else target
     if weight is None or target.ndim > 1:
         return len(labels)
     weight = np.asarray(weight, np.float64)
-    return float((weight / (weight.max() or 1.0))[labels].sum())
+    return float((weight / (weight.max() or 1.0))[labels.astype(np.int64)].sum())
 
 
 class LogitsLoss(Loss):
@@ -156,8 +156,8 @@ class CrossEntropyLoss(LogitsLoss):
             check_logits=check_logits,
         )
 
-    def count(self, target):  # noqa: D102
-        return _count_of_labels(target, self.weight, self.ignore_index)
+    def divisor(self, target):  # noqa: D102
+        return _divisor_of_labels(target, self.weight, self.ignore_index)
 
     @staticmethod
     def _are_probabilities(a):
@@ -260,8 +260,8 @@ class NLLLoss(Loss):
             reduction=reduction,
         )
 
-    def count(self, target):  # noqa: D102
-        return _count_of_labels(target, self.weight, self.ignore_index)
+    def divisor(self, target):  # noqa: D102
+        return _divisor_of_labels(target, self.weight, self.ignore_index)
 
 
 class BCEWithLogitsLoss(LogitsLoss):
@@ -440,4 +440,4 @@ def weight_of(loss, target):
     if is_sum(loss):
         return 1
     mean = getattr(loss, "reduction", "mean") == "mean"
-    return loss.count(target) if mean and hasattr(loss, "count") else len(target)
+    return loss.divisor(target) if mean and hasattr(loss, "divisor") else len(target)

@@ -187,17 +187,18 @@ def test_logits_pass_the_check(make):
 @pytest.mark.parametrize("loss", [mn.CrossEntropyLoss, mn.FocalLoss, mn.NLLLoss, partial(mn.LinearCrossEntropy, 2, 3)])
 @pytest.mark.parametrize("weight", [None, [0.5, 2.0, 4.0], [0.0, 0.0, 0.0]])
 @pytest.mark.parametrize("ignored", [-100, 1])
-def test_count_is_what_a_mean_divides_by(loss, weight, ignored, rng):
+def test_divisor_is_what_a_mean_divides_by(loss, weight, ignored, rng):
     target, outputs = np.array([0, 1, 1, 2, 2, 2]), rng.standard_normal((6, 3))
     outputs = np.log(np.exp(outputs) / np.exp(outputs).sum(axis=1, keepdims=True))
     mean, total = (
         loss(weight=weight, ignore_index=ignored, reduction=reduction)(outputs, target) for reduction in ("mean", "sum")
     )
     largest = max(weight) if weight and max(weight) else 1
-    count = loss(weight=weight, ignore_index=ignored).count(target)
-    assert mean * count * largest == pytest.approx(total, rel=1e-14)
+    divisor = loss(weight=weight, ignore_index=ignored).divisor(target)
+    assert mean * divisor * largest == pytest.approx(total, rel=1e-14)
 
 
-def test_probabilities_count_as_rows():
-    assert mn.CrossEntropyLoss(weight=[1.0, 5.0]).count(np.eye(2)[[0, 1, 1]]) == 3
-    assert mn.MSELoss().count(np.zeros((4, 2))) == 4
+def test_probabilities_count_as_rows_and_bools_as_labels():
+    assert mn.CrossEntropyLoss(weight=[1.0, 5.0]).divisor(np.eye(2)[[0, 1, 1]]) == 3
+    assert mn.CrossEntropyLoss(weight=[1.0, 5.0]).divisor(np.array([False, True, True])) == pytest.approx(2.2)
+    assert mn.MSELoss().divisor(np.zeros((4, 2))) == 4
