@@ -500,7 +500,7 @@ FORGED = {
 def test_a_forged_file_is_refused(path, name):
     text, held, message = FORGED[name]
     forge(path, text, held)
-    size, started = path.stat().st_size, time.perf_counter()
+    size, started = path.stat().st_size, time.process_time()
     tracemalloc.start()
     try:
         with pytest.raises(ValueError, match=rf"(?s)^load: {message}"):
@@ -509,7 +509,7 @@ def test_a_forged_file_is_refused(path, name):
     finally:
         tracemalloc.stop()
     assert peak < 3e6 + 40 * size  # objects of a JSON text are some thirty times as large as the text
-    assert time.perf_counter() - started < 30
+    assert time.process_time() - started < 30  # of this process alone, however busy the machine
 
 
 class Counted(mn.Layer):
