@@ -129,7 +129,7 @@ def _results(grid, options, pool):
         store=options.store,
         progress=sys.stderr.isatty() and importlib.util.find_spec("tqdm") is not None,
     )
-    return result, map_neurons(**grid.thinned(SHOWN), **settings) if counted else result
+    return result, map_neurons(**grid.cut(grid.every(SHOWN)), **settings) if counted else result
 
 
 def _pool(workers):

@@ -120,6 +120,25 @@ def test_a_summary_counts_what_the_map_holds(small, tiny_tiles):
             assert summary.quantile(share)[i] == want or (np.isnan(summary.quantile(share)[i]) and np.isinf(want))
 
 
+def test_every_epoch_that_float32_holds_is_counted():
+    epochs = np.array([[0, 2**24, np.nan, np.nan]], np.float32)
+    grid = grids.Grid("test", {"w": 0.0, "b": np.arange(4.0), "x": 1.0, "y": 0.0, "lr": 0.1})
+    for top in (2**24, 2**24 - 1):
+        with np.errstate(all="raise"):
+            pm = PhaseMap(grid, ["mse"], top, 0.1, epochs=np.minimum(epochs, np.float32(top)), output=epochs)
+            counts = pm.summary().counts[0]
+        assert (counts[0], counts[top], counts[top + 1], counts.sum()) == (1, 1, 2, 4)
+        assert pm.never == 0.5
+
+
+def test_a_thinned_map_has_every_so_manieth_neuron(small):
+    thinned = small.thinned(10)
+    np.testing.assert_array_equal(thinned.epochs, small.epochs[:, ::4, ::3])
+    np.testing.assert_array_equal(thinned.axes["b"], B[::3])
+    assert small.thinned(1).epochs.shape == (2, 1, 1)
+    assert same(small.thinned(1000), small)
+
+
 def test_nobody_learned_and_nobody_had_to():
     summary = map_neurons(z0=[8.0, 9.0], loss="mse", epochs=5, reduce="histogram")
     assert summary.never == 1
@@ -239,6 +258,13 @@ def test_counts_that_do_not_fit_are_clear_errors(counts, small, tmp_path):
 # ---- stores ----
 
 
+def test_numbers_of_numpy_are_numbers_for_a_store(tmp_path):
+    given = {"w": W[:2], "b": np.float32(0.5), "x": np.int64(1), "epochs": np.int64(9), "threshold": np.float32(0.25)}
+    first = map_neurons(**given, loss=np.array(["mse", "bce"]), store=tmp_path)
+    first.save(tmp_path / "map.npz")
+    assert same(PhaseMap.load(tmp_path / "map.npz"), first)
+
+
 def test_a_store_holds_the_map_itself(small, tiny_tiles, tmp_path):
     first = map_neurons(w=W, b=B, epochs=120, store=tmp_path)
     assert isinstance(first.epochs, np.memmap)
@@ -352,6 +378,8 @@ BAD = [
     ({"z0": B, "loss": 3}, TypeError, "loss must be one of"),
     ({"z0": B, "epochs": -1}, ValueError, "epochs must be at least 0"),
     ({"z0": B, "epochs": 1.5}, TypeError, "epochs must be an integer"),
+    ({"z0": B, "reduce": "histogram", "epochs": "9"}, TypeError, "epochs must be an integer"),
+    ({"z0": B, "threshold": None}, TypeError, "threshold must be a number"),
     ({"z0": B, "threshold": 1}, ValueError, "threshold must be less than 1"),
     ({"z0": B, "dtype": "int8"}, ValueError, "dtype must be float32 or float64"),
     ({"z0": B, "reduce": "mean"}, ValueError, "reduce must be one of 'histogram', got 'mean'"),

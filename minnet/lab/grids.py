@@ -75,10 +75,10 @@ class Grid:
         return list(itertools.product(*(pieces for _, pieces in sorted(cuts))))
 
     def cut(self, tile):
-        """The parameters of the neurons of a tile."""
+        """The parameters of the neurons of a tile, or of those at other slices."""
         pieces = {name: a[piece] for (name, a), piece in zip(self.axes.items(), tile, strict=True)}
         return {name: pieces.get(name, value) for name, value in self.parameters.items()}
 
-    def thinned(self, points):
-        """The grid of every so-manieth value, so that no axis has more than about `points` of them."""
-        return {name: a[:: -(-a.size // points)] if name in self.axes else a for name, a in self.parameters.items()}
+    def every(self, points):
+        """A tuple of slices that leaves at most so many points along each axis."""
+        return tuple(slice(None, None, -(-n // points)) for n in self.shape)

@@ -49,19 +49,15 @@ def draw_summary(result):
 
 def _draw_pictures(result):
     figure, panels = _figure(1.6 + 4.3 * len(result.losses), 4.9, columns=len(result.losses))
-    steps = tuple(slice(None, None, -(-n // POINTS)) for n in result.grid.shape)
-    (across, xs), (up, ys) = (
-        (name, values[step]) for (name, values), step in zip(result.axes.items(), steps, strict=True)
-    )
-    norm = _norm(result)
+    shown = result.thinned(POINTS)
+    (across, xs), (up, ys) = shown.axes.items()
+    norm, laws = _norm(shown), shown.law()
     colors = optional_module("PhaseMap.plot", "matplotlib", "plot").colormaps["viridis_r"].with_extremes(**EXTREMES)
-    summary = result.summary()
-    laws = result.law()[(slice(None), *steps)]
     for i, (loss, ax) in enumerate(zip(result.losses, np.atleast_1d(panels), strict=True)):
-        epochs = np.maximum(result.epochs[(i, *steps)].T, 0.5)  # 0, with a logarithm, and below the colours
+        epochs = np.maximum(shown.epochs[i].T, 0.5)  # 0, with a logarithm, and below the colours
         picture = ax.pcolormesh(xs, ys, epochs, norm=norm, cmap=colors, shading="nearest", rasterized=True)
         _draw_levels(ax, xs, ys, laws[i].T, result.epochs_run)
-        never = f"{summary.never[i]:.1%} not" if summary.never[i] else "all"
+        never = f"{result.never[i]:.1%} not" if result.never[i] else "all"
         ax.set(title=f"{LOSSES[loss].title}: {never} within {result.epochs_run} epochs", xlabel=NAMES[across])
         for values, scale in ((xs, ax.set_xscale), (ys, ax.set_yscale)):
             if _is_geometric(values):

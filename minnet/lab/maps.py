@@ -27,7 +27,7 @@ PIECE = 2**16  # neurons that a thread counts
 # glibc's malloc gives memory back to the system after every piece and takes it anew, a sixth of a map's time, until it
 # has seen a block of this size freed: from then on it keeps twice as much.
 SPARE = 2**24
-MOST_COUNTED = 2**20  # epochs that a histogram has room for
+MOST_COUNTED = 2**20  # epochs: every task has a histogram of so many numbers
 
 
 class _Result:
@@ -98,6 +98,9 @@ class _Result:
         axes = " x ".join(f"{len(values)} {name}" for name, values in self.axes.items()) or "1 neuron"
         return f"{', '.join(self.losses)}: {axes}, {self.epochs_run} epochs"
 
+    def _never(self):
+        return f"never learned: {', '.join(f'{share:.2%}' for share in self.never)}"
+
 
 FORM = "minnet map"
 
@@ -132,14 +135,28 @@ class PhaseMap(_Result):
     def _arrays(self):
         return {"epochs": self.epochs, "output": self.output}
 
+    @property
+    def never(self):
+        """The share of neurons that never came near their target, by loss."""
+        return np.array([sum(np.count_nonzero(np.isnan(e)) for e in _blocks(epochs)) for epochs in self.epochs]) / (
+            math.prod(self.grid.shape)
+        )
+
     def departure(self):
         """Epochs that were needed less those of the law, a float64 array; NaN where there were none, or is no law."""
         return np.where(self.epochs > 0, self.epochs.astype(np.float64) - self.law(), np.nan)
 
     def summary(self):
         """The `MapSummary` of all neurons."""
-        counts = np.stack([_histogram(epochs, self.epochs_run) for epochs in self.epochs])
-        return MapSummary(self.grid, self.losses, self.epochs_run, self.threshold, counts=counts)
+        counts = [sum(_histogram(e, self.epochs_run) for e in _blocks(epochs)) for epochs in self.epochs]
+        return MapSummary(self.grid, self.losses, self.epochs_run, self.threshold, counts=np.stack(counts))
+
+    def thinned(self, points):
+        """The `PhaseMap` of every so-manieth value: at most so many along each axis."""
+        where = self.grid.every(points)
+        parts = {name: array[(slice(None), *where)] for name, array in self._arrays().items()}
+        grid = Grid("PhaseMap.thinned", self.grid.cut(where))
+        return PhaseMap(grid, self.losses, self.epochs_run, self.threshold, **parts)
 
     def plot(self):
         """Draw the epochs to learn, and the law of small steps: a picture a loss, or of a map with one axis a curve.
@@ -158,8 +175,7 @@ class PhaseMap(_Result):
         return draw_map(self)
 
     def __repr__(self):
-        learned = np.count_nonzero(~np.isnan(self.epochs))
-        return f"PhaseMap({self._about()}; {learned} of {self.epochs.size} came near their target)"
+        return f"PhaseMap({self._about()}; {self._never()})"
 
 
 class MapSummary(_Result):
@@ -221,8 +237,7 @@ class MapSummary(_Result):
         return draw_summary(self)
 
     def __repr__(self):
-        never = ", ".join(f"{share:.2%}" for share in self.never)
-        return f"MapSummary({self._about()}; never learned: {never})"
+        return f"MapSummary({self._about()}; {self._never()})"
 
 
 # ---- the work ----
@@ -294,11 +309,12 @@ def map_neurons(
     >>> pm = mn.lab.map_neurons(w=np.linspace(-8, 8, 50), b=np.linspace(-8, 8, 60))
     >>> pm.epochs.shape
     (2, 50, 60)
-    >>> pm.summary().never.round(2)
-    array([0.28, 0.  ])
+    >>> pm
+    PhaseMap(mse, bce: 50 w x 60 b, 300 epochs; never learned: 37.00%, 0.00%)
     """
     grid, losses = Grid(OWNER, _given(OWNER, w, b, z0, x, y, lr)), _losses(OWNER, loss)
     work = REDUCTIONS[None if reduce is None else choice(OWNER, "reduce", reduce, [r for r in REDUCTIONS if r])]
+    epochs, threshold = integer(OWNER, "epochs", epochs, 0), number(OWNER, "threshold", threshold)
     settings = {"epochs": epochs, "threshold": threshold, "dtype": str(model_dtype(OWNER, dtype))}
     work({name: _ends(value) for name, value in grid.parameters.items()}, losses, settings)  # refuses what is wrong
     tiles = grid.tiles(TILE)
@@ -327,6 +343,8 @@ def train_tile(parameters, losses, settings):
 
 def count_tile(parameters, losses, settings):
     """Counts of the neurons of a grid by their epochs; threads share the counting, too, not the training alone."""
+    if settings["epochs"] > MOST_COUNTED:
+        raise bad_value(OWNER, f"epochs must be at most {MOST_COUNTED} to be counted", settings["epochs"])
     grid = Grid(OWNER, parameters)
     pieces = grid.tiles(PIECE)
     np.empty(SPARE, np.uint8)  # freed at once: see SPARE
@@ -344,10 +362,17 @@ REDUCTIONS = {None: train_tile, "histogram": count_tile}
 
 def _histogram(epochs, epochs_run):
     """Counts of 0, 1, ... epochs_run and of NaN."""
-    if epochs_run > MOST_COUNTED:
-        raise bad_value(OWNER, f"epochs must be at most {MOST_COUNTED} to be counted", epochs_run)
-    counted = np.fmin(epochs, epochs_run + 1)  # which takes NaN for the larger
+    never = epochs.dtype.type(epochs_run + 1)
+    if never <= epochs_run:  # float32 has not got that number
+        epochs, never = epochs.astype(np.float64), epochs_run + 1
+    counted = np.fmin(epochs, never)  # which takes NaN for the larger
     return np.bincount(counted.reshape(-1).astype(np.intp), minlength=epochs_run + 2)
+
+
+def _blocks(a):
+    """Parts of an array that may be larger than memory."""
+    flat = a.reshape(-1)
+    return (flat[i : i + TILE] for i in range(0, flat.size, TILE))
 
 
 def _assembled(shape, dtype, tiles, results, store):
