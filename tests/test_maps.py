@@ -1,6 +1,7 @@
 """Phase maps: the neurons of run_neurons, the same bits however they are cut, shared, counted, kept or killed."""
 
 import contextlib
+import doctest
 import json
 import os
 import signal
@@ -13,7 +14,7 @@ import numpy as np
 import pytest
 
 from minnet import files, get_num_threads, set_num_threads
-from minnet.lab import MapSummary, PhaseMap, grids, map_neurons, maps, run_neurons
+from minnet.lab import MapSummary, PhaseMap, grids, law, map_neurons, maps, run_neurons, tasks
 
 W, B = np.linspace(-6, 6, 31), np.linspace(-5, 5, 23)
 
@@ -99,6 +100,13 @@ def test_tiles_cover_the_grid_once(shape, neurons):
         seen[tile] += 1
         assert seen[tile].size <= neurons
     assert (seen == 1).all()
+
+
+@pytest.mark.parametrize("module", [law, maps, tasks], ids=lambda module: module.__name__)
+def test_the_examples_of_docstrings_are_right(module):
+    result = doctest.testmod(module)
+    assert result.attempted > 0
+    assert result.failed == 0
 
 
 # ---- counting ----

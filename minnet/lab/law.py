@@ -56,9 +56,9 @@ def epochs_by_law(z0, x=1.0, y=0.0, loss="bce", lr=0.15, threshold=0.1):
     --------
     >>> import minnet as mn
     >>> mn.lab.epochs_by_law([2, 4, 8], loss="bce").round()
-    array([ 44.,  51.,  65.])
+    array([44., 51., 64.])
     >>> mn.lab.epochs_by_law([2, 4, 8], loss="mse").round()
-    array([  316.,   496., 10268.])
+    array([  290.,   468., 10263.])
     """
     integral = INTEGRALS[choice(OWNER, "loss", loss, INTEGRALS)]
     z0, x, y, lr = _arrays(z0=z0, x=x, y=y, lr=lr)
