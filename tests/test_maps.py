@@ -334,10 +334,10 @@ def test_the_figure_of_a_map(small):
     assert "the law of small steps" in texts(figure)
     assert f"{np.isnan(small.epochs[0]).mean():.1%} not within 120 epochs" in left.get_title()
     figure.canvas.draw()
-    for ax, law in zip((left, right), small.law(), strict=True):
+    for ax, foretold in zip((left, right), small.law(), strict=True):
         levels = [int(text.get_text()) for text in ax.texts]
         assert levels
-        assert all(law.min() < level < law.max() for level in levels)
+        assert all(foretold.min() < level < foretold.max() for level in levels)
 
 
 @pytest.mark.parametrize(
