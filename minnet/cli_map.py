@@ -7,6 +7,7 @@ import argparse
 import contextlib
 import importlib.util
 import math
+import signal
 import sys
 
 import numpy as np
@@ -133,13 +134,14 @@ def _results(grid, options, pool):
 
 
 def _pool(workers):
-    """A pool of processes, or None; they are started afresh, as a process with threads is not to be forked."""
+    """A pool of processes, or None; started afresh, as one with threads is not to be forked; Ctrl-C is not for them."""
     if workers is None:
         return contextlib.nullcontext()
     from concurrent.futures import ProcessPoolExecutor
     from multiprocessing import get_context
 
-    return ProcessPoolExecutor(integer(COMMAND, "--workers", workers, 1), get_context("spawn"))
+    workers = integer(COMMAND, "--workers", workers, 1)
+    return ProcessPoolExecutor(workers, get_context("spawn"), signal.signal, (signal.SIGINT, signal.SIG_IGN))
 
 
 # ---- the grid ----

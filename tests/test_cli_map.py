@@ -1,6 +1,7 @@
 """`minnet map`: what it prints, what it writes, and what it says to wrong arguments."""
 
 import csv
+import os
 import re
 import signal
 import subprocess
@@ -107,14 +108,16 @@ def test_workers_and_a_store_give_the_same_bytes(tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="needs signals")
-def test_ctrl_c_ends_in_one_line(tmp_path):
-    command = [sys.executable, "-m", "minnet", "map", "--grid", "20000", "--store", "parts"]
-    process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    deadline = time.monotonic() + 30
+@pytest.mark.parametrize("options", [[], ["--workers", "2"]], ids=["threads", "processes"])
+def test_ctrl_c_ends_in_one_line(options, tmp_path):
+    command = [sys.executable, "-m", "minnet", "map", "--grid", "20000", "--store", "parts", *options]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    process = subprocess.Popen(command, cwd=tmp_path, start_new_session=True, **pipes)
+    deadline = time.monotonic() + 60
     while not list(tmp_path.glob("parts/*.npz")) and time.monotonic() < deadline:
         time.sleep(0.01)
-    process.send_signal(signal.SIGINT)
-    out, err = process.communicate(timeout=30)
+    os.killpg(process.pid, signal.SIGINT)  # a terminal sends it to all processes of a command
+    out, err = process.communicate(timeout=60)
     assert process.returncode == 130
     assert (out, err) == ("", "minnet map: interrupted\n")
 

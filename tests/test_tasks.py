@@ -155,7 +155,7 @@ def test_a_pool_whose_worker_died_is_broken_and_the_next_goes_on(tmp_path):
     assert [int(result["i"]) for result in results] == list(range(10))
 
 
-@pytest.mark.parametrize("executor", [2, "threads", list, object()])
+@pytest.mark.parametrize("executor", [2, "threads", list, ThreadPoolExecutor, object()])
 def test_what_is_no_executor_is_refused(executor):
     with pytest.raises(TypeError, match=r"run_tasks: executor must be None, a concurrent\.futures\.Executor or a dask"):
         run_tasks(pow, TASKS, executor=executor)

@@ -83,7 +83,7 @@ def _submitter(executor):
     if hasattr(executor, "get_executor") and not getattr(executor, "asynchronous", False):  # a Client of dask
         workers = sum(executor.nthreads().values())
         executor = executor.get_executor(pure=False)  # no two tasks are taken for one
-    elif callable(getattr(executor, "submit", None)) and not hasattr(executor, "get_executor"):
+    elif hasattr(executor, "submit") and not hasattr(executor, "get_executor") and not isinstance(executor, type):
         workers = getattr(executor, "_max_workers", None) or getattr(executor, "num_workers", None) or 1
     else:
         rule = "executor must be None, a concurrent.futures.Executor or a dask.distributed.Client (not asynchronous)"
