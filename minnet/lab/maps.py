@@ -15,13 +15,13 @@ from minnet._threads import run_alone, run_chunks
 from minnet.lab.grids import NAMES, Grid
 from minnet.lab.law import epochs_by_law
 from minnet.lab.losses import LOSSES
-from minnet.lab.neurons import run_neurons
+from minnet.lab.neurons import MOST_EPOCHS, run_neurons
 from minnet.lab.tasks import run_tasks
 from minnet.layers import model_dtype
 
 __all__ = ["MapSummary", "PhaseMap", "map_neurons"]
 
-OWNER = "map_neurons"
+OWNER, FORM = "map_neurons", "minnet map"
 TILE = 2**20  # neurons of a task: some tenths of a second for 300 epochs, and few enough for any memory
 PIECE = 2**16  # neurons that a thread counts
 # glibc's malloc gives memory back to the system after every piece and takes it anew, a sixth of a map's time, until it
@@ -58,10 +58,9 @@ class _Result:
             NaN for targets between 0 and 1, where the law says nothing.
         """
         laws = np.full((len(self.losses), *self.grid.shape), np.nan)
-        mesh = self.grid.mesh()
-        for i, loss in enumerate(self.losses):
-            if self.grid.certain:
-                start = self.grid.logits()
+        if self.grid.certain:
+            start, mesh = self.grid.logits(), self.grid.mesh()
+            for i, loss in enumerate(self.losses):
                 laws[i] = epochs_by_law(start, mesh["x"], mesh["y"], loss, mesh["lr"], self.threshold)
         return laws
 
@@ -92,6 +91,8 @@ class _Result:
         if list(grid.axes) != document["axes"]:
             raise bad_value(owner, "the axes must be vectors in their order", document["axes"])
         losses, epochs = _losses(owner, document["losses"]), integer(owner, "epochs", document["epochs"], 0)
+        if epochs > MOST_EPOCHS:
+            raise bad_value(owner, f"epochs must be at most {MOST_EPOCHS}", epochs)
         return cls(grid, losses, epochs, number(owner, "threshold", document["threshold"], 0, 1), **arrays)
 
     def _about(self):
@@ -100,9 +101,6 @@ class _Result:
 
     def _never(self):
         return f"never learned: {', '.join(f'{share:.2%}' for share in self.never)}"
-
-
-FORM = "minnet map"
 
 
 class PhaseMap(_Result):
@@ -135,12 +133,18 @@ class PhaseMap(_Result):
     def _arrays(self):
         return {"epochs": self.epochs, "output": self.output}
 
+    @classmethod
+    def _restored(cls, owner, document, arrays):
+        result = super()._restored(owner, document, arrays)
+        if np.any((result.epochs < 0) | (result.epochs > result.epochs_run)):
+            raise bad_value(owner, f"epochs must be from 0 to {result.epochs_run}, or NaN", result.epochs)
+        return result
+
     @property
     def never(self):
         """The share of neurons that never came near their target, by loss."""
-        return np.array([sum(np.count_nonzero(np.isnan(e)) for e in _blocks(epochs)) for epochs in self.epochs]) / (
-            math.prod(self.grid.shape)
-        )
+        counts = [sum(np.count_nonzero(np.isnan(e)) for e in _blocks(epochs)) for epochs in self.epochs]
+        return np.array(counts) / math.prod(self.grid.shape)
 
     def departure(self):
         """Epochs that were needed less those of the law, a float64 array; NaN where there were none, or is no law."""
@@ -283,8 +287,8 @@ def map_neurons(
     dtype : {numpy.float32, numpy.float64}
         Of the computation and the map.
     reduce : {None, "histogram"}
-        Give the whole map, or only the counts of neurons by the epochs that they took: those need no memory, however
-        large the grid.
+        Give the whole map, or only the counts of neurons by the epochs that they took: those need little memory,
+        however large the grid.
     executor : None, concurrent.futures.Executor or dask.distributed.Client
         Who works: this process, the workers of a pool, or a cluster (see `minnet.lab.tasks.run_tasks`).
     store : str or path-like, optional
