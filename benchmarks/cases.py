@@ -13,6 +13,8 @@ from types import SimpleNamespace
 
 import numpy as np
 
+from benchmarks import training
+
 DTYPES = ("float32", "float64")
 SGD = SimpleNamespace(lr=0.01, momentum=0.9)
 ADAM = SimpleNamespace(lr=0.001, betas=(0.9, 0.999), eps=1e-8)
@@ -212,4 +214,28 @@ OPERATIONS = {
     ),  # w, b in and out
     "neurons bce": Operation(("10^4", "10^6"), 4, 1, _neurons, partial(_trained_neurons, loss="bce")),
     "nets": Operation(("256x64x16x10", "10000x2x8x1"), parameters_of_nets, 1, _nets, _trained_nets),
+    "epoch sigmoid": Operation(
+        ("10x784x30x10",),
+        training.size_of,
+        1,
+        training.classified,
+        partial(training.trained, activation=training.sigmoid),
+    ),
+    "epoch relu": Operation(
+        ("64x784x128x10", "128x784x512x512x10"),
+        training.size_of,
+        1,
+        training.classified,
+        partial(training.trained, activation=training.relu),
+    ),
+    "1000 epochs of XOR": Operation(
+        ("4x2x8x1",), partial(training.size_of, samples=4), 1, training.xor, training.trained_xor
+    ),
+    "one answer": Operation(
+        ("1x784x30x10",),
+        partial(training.size_of, samples=1),
+        1,
+        partial(training.classified, samples=1),
+        training.answer,
+    ),
 }

@@ -94,6 +94,11 @@ def remarks(run):
     for record in run["cases"]:
         for name, reason in record["excluded"].items():
             yield f"Left out of {record['name']} {record['size']} {record['dtype']}: {name}: {reason}"
+    for record in run["cases"]:
+        if {results.OURS, results.LIMIT} <= set(record["times"]):
+            ours, products = (record["times"][name]["median"] for name in (results.OURS, results.LIMIT))
+            share = f"{duration(products)}, {products / ours:.0%} of minnet's time"
+            yield f"The matrix products of {label(record)} {record['dtype']} alone, by numpy: {share}"
     if run["missing"]:
         yield "Not measured: " + "; ".join(run["missing"])
     spreads = run["noise"]

@@ -18,9 +18,12 @@ class Arrays:
         self.X, self.y, self.size, self.shuffle = X, y, size, shuffle
         self.batches, self.mapped = -(-len(X) // size), is_mapped(X) or is_mapped(y)
 
-    def order(self, rng):
-        """The rows of an epoch, as they come."""
-        return rng.permutation(len(self.X)) if self.shuffle else np.arange(len(self.X))
+    def order(self, rng, epochs=1):
+        """The rows of some epochs, as they come."""
+        rows = len(self.X)
+        if self.shuffle:
+            return np.concatenate([rng.permutation(rows) for _ in range(epochs)])
+        return np.tile(np.arange(rows), epochs)
 
     def epoch(self, rng):
         """The batches (x, y) of an epoch."""

@@ -27,7 +27,7 @@ cdef clones settle(
     cdef double weighed[CHUNK]
     cdef double sums[LANES]
     cdef real factor = scale
-    cdef Py_ssize_t block, i, width = LANES // 2
+    cdef Py_ssize_t block, i, width = LANES // 2, blocks = (n + LANES - 1) // LANES
     for i in range(LANES):
         sums[i] = 0
     if weight == NULL:
@@ -36,9 +36,9 @@ cdef clones settle(
     else:
         for i in range(n):   # a weight of 0 leaves out losses that are inf or NaN, too
             weighed[i] = 0.0 if weight[i] == 0 else chunk_loss[i] * weight[i]
-    for i in range(n, CHUNK):
+    for i in range(n, blocks * LANES):
         weighed[i] = 0
-    for block in range(CHUNK // LANES):
+    for block in range(blocks):
         for i in range(LANES):
             sums[i] += weighed[block * LANES + i]
     while width > 0:

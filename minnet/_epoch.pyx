@@ -7,7 +7,8 @@ squared error. What it computes is what the layers compute, by the same loops; o
 
 Parameters of a layer are a matrix (I + 1, O), W and below it b, which meets an input of 1: forward and backward of a
 bias come with the product. A call copies them into rows that are padded with zeros to whole tiles, and copies them back
-at its end. In a batch, a row of what a layer gives has a step of its own, with room for that 1.
+at its end. In a batch, a row of outputs has room for that 1 behind them. Rows of few outputs stand closer than a tile is
+wide: what a tile writes beyond the end of a row, the next row writes over.
 """
 
 from cpython.buffer cimport PyBuffer_Release
@@ -28,6 +29,7 @@ cdef enum:
     PANEL = 128   # rows of B that stay in the first cache while tiles go down C; half as many doubles
     MOST = 16     # layers
     LINE = 16     # floats of a line of the cache
+    SHORT = 8     # numbers in whose multiples the rows of few outputs are apart
     NONE = -1     # no activation
 
 
@@ -41,7 +43,7 @@ cdef enum:
 
 cdef struct Product:
     Py_ssize_t rows, columns, depth
-    Py_ssize_t a_row, a_k, b_k, c_row, w_row   # from one element to the next
+    Py_ssize_t a_row, a_k, b_k, c_row, w_row, slope_row   # from one element to the next
     double lr, decay                           # of W -= lr (C + decay W)
 
 
@@ -69,7 +71,7 @@ cdef inline inlined tile(
     if slope != NULL:
         for a in range(rows):
             for j in range(WIDE):
-                sums[a * WIDE + j] *= slope[a * p.c_row + j]
+                sums[a * WIDE + j] *= slope[a * p.slope_row + j]
     if C != NULL:
         for a in range(rows):
             for j in range(WIDE):
@@ -102,7 +104,7 @@ cdef inline inlined column(
         A += rows * p.a_row
         C = NULL if C == NULL else C + rows * p.c_row
         W = NULL if W == NULL else W + rows * p.w_row
-        slope = NULL if slope == NULL else slope + rows * p.c_row
+        slope = NULL if slope == NULL else slope + rows * p.slope_row
 
 
 cdef clones forward_product(const real* A, const real* B, real* C, const Product* p) noexcept nogil:
@@ -134,7 +136,8 @@ cdef clones backward_product(
 cdef struct Layer:
     Py_ssize_t inputs, outputs, activation
     Py_ssize_t pitch    # of a row of W, whole tiles
-    Py_ssize_t step     # of a row of outputs
+    Py_ssize_t step     # of a row of outputs and slopes
+    Py_ssize_t dy_step  # of a row of their gradients
     Py_ssize_t flat     # where W stands in the vectors of the model, and in the padded ones
     Py_ssize_t padded
     Py_ssize_t y, slope, dy, turned   # where in `work`: outputs, their slopes, gradients of outputs; W^T
@@ -163,14 +166,15 @@ cdef void lay_out(Plan* plan, const int64_t[:, ::1] layers, Py_ssize_t batch) no
         layer = &plan.layer[l]
         layer.inputs, layer.outputs, layer.activation = layers[l, 0], layers[l, 1], layers[l, 2]
         layer.pitch = (layer.outputs + WIDE - 1) // WIDE * WIDE
-        layer.step = layer.pitch + LINE   # rows a power of two apart would share the same few lines of the cache
+        layer.dy_step = layer.pitch + LINE   # rows a power of two apart would share the same few lines of the cache
+        layer.step = layer.dy_step if layer.pitch > WIDE else (layer.outputs + SHORT) // SHORT * SHORT
         layer.flat, layer.padded = flat, plan.padded
         flat += (layer.inputs + 1) * layer.outputs
         plan.padded += (layer.inputs + 1) * layer.pitch
         before = plan.layer[l - 1].pitch if l > 0 else 0
-        layer.y = take(plan, batch * layer.step)
-        layer.slope = take(plan, batch * layer.step)
-        layer.dy = take(plan, batch * layer.step)
+        layer.y = take(plan, batch * layer.step + WIDE)
+        layer.slope = take(plan, batch * layer.step + WIDE)
+        layer.dy = take(plan, batch * layer.dy_step)
         layer.turned = take(plan, layer.outputs * before)
     plan.x_step = (layers[0, 0] // WIDE + 1) * WIDE + LINE
     plan.x = take(plan, batch * plan.x_step)
@@ -280,11 +284,11 @@ cdef double lose(const Plan* plan, real* work, Criterion criterion, bint labels,
     loss = criterion_of(
         criterion, z, <real*>NULL if labels else work + plan.t, <int64_t*>(work + plan.y) if labels else NULL,
         work + plan.rows, work + plan.dz, rows, last.outputs)
-    copy_rows(work + plan.dz, last.outputs, dy, last.step, rows, last.outputs)
+    copy_rows(work + plan.dz, last.outputs, dy, last.dy_step, rows, last.outputs)
     if last.activation != NONE:
         for i in range(rows):
             for k in range(last.outputs):
-                dy[i * last.step + k] *= slope[i * last.step + k]
+                dy[i * last.dy_step + k] *= slope[i * last.step + k]
     return loss
 
 
@@ -303,12 +307,12 @@ cdef void go_backward(
             transpose_all(
                 w + layer.padded, layer.pitch, work + layer.turned, below.pitch, layer.inputs, layer.outputs)
             p.rows, p.columns, p.depth = rows, below.pitch, layer.outputs
-            p.a_row, p.a_k, p.b_k, p.c_row = layer.step, 1, below.pitch, below.step
+            p.a_row, p.a_k, p.b_k, p.c_row, p.slope_row = layer.dy_step, 1, below.pitch, below.dy_step, below.step
             backward_product(
                 work + layer.dy, work + layer.turned, work + below.dy, <real*>NULL,
                 NULL if below.activation == NONE else work + below.slope, &p)
         p.rows, p.columns, p.depth = layer.inputs + 1, layer.pitch, rows
-        p.a_row, p.a_k, p.b_k = 1, below.step if l > 0 else plan.x_step, layer.step
+        p.a_row, p.a_k, p.b_k = 1, below.step if l > 0 else plan.x_step, layer.dy_step
         p.c_row = p.w_row = layer.pitch
         if rule != NULL:
             p.lr, p.decay = rule.lr, rule.decay

@@ -120,8 +120,7 @@ class PlainSteps:
             return None
         before, steps = rng.bit_generator.state, optimizer.steps
         vectors = [(v, v.copy()) for v in (net.params, *optimizer.state.values())]
-        order = np.concatenate([data.order(rng) for _ in range(epochs)])
-        losses = self.take(data.X, targets, order, data.size, len(data.X), True)
+        losses = self.take(data.X, targets, data.order(rng, epochs), data.size, len(data.X), True)
         if len(losses) == epochs * data.batches:
             return losses.reshape(epochs, -1)
         rng.bit_generator.state, optimizer.steps = before, steps

@@ -23,9 +23,11 @@ LIBRARIES = {  # modules with_..., and the names that they go by
     "torch_compile": "torch.compile",
     "jax": "jax",
     "sklearn": "scikit-learn",
+    "fann": "FANN",
 }
 
-# `run` is what is timed; `read` makes a tuple of arrays, the answer, from what the last run returned.
+# `run` is what is timed; `read` makes a tuple of arrays, the answer, from what the last run returned, or is None where
+# there is no answer.
 Job = namedtuple("Job", "run read")
 
 

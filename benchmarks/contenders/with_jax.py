@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 from jax import block_until_ready
 
+from benchmarks import training
 from benchmarks.cases import ADAM, NETS, NEURONS, SGD
 from benchmarks.contenders import Job
 
@@ -31,6 +32,10 @@ def contenders(threads):
         "neurons mse": partial(_neurons, slope=lambda a: a * a * (1 - a)),
         "neurons bce": partial(_neurons, slope=lambda a: a),
         "nets": _nets,
+        "epoch sigmoid": partial(_epoch, activation=jax.nn.sigmoid),
+        "epoch relu": partial(_epoch, activation=jax.nn.relu),
+        "1000 epochs of XOR": _xor,
+        "one answer": _answer,
     }
     return {"jax": jobs}
 
@@ -128,3 +133,62 @@ def _nets(p):
         weights = block_until_ready(train(weights, x, t, lr))
 
     return Job(run, lambda _: (jnp.concatenate([a.reshape(len(p.W1), -1) for a in weights], axis=1),))
+
+
+def _outputs(weights, x, activation):
+    for W, b in weights[:-1]:
+        x = activation(x @ W + b)
+    W, b = weights[-1]
+    return x @ W + b
+
+
+def _epoch(p, activation):
+    """A scan over the full batches, and a step for the rest."""
+    weights, rng, batch = jax.tree.map(jnp.asarray, training.pairs(p)), training.orders(), int(p.batch)
+    x, y, lr = jnp.asarray(p.x), jnp.asarray(p.y.astype("int32")), jnp.asarray(training.LR, p.x.dtype)
+    whole = len(p.x) // batch * batch
+
+    def loss(weights, x, y):
+        return _cross_entropy(_outputs(weights, x, activation), y)
+
+    @partial(jax.jit, donate_argnums=0)
+    def train(weights, x, y, order, lr):
+        def step(weights, rows):
+            gradient = jax.grad(loss)(weights, x[rows], y[rows])
+            return jax.tree.map(lambda w, g: w - lr * g, weights, gradient), None
+
+        weights, _ = jax.lax.scan(step, weights, order[:whole].reshape(-1, batch))
+        return step(weights, order[whole:])[0] if whole < len(x) else weights
+
+    def run():
+        nonlocal weights
+        weights = block_until_ready(train(weights, x, y, rng.permutation(len(p.x)).astype("int32"), lr))
+
+    return Job(run, lambda _: (training.flat(weights),))
+
+
+def _xor(p):
+    weights, x, t = jax.tree.map(jnp.asarray, training.pairs(p)), jnp.asarray(p.x), jnp.asarray(p.t)
+    lr = jnp.asarray(training.XOR.lr, p.x.dtype)
+
+    def loss(weights, x, t):
+        return ((jax.nn.sigmoid(_outputs(weights, x, jax.nn.sigmoid)) - t) ** 2).mean() / 2
+
+    @partial(jax.jit, donate_argnums=0)
+    def train(weights, x, t, lr):
+        def epoch(_, weights):
+            return jax.tree.map(lambda w, g: w - lr * g, weights, jax.grad(loss)(weights, x, t))
+
+        return jax.lax.fori_loop(0, training.XOR.epochs, epoch, weights)
+
+    def run():
+        nonlocal weights
+        weights = block_until_ready(train(weights, x, t, lr))
+
+    return Job(run, lambda _: (training.flat(weights),))
+
+
+def _answer(p):
+    weights = jax.tree.map(jnp.asarray, training.pairs(p))
+    answer = jax.jit(lambda weights, x: jax.nn.softmax(_outputs(weights, x, jax.nn.sigmoid)))
+    return Job(lambda: answer(weights, p.x).block_until_ready(), lambda result: (result,))

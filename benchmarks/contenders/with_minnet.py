@@ -5,6 +5,7 @@ from functools import partial
 import numpy as np
 
 import minnet as mn
+from benchmarks import training
 from benchmarks.cases import ADAM, NETS, NEURONS, SGD
 from benchmarks.contenders import Job
 
@@ -21,6 +22,10 @@ def contenders(threads):
         "neurons mse": partial(_neurons, loss="mse"),
         "neurons bce": partial(_neurons, loss="bce"),
         "nets": _nets,
+        "epoch sigmoid": partial(_epoch, activation="sigmoid"),
+        "epoch relu": partial(_epoch, activation="relu"),
+        "1000 epochs of XOR": _xor,
+        "one answer": _answer,
     }
     return {"minnet": jobs}
 
@@ -62,3 +67,36 @@ def _nets(p):
     )
     options = {"lr": NETS.lr, "epochs": NETS.epochs, "every": NETS.epochs}
     return Job(lambda: nets.fit(p.x, p.y, **options), lambda _: (nets.params,))
+
+
+def _net(p, activation):
+    layers = training.pairs(p)
+    sizes = [len(layers[0][0]), *(len(b) for _, b in layers)]
+    net = mn.MLP(sizes, activation=activation, dtype=p.x.dtype)
+    net.params[...] = training.flat(layers)
+    return net
+
+
+def _epoch(p, activation):
+    net = _net(p, activation)
+    options = {"loss": "cross_entropy", "batch_size": int(p.batch), "seed": training.orders()}
+    return Job(
+        lambda: mn.fit(net, p.x, p.y, optimizer=mn.SGD(training.LR), epochs=1, **options), lambda _: (net.params,)
+    )
+
+
+def _xor(p):
+    """Half the squared error has half the gradient."""
+    start = _net(p, "sigmoid")
+    net = mn.Sequential(
+        [mn.Linear(2, 8, dtype=p.x.dtype), mn.Sigmoid(), mn.Linear(8, 1, dtype=p.x.dtype), mn.Sigmoid()]
+    )
+    net.params[...] = start.params
+    optimizer = mn.SGD(training.XOR.lr / 2)
+    options = {"epochs": training.XOR.epochs, "batch_size": 4, "shuffle": False}
+    return Job(lambda: mn.fit(net, p.x, p.t, loss="mse", optimizer=optimizer, **options), lambda _: (net.params,))
+
+
+def _answer(p):
+    net = _net(p, "sigmoid")
+    return Job(lambda: net.predict_proba(p.x), lambda result: (result,))

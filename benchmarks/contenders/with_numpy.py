@@ -4,6 +4,7 @@ from functools import partial
 
 import numpy as np
 
+from benchmarks import results, training
 from benchmarks.cases import ADAM, NETS, NEURONS, SGD
 from benchmarks.contenders import Job
 
@@ -20,8 +21,13 @@ def contenders(threads):
         "neurons mse": partial(_neurons, loss="mse"),
         "neurons bce": partial(_neurons, loss="bce"),
         "nets": _nets,
+        "epoch sigmoid": partial(_epoch, activation=_sigmoid_in_place),
+        "epoch relu": partial(_epoch, activation=_relu_in_place),
+        "1000 epochs of XOR": _xor,
+        "one answer": _answer,
     }
-    return {"numpy": jobs}
+    products = {"epoch sigmoid": _products, "epoch relu": _products}
+    return {"numpy": jobs, results.LIMIT: products}
 
 
 def _sigmoid(p):
@@ -173,3 +179,116 @@ def _nets(p):
             epoch()
 
     return Job(run, lambda _: (np.concatenate([a.reshape(len(W1), -1) for a in (W1, b1, W2, b2)], axis=1),))
+
+
+def _sigmoid_in_place(z, slope):
+    np.negative(z, out=z)
+    np.exp(z, out=z)
+    np.add(z, 1, out=z)
+    np.reciprocal(z, out=z)
+    np.subtract(1, z, out=slope)
+    np.multiply(slope, z, out=slope)
+
+
+def _relu_in_place(z, slope):
+    np.maximum(z, 0, out=z)
+    np.greater(z, 0, out=slope, casting="unsafe")
+
+
+def _room(layers, x, rows):
+    """Buffers for so many rows: inputs of all layers and outputs, slopes, gradients of outputs and of weights."""
+    sizes = [len(b) for _, b in layers]
+    outputs, slopes, dz = ([np.empty((rows, size), x.dtype) for size in sizes] for _ in range(3))
+    return [np.empty((rows, x.shape[1]), x.dtype), *outputs], slopes, dz, [np.empty_like(W) for W, _ in layers]
+
+
+def _forward(layers, values, slopes, activation):
+    for i, (W, b) in enumerate(layers):
+        np.dot(values[i], W, out=values[i + 1])
+        np.add(values[i + 1], b, out=values[i + 1])
+        if i + 1 < len(layers):
+            activation(values[i + 1], slopes[i])
+
+
+def _backward(layers, values, slopes, dz, dW, lr):
+    for i in range(len(layers) - 1, -1, -1):
+        W, b = layers[i]
+        if i:
+            np.dot(dz[i], W.T, out=dz[i - 1])
+            np.multiply(dz[i - 1], slopes[i - 1], out=dz[i - 1])
+        np.dot(values[i].T, dz[i], out=dW[i])
+        np.multiply(dW[i], lr, out=dW[i])
+        np.subtract(W, dW[i], out=W)
+        np.subtract(b, lr * dz[i].sum(axis=0), out=b)
+
+
+def _epoch(p, activation):
+    layers, rng, batch, lr = training.pairs(p), training.orders(), int(p.batch), p.x.dtype.type(training.LR)
+    rooms = {rows: _room(layers, p.x, rows) for rows in {batch, len(p.x) % batch} - {0}}
+
+    def run():
+        order = rng.permutation(len(p.x))
+        for start in range(0, len(order), batch):
+            rows = order[start : start + batch]
+            values, slopes, dz, dW = rooms[len(rows)]
+            np.take(p.x, rows, axis=0, out=values[0], mode="clip")
+            _forward(layers, values, slopes, activation)
+            e = dz[-1]
+            np.subtract(values[-1], values[-1].max(axis=1, keepdims=True), out=e)
+            np.exp(e, out=e)
+            np.multiply(e, 1 / (len(rows) * e.sum(axis=1, keepdims=True)), out=e)
+            e[np.arange(len(rows)), p.y[rows]] -= p.x.dtype.type(1 / len(rows))
+            _backward(layers, values, slopes, dz, dW, lr)
+
+    return Job(run, lambda _: (training.flat(layers),))
+
+
+def _xor(p):
+    layers, lr = training.pairs(p), p.x.dtype.type(training.XOR.lr)
+    values, slopes, dz, dW = _room(layers, p.x, len(p.x))
+    values[0][...] = p.x
+    share = p.x.dtype.type(1 / len(p.x))
+
+    def run():
+        for _ in range(training.XOR.epochs):
+            _forward(layers, values, slopes, _sigmoid_in_place)
+            _sigmoid_in_place(values[-1], slopes[-1])
+            np.subtract(values[-1], p.t, out=dz[-1])
+            np.multiply(dz[-1], slopes[-1] * share, out=dz[-1])
+            _backward(layers, values, slopes, dz, dW, lr)
+
+    return Job(run, lambda _: (training.flat(layers),))
+
+
+def _answer(p):
+    layers = training.pairs(p)
+    values, slopes, _, _ = _room(layers, p.x, 1)
+    values[0][...] = p.x
+
+    def run():
+        _forward(layers, values, slopes, _sigmoid_in_place)
+        e = np.exp(values[-1] - values[-1].max())
+        return e / e.sum()
+
+    return Job(run, lambda result: (result,))
+
+
+def _products(p):
+    """The matrix products of an epoch and nothing else; no answer."""
+    layers, batch = training.pairs(p), int(p.batch)
+    rooms = {rows: _room(layers, p.x, rows) for rows in {batch, len(p.x) % batch} - {0}}
+    for values, _, dz, _ in rooms.values():
+        for a in (*values, *dz):
+            a[...] = 0.5
+
+    def run():
+        for start in range(0, len(p.x), batch):
+            values, _, dz, dW = rooms[min(batch, len(p.x) - start)]
+            for i, (W, _) in enumerate(layers):
+                np.dot(values[i], W, out=values[i + 1])
+            for i in range(len(layers) - 1, -1, -1):
+                if i:
+                    np.dot(dz[i], layers[i][0].T, out=dz[i - 1])
+                np.dot(values[i].T, dz[i], out=dW[i])
+
+    return Job(run, None)

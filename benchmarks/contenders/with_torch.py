@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
+from benchmarks import training
 from benchmarks.cases import ADAM, SGD
 from benchmarks.contenders import Job
 
@@ -25,6 +26,10 @@ def contenders(threads):
         "binary cross-entropy": partial(_loss, F.binary_cross_entropy_with_logits),
         "SGD momentum": partial(_step, _sgd),
         "Adam": partial(_step, _adam),
+        "epoch sigmoid": partial(_epoch, activation=torch.nn.Sigmoid),
+        "epoch relu": partial(_epoch, activation=torch.nn.ReLU),
+        "1000 epochs of XOR": _xor,
+        "one answer": _answer,
     }
     fused = {
         "SGD momentum": partial(_step, partial(_sgd, fused=True)),
@@ -63,3 +68,53 @@ def _step(optimizer, p):
     w = tensor(p.w.copy()).requires_grad_()
     w.grad = tensor(p.g)
     return Job(optimizer([w]).step, lambda _: (w.detach(),))
+
+
+def _net(p, activation):
+    layers = []
+    for W, b in training.pairs(p):
+        linear = torch.nn.Linear(*W.shape, dtype=tensor(W).dtype)
+        linear.load_state_dict({"weight": tensor(W.T.copy()), "bias": tensor(b)})
+        layers += [linear, activation()]
+    return torch.nn.Sequential(*layers[:-1])
+
+
+def _parameters(net):
+    layers = [layer for layer in net if isinstance(layer, torch.nn.Linear)]
+    return training.flat([(layer.weight.detach().numpy().T, layer.bias.detach().numpy()) for layer in layers])
+
+
+def _epoch(p, activation):
+    net, rng, x, y = _net(p, activation), training.orders(), tensor(p.x), tensor(p.y)
+    optimizer = torch.optim.SGD(net.parameters(), lr=training.LR)
+
+    def run():
+        for rows in tensor(rng.permutation(len(p.x))).split(int(p.batch)):
+            optimizer.zero_grad()
+            F.cross_entropy(net(x[rows]), y[rows]).backward()
+            optimizer.step()
+
+    return Job(run, lambda _: (_parameters(net),))
+
+
+def _xor(p):
+    net, x, t = _net(p, torch.nn.Sigmoid), tensor(p.x), tensor(p.t)
+    optimizer = torch.optim.SGD(net.parameters(), lr=training.XOR.lr / 2)
+
+    def run():
+        for _ in range(training.XOR.epochs):
+            optimizer.zero_grad()
+            F.mse_loss(torch.sigmoid(net(x)), t).backward()
+            optimizer.step()
+
+    return Job(run, lambda _: (_parameters(net),))
+
+
+def _answer(p):
+    net, x = _net(p, torch.nn.Sigmoid), tensor(p.x)
+
+    def run():
+        with torch.inference_mode():
+            return torch.softmax(net(x), 1)
+
+    return Job(run, lambda result: (result,))
