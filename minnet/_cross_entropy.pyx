@@ -98,9 +98,9 @@ cdef clones label_row(
 ) noexcept nogil:
     cdef real m, e_y, factor, rest
     cdef double others, low, wrong, total, distances, log_sum, u, power, mass = 1.0, slope
-    cdef Py_ssize_t at, k
-    row_max(z, &m, &at, n)
-    exp_others(z, m, at, _math.unshift(m), &others, &low, dz, n)
+    cdef Py_ssize_t k
+    row_max(z, &m, n)
+    exp_others(z, m, _math.unshift(m), &others, &low, dz, n)
     e_y = _math.exp_difference(z[y], m) * _math.unshift(m)
     settle_label(z[y], e_y, m, others, low, loss, &wrong, &total)
     slope = -wrong
@@ -327,9 +327,9 @@ cdef clones share_row(
     cdef real* e = work if dz == NULL else dz
     cdef real* T = work + n
     cdef double others, low, log_sum, mass
-    cdef Py_ssize_t at, k
-    row_max(z, &m, &at, n)
-    exp_others(z, m, at, _math.unshift(m), &others, &low, e, n)
+    cdef Py_ssize_t k
+    row_max(z, &m, n)
+    exp_others(z, m, _math.unshift(m), &others, &low, e, n)
     others = others if m > -INFINITY else <double>NAN
     log_total(others, low, &log_sum)
     if w == NULL and y == NULL and o.s == 0 and o.gamma == 0:

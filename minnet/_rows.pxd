@@ -6,8 +6,7 @@
 # Where m = +inf, its entries share: e is 1 for each and 0 elsewhere. A row of -inf only has no limit: NaN.
 #
 # Rows of up to FEW classes go ROWS at a time, side by side: class k of row j stands at t[k * ROWS + j] of a tile, and
-# each step is a loop over j. Longer rows go one at a time, in blocks of LANES; the tail is filled up with -inf, whose e is
-# 0, to one more block.
+# each step is a loop over j. Longer rows go one at a time, in blocks of LANES, the last of which overlaps the one before.
 
 from libc.math cimport INFINITY, NAN
 
@@ -18,8 +17,10 @@ from minnet._math cimport inlined, real
 cdef extern from "_simd.h":
     void minnet_transpose_f32(const float* a, Py_ssize_t a_step, float* b, Py_ssize_t b_step) noexcept nogil
     void minnet_transpose_f64(const double* a, Py_ssize_t a_step, double* b, Py_ssize_t b_step) noexcept nogil
+    void minnet_prefetch(const void* p) noexcept nogil
 
 cdef enum:
+    LINE = 64  # bytes of a line of the cache
     ROWS = 32  # rows of few classes that go side by side
     FEW = 64   # classes up to which they do
     FLUSH = 2  # blocks that are summed in one part; with 8, what rounds away beside a large term made 2.5 ulp of softmax
@@ -49,58 +50,71 @@ cdef inline inlined pad(const real* z, real* block, Py_ssize_t n) noexcept nogil
         block[j] = z[j]
 
 
-cdef inline inlined max_block(const real* z, real block, real* lanes, real* where) noexcept nogil:
-    """Largest entries so far, lane by lane, and the blocks they come from."""
+cdef inline inlined max_block(const real* z, real* lanes) noexcept nogil:
+    """Largest entries so far, lane by lane."""
     cdef Py_ssize_t j
     for j in range(LANES):
-        where[j] = block if z[j] > lanes[j] else where[j]
         lanes[j] = z[j] if z[j] > lanes[j] else lanes[j]
 
 
-cdef inline inlined fold_max(real* lanes, real* where, Py_ssize_t width) noexcept nogil:
+cdef inline inlined fold_max(real* lanes, Py_ssize_t width) noexcept nogil:
     cdef Py_ssize_t j
     for j in range(width):
-        where[j] = where[j + width] if lanes[j + width] > lanes[j] else where[j]
         lanes[j] = lanes[j + width] if lanes[j + width] > lanes[j] else lanes[j]
 
 
-cdef inline inlined row_max(const real* z, real* m, Py_ssize_t* at, Py_ssize_t n) noexcept nogil:
-    """The largest entry and its place; NaN is passed over (the exponentials will carry it), -inf at 0 if there is none."""
+cdef inline inlined row_max(const real* z, real* m, Py_ssize_t n) noexcept nogil:
+    """The largest entry; NaN is passed over (the exponentials will carry it), -inf if there is none."""
     cdef real lanes[LANES]
-    cdef real where[LANES]
-    cdef real tail[LANES]
+    cdef real padded[LANES]
     cdef Py_ssize_t block, j
     for j in range(LANES):
         lanes[j] = -INFINITY
-        where[j] = 0
     for block in range(n // LANES):
-        max_block(z + block * LANES, <real>block, lanes, where)
-    if n % LANES:
-        pad(z + n - n % LANES, tail, n % LANES)
-        max_block(tail, <real>(n // LANES), lanes, where)
-    fold_max(lanes, where, 32)
-    fold_max(lanes, where, 16)
-    fold_max(lanes, where, 8)
-    fold_max(lanes, where, 4)
-    fold_max(lanes, where, 2)
-    fold_max(lanes, where, 1)
-    m[0], at[0] = lanes[0], <Py_ssize_t>where[0] * LANES
-    while m[0] > -INFINITY and z[at[0]] != m[0]:
-        at[0] += 1
+        max_block(z + block * LANES, lanes)
+    if n >= LANES:
+        max_block(z + n - LANES, lanes)
+    else:
+        pad(z, padded, n)
+        max_block(padded, lanes)
+    fold_max(lanes, 32)
+    fold_max(lanes, 16)
+    fold_max(lanes, 8)
+    fold_max(lanes, 4)
+    fold_max(lanes, 2)
+    fold_max(lanes, 1)
+    m[0] = lanes[0]
 
 
-cdef inline inlined exp_block(const real* z, real m, real scale, real* e, double* sums) noexcept nogil:
-    """e = exp(z - m) for one block, shifted, times scale; the shifted exponentials are summed lane by lane.
+cdef inline inlined fetch(const real* z) noexcept nogil:
+    """Bring a block near."""
+    cdef Py_ssize_t j
+    for j in range(<Py_ssize_t>(LANES * sizeof(real) // LINE)):
+        minnet_prefetch(<const char*>z + j * LINE)
+
+
+cdef inline inlined exp_block(
+    const real* z, real m, real scale, real* e, double* sums, real* maxima, Py_ssize_t first,
+) noexcept nogil:
+    """e = exp(z - m) for one block, shifted, times scale. From lane `first` on, the shifted ones below the maximum are
+    summed, lane by lane, and the others counted.
 
     Two loops, because one is bound by the length of its chain of operations, of which a CPU overlaps only so many.
     """
     cdef real x[LANES]
+    cdef real y[LANES]
     cdef Py_ssize_t j
     for j in range(LANES):
         x[j] = _math.exp_difference(z[j], m)
-        e[j] = x[j] * scale
+        y[j] = <real>0 if z[j] == m else x[j]
+    for j in range(first):
+        y[j] = 0
     for j in range(LANES):
-        sums[j] += x[j]
+        sums[j] += y[j]
+    for j in range(first, LANES):
+        maxima[j] += <real>1 if z[j] == m else <real>0
+    for j in range(LANES):
+        e[j] = x[j] * scale
 
 
 cdef inline inlined flush(double* sums, double* high, double* low) noexcept nogil:
@@ -141,54 +155,59 @@ cdef inline inlined infinite_others(
 
 
 cdef inline inlined finite_others(
-    const real* z, real m, Py_ssize_t at, real scale, double* others, double* others_low, real* e, Py_ssize_t n,
+    const real* z, real m, real scale, double* others, double* others_low, real* e, Py_ssize_t n,
 ) noexcept nogil:
-    """The block of the maximum comes first, and its own term is taken out of the sums while nothing else is in them."""
+    """Meanwhile the next row is fetched, because here alone the memory has time for it.
+
+    The last block overlaps the one before; a row of less than a block is filled up, and its e is not wanted.
+    """
     cdef double sums[LANES]
     cdef double high[LANES]
     cdef double low[LANES]
+    cdef real maxima[LANES]
     cdef real padded[LANES]
     cdef real scratch[LANES]
-    cdef Py_ssize_t step, block, size, j, first = at // LANES
+    cdef Py_ssize_t block, j
     for j in range(LANES):
         sums[j] = low[j] = 0
+        maxima[j] = 0
         if real is double:
             high[j] = 0
-    for step in range((n + LANES - 1) // LANES):
-        block = first if step == 0 else step - 1 if step <= first else step
-        size = n - block * LANES
-        if size < LANES:
-            pad(z + block * LANES, padded, size)
-        exp_block(
-            &padded[0] if size < LANES else z + block * LANES, m, scale,
-            &scratch[0] if size < LANES or e == NULL else e + block * LANES, sums)
-        if step == 0:
-            sums[at % LANES] = 0
-        if size < LANES and e != NULL:
-            for j in range(size):
-                e[block * LANES + j] = scratch[j]
-        if real is double and step % FLUSH == FLUSH - 1:
+    for block in range(n // LANES):
+        j = block * LANES
+        fetch(z + n + j)
+        exp_block(z + j, m, scale, &scratch[0] if e == NULL else e + j, sums, maxima, 0)
+        if real is double and block % FLUSH == FLUSH - 1:
             flush(sums, high, low)
+    if n < LANES:
+        pad(z, padded, n)
+        exp_block(padded, m, scale, scratch, sums, maxima, 0)
+    elif n % LANES:
+        j = n - LANES
+        exp_block(z + j, m, scale, &scratch[0] if e == NULL else e + j, sums, maxima, LANES - n % LANES)
+    for j in range(1, LANES):
+        maxima[0] += maxima[j]
     if real is double:
         flush(sums, high, low)
         fold_all(high, low)
-        unshift_sum(high[0], low[0], _math.unshift(m), others, others_low)
     else:
         fold_all(sums, low)
-        unshift_sum(sums[0], low[0], _math.unshift(m), others, others_low)
+        high[0] = sums[0]
+    add(&high[0], &low[0], (maxima[0] - 1) / _math.unshift(m))
+    unshift_sum(high[0], low[0], _math.unshift(m), others, others_low)
 
 
 cdef inline inlined exp_others(
-    const real* z, real m, Py_ssize_t at, real scale, double* others, double* others_low, real* e, Py_ssize_t n,
+    const real* z, real m, real scale, double* others, double* others_low, real* e, Py_ssize_t n,
 ) noexcept nogil:
-    """Sum of exp(z - m) over all entries but the maximum at `at`; the exponentials go to `e` unless it is NULL.
+    """Sum of exp(z - m) over all entries but one maximum; the exponentials go to `e` unless it is NULL.
 
     They are shifted by 1 / unshift, so that none is subnormal, and then multiplied by `scale`.
     """
     if m == INFINITY:
         infinite_others(z, scale, others, others_low, e, n, 1)
     else:
-        finite_others(z, m, at, scale, others, others_low, e, n)
+        finite_others(z, m, scale, others, others_low, e, n)
 
 
 cdef inline inlined transpose(const real* a, Py_ssize_t a_step, real* b, Py_ssize_t b_step) noexcept nogil:

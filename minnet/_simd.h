@@ -133,6 +133,13 @@ static inline double minnet_head_f64(double x)
     return bits.f;
 }
 
+/* Bring a line of memory near; an address that is not ours does no harm. */
+#if defined(__GNUC__)
+#define minnet_prefetch(p) __builtin_prefetch(p)
+#else
+#define minnet_prefetch(p) ((void)(p))
+#endif
+
 /* b = a transposed, a block of 4 by 4, whose rows are a_step and b_step elements apart. Elements one by one would cost
    four times as many loads and stores, which is most of the time of softmax over few classes. */
 #if defined(__clang__) || (defined(__GNUC__) && __GNUC__ >= 12)

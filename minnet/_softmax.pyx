@@ -70,9 +70,9 @@ cdef clones softmax_tile(const real* x, real* y, Py_ssize_t rows, Py_ssize_t n, 
 cdef clones softmax_row(const real* x, real* y, Py_ssize_t n) noexcept nogil:
     cdef real m, high, low
     cdef double others, others_low
-    cdef Py_ssize_t at, k
-    row_max(x, &m, &at, n)
-    exp_others(x, m, at, <real>1, &others, &others_low, y, n)
+    cdef Py_ssize_t k
+    row_max(x, &m, n)
+    exp_others(x, m, <real>1, &others, &others_low, y, n)
     invert_total(others if m > -INFINITY else <double>NAN, others_low, &high, &low)
     for k in range(n):
         multiply(high, low, &y[k])
@@ -81,9 +81,9 @@ cdef clones softmax_row(const real* x, real* y, Py_ssize_t n) noexcept nogil:
 cdef clones log_softmax_row(const real* x, real* y, Py_ssize_t n) noexcept nogil:
     cdef real m, L
     cdef double others, low, log_sum
-    cdef Py_ssize_t at, k
-    row_max(x, &m, &at, n)
-    exp_others(x, m, at, <real>1, &others, &low, <real*>NULL, n)
+    cdef Py_ssize_t k
+    row_max(x, &m, n)
+    exp_others(x, m, <real>1, &others, &low, <real*>NULL, n)
     log_total(others if m > -INFINITY else <double>NAN, low, &log_sum)
     L = log_sum
     for k in range(n):
@@ -93,9 +93,9 @@ cdef clones log_softmax_row(const real* x, real* y, Py_ssize_t n) noexcept nogil
 cdef clones logsumexp_row(const real* x, real* y, Py_ssize_t n) noexcept nogil:
     cdef real m
     cdef double others, low, log_sum
-    cdef Py_ssize_t at, k
-    row_max(x, &m, &at, n)
-    exp_others(x, m, at, <real>1, &others, &low, <real*>NULL, n)
+    cdef Py_ssize_t k
+    row_max(x, &m, n)
+    exp_others(x, m, <real>1, &others, &low, <real*>NULL, n)
     log_total(others, low, &log_sum)
     y[0] = m + log_sum
     if m == -INFINITY:
