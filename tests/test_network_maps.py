@@ -83,6 +83,11 @@ def test_losses_start_alike_and_shapes_are_those_of_the_axes(outputs):
     assert np.isnan(outputs.epochs).tolist() == (outputs.accuracy < 0.9).tolist()
 
 
+def test_saturation_at_the_end_is_that_of_each_net_at_its_own_end(outputs):
+    ends = [[row[~np.isnan(row[:, 0])][-1] for row in nets] for nets in outputs.saturated.reshape(4, 3, 13, 2)]
+    assert outputs.saturated_at_end.reshape(4, 2) == pytest.approx(np.mean(ends, axis=1))
+
+
 def test_softmax_is_a_loss_too_and_a_net_without_weights_never_learns():
     result = map_networks(0, 0, "cross_entropy", [3], epochs=1)
     assert result.never.tolist() == [[[1]]]
@@ -139,9 +144,12 @@ def test_a_file_with_wrong_shapes_is_refused(outputs, tmp_path):
 
 
 def test_figures_show_one_scale_as_curves_and_two_as_pictures(outputs):
-    left, right = outputs.plot().axes
+    left, hidden, output = outputs.plot().axes
     assert left.get_legend_handles_labels()[1] == ["quadratic cost", "cross-entropy"]
-    assert right.get_legend_handles_labels()[1] == ["hidden units", "outputs"]
+    assert [ax.get_ylabel() for ax in (hidden, output)] == ["saturated hidden units, %", "saturated outputs, %"]
+    for i, ax in enumerate((hidden, output)):
+        assert ax.lines[0].get_ydata().tolist() == (100 * outputs.saturated_at_start[0, :, i]).tolist()
+        assert ax.lines[2].get_ydata().tolist() == (100 * outputs.saturated_at_end[1, 0, :, i]).tolist()
     both = map_networks([1, 256], [1, 64], ("mse", "cross_entropy"), seeds=1, epochs=1)
     assert [ax.get_title() for ax in both.plot().axes][:2] == ["quadratic cost", "softmax, cross-entropy"]
 

@@ -7,7 +7,7 @@ from minnet.lab.figures import COLORS, TITLES
 
 __all__ = ["draw_network_map"]
 
-LAYERS = {"hidden": ("hidden units", "-"), "output": ("outputs", "--")}
+LAYERS = ("hidden units", "outputs")
 NEVER = "#d9d9d9"
 
 
@@ -22,30 +22,36 @@ def draw_network_map(result):
 
 def _draw_curves(result):
     module = optional_module("NetworkMap.plot", "matplotlib.figure", "plot")
-    figure = module.Figure(figsize=(9, 3.8), layout="constrained")
-    left, right = figure.subplots(1, 2)
+    figure = module.Figure(figsize=(12, 3.8), layout="constrained")
+    left, *right = figure.subplots(1, 3)
     layer, scales = _varied(result)
-    never = 1.5 * result.settings["epochs"]
-    for i, loss in enumerate(result.losses):
-        epochs, median = (np.where(np.isfinite(a), a, never) for a in (result.epochs[i], result.median[i]))
-        color = COLORS[loss]
-        left.plot(scales, epochs.reshape(len(scales), -1), ".", color=color, alpha=0.35)
-        left.plot(scales, median.reshape(-1), color=color, linewidth=1.8, label=TITLES[loss])
-    for share, (name, style) in zip(result.saturated_at_start.reshape(-1, 2).T, LAYERS.values(), strict=True):
-        right.plot(scales, 100 * share, style, color="0.3", linewidth=1.8, label=name)
-    left.axhline(never, color="0.6", linewidth=0.8)
-    left.set(yscale="log", ylim=(0.8, 1.4 * never), ylabel=f"{_learning(result)}, and median (grey line: never)")
-    right.set(ylabel="saturated at the start, %", ylim=(-3, 103))
-    for ax in (left, right):
+    _draw_epochs(left, scales, result)
+    for i, ax in enumerate(right):
+        ax.plot(scales, 100 * result.saturated_at_start[..., i].reshape(-1), color="0.4", label="at the start")
+        for loss, share in zip(result.losses, result.saturated_at_end[..., i], strict=True):
+            ax.plot(scales, 100 * share.reshape(-1), "--", color=COLORS[loss], label=f"at the end: {TITLES[loss]}")
+        ax.set(ylabel=f"saturated {LAYERS[i]}, %", ylim=(-3, 103))
+    for ax in (left, *right):
         ax.spines[["top", "right"]].set_visible(False)
         ax.set(xlabel=f"scale of the {layer} layer's starting weights")
         if scales.min() > 0:
             ax.set_xscale("log")
             ax.xaxis.set_major_formatter("{x:g}")
-        ax.legend(frameon=False, loc="center left")
-    left.yaxis.set_major_formatter("{x:g}")
+        ax.legend(frameon=False, fontsize="small")
     figure.suptitle(_said(result), fontsize="medium")
     return figure
+
+
+def _draw_epochs(ax, scales, result):
+    """Epochs of all nets, and their medians; those that never came stand on a line above the others."""
+    never = 1.5 * result.settings["epochs"]
+    ax.axhline(never, color="0.6", linewidth=0.8)
+    for loss, epochs, median in zip(result.losses, result.epochs, result.median, strict=True):
+        seeds = np.nan_to_num(epochs, nan=never).reshape(len(scales), -1)
+        ax.plot(scales, seeds, ".", color=COLORS[loss], alpha=0.35)
+        ax.plot(scales, np.minimum(median, never).reshape(-1), color=COLORS[loss], label=TITLES[loss])
+    ax.set(yscale="log", ylim=(0.8, 1.4 * never), ylabel=f"{_learning(result)}, and median (grey line: never)")
+    ax.yaxis.set_major_formatter("{x:g}")
 
 
 def _varied(result):
@@ -84,7 +90,7 @@ def _draw_pictures(result):
 
 def _draw_borders(ax, saturated):
     """Where half of a layer is saturated at the start."""
-    for share, (_, style) in zip(np.moveaxis(saturated, -1, 0), LAYERS.values(), strict=True):
+    for share, style in zip(np.moveaxis(saturated, -1, 0), ("-", "--"), strict=True):
         if share.min() < 0.5 < share.max():
             ax.contour(share, [0.5], colors="0.1", linestyles=[style], linewidths=1.6)
 

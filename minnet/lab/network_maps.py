@@ -75,8 +75,14 @@ class NetworkMap:
         """Mean shares over losses and seeds (H, O, 2); all losses start alike."""
         return self.saturated[:, :, :, :, 0].mean(axis=(0, 3))
 
+    @property
+    def saturated_at_end(self):
+        """Mean shares over seeds (L, H, O, 2), each net at its own end."""
+        last = np.count_nonzero(~np.isnan(self.saturated), axis=-2, keepdims=True) - 1
+        return np.take_along_axis(self.saturated, last, axis=-2)[..., 0, :].mean(axis=3)
+
     def plot(self):
-        """Draw the epochs to learn and the saturation at the start: curves against one scale, pictures of two.
+        """Draw the epochs to learn and the saturation: curves against one scale, pictures of two.
 
         Returns
         -------
