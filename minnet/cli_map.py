@@ -27,10 +27,10 @@ LARGEST = 2**24  # neurons of a map that is held whole; more are counted as they
 SHOWN = 1000  # values of an axis in a figure
 DESCRIPTION = """
 How long do sigmoid neurons, a = sigmoid(w x + b), take to learn? Each neuron of a grid is trained by gradient descent,
-until |a - y| < threshold or the epochs are over. A table, a figure and the map (map.npz, read by
-minnet.lab.PhaseMap.load) show how the quadratic cost and cross-entropy compare, and how well the law of small steps
-foretells it. A parameter with one value is the same for all neurons; with two it is an axis of the grid, from the one
-to the other.
+until |a - y| < threshold or the epochs are over. A table, a figure and the map (map.npz, for minnet.lab.PhaseMap.load,
+or MapSummary.load if neurons are only counted) show how the quadratic cost and cross-entropy compare, and how well the
+law of small steps foretells it. A parameter with one value is the same for all neurons; with two it is an axis of the
+grid, from the one to the other.
 """
 EXAMPLES = """
 examples:
