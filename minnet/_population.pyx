@@ -15,8 +15,8 @@ from minnet._loops cimport clones
 
 
 # ---- single neurons ------------------------------------------------------------------------------------------------
-# A neuron with one sample, z = w x + b, a = sigmoid(z), moves along a line: an update takes lr x dz from w, lr dz from b
-# and so lr (x^2 + 1) dz from z. Its whole state is one number, `total`, the sum of dz so far:
+# A neuron with one sample, z = w x + b, a = sigmoid(z), moves along a line: an update takes lr x dz from w, lr dz from
+# b and so lr (x^2 + 1) dz from z. Its whole state is one number, `total`, the sum of dz so far:
 #     z = start - pull total,   w = w0 - lr x total,   b = b0 - lr total,   pull = lr (x^2 + 1)
 # Updates far too small to change w or b in their dtype, as those of a saturated neuron are, still add up in `total`.
 #
@@ -49,7 +49,7 @@ cdef enum Field:   # rows of a block, BLOCK numbers each
     FIELDS
 
 
-# Losses are cross-entropy, `power` 0, and powers of the error, |a - y|^power / power. With d = a - y and slope = a (1 - a):
+# Losses are cross-entropy, `power` 0, and powers of the error, |a - y|^power / power; d = a - y, slope = a (1 - a):
 #     dz = d, or |d|^(power - 1) slope with the sign of d
 
 cdef inline inlined push(real d, real slope, int power, real* dz) noexcept nogil:
@@ -133,7 +133,7 @@ cdef clones fall_to_certain(real* block, Py_ssize_t epochs, real threshold, int 
 
 
 # Any target, and the longest plateau: the sign of dz may change, so that epochs are noted, not counted.
-#     d = a - y = (wrong - (1 - wrong) e) / (1 + e) with the sign of z, wrong = y for z < 0, else 1 - y: as in _elementwise.pyx
+#     d = a - y = (wrong - (1 - wrong) e) / (1 + e) with the sign of z, wrong = y for z < 0, else 1 - y
 #     powers: `height` is |d|, and the cost halves when that falls to 2^(-1 / power) of what it was
 #     cross-entropy: `height` is the cost
 
@@ -319,11 +319,11 @@ def train_neurons(
 
 
 # ---- neurons with several inputs and samples -----------------------------------------------------------------------
-# The cost is the mean over N samples, and the last of D inputs is 1, so that the bias is the last weight. Again the steps
-# are summed apart from w, in `moved`, so that none is too small: z = start - sum of x_k moved_k, w = w0 - moved.
+# The cost is the mean over N samples, and the last of D inputs is 1, so that the bias is the last weight. Again the
+# steps are summed apart from w, in `moved`, so that none is too small: z = start - sum of x_k moved_k, w = w0 - moved.
 #
-# Errors count by the largest of a neuron's samples. For a power p of the error `height` is the p-norm of the errors over
-# N^(1 / p), taken from shares of the largest, as their powers alone could underflow; of one sample it is |d|, as above.
+# Of the errors |d| the largest among the samples counts. For a power p `height` is the p-th root of their mean power,
+# taken from shares of the largest, as the powers alone could underflow; of one sample it is |d|, as above.
 
 cdef struct Lesson:
     Py_ssize_t samples, inputs
@@ -340,7 +340,7 @@ cdef Lesson lesson_of(Py_ssize_t samples, Py_ssize_t inputs, bint shared_x, bint
     lesson.start = lesson.w + inputs * BLOCK
     lesson.error = lesson.start + samples * BLOCK
     lesson.y = lesson.error + samples * BLOCK
-    lesson.x = lesson.y + samples * (1 if shared_y else BLOCK)
+    lesson.x = lesson.y + samples * BLOCK
     lesson.end = lesson.x + samples * inputs * (1 if shared_x else BLOCK)
     return lesson
 
@@ -360,7 +360,8 @@ cdef inline inlined logits(const real* block, const Lesson* lesson, Py_ssize_t s
     memcpy(z, block + lesson.start + sample * BLOCK, BLOCK * sizeof(real))
     for k in range(lesson.inputs):
         add_product(
-            z, block + lesson.moved + k * BLOCK, block + lesson.x + (sample * lesson.inputs + k) * step, lesson.shared_x, -1)
+            z, block + lesson.moved + k * BLOCK, block + lesson.x + (sample * lesson.inputs + k) * step,
+            lesson.shared_x, -1)
 
 
 cdef clones start_logits(real* block, const Lesson* lesson) noexcept nogil:
@@ -378,20 +379,37 @@ cdef inline inlined judge_sample(
 ) noexcept nogil:
     """dz of one sample; its error, or its cost for power 0, and the largest error."""
     cdef real e[BLOCK]
-    cdef real o, wrong, d
+    cdef real targets[BLOCK]
+    cdef real o, wrong, d, size
     cdef Py_ssize_t i
     for i in range(BLOCK):
         e[i] = _math.exp(-_math.magnitude(z[i]))
+        targets[i] = y[0 if shared else i]
     for i in range(BLOCK):
         o = <real>1 / (<real>1 + e[i])
-        wrong = y[0 if shared else i]
-        wrong = wrong if z[i] < 0 else <real>1 - wrong
+        wrong = targets[i] if z[i] < 0 else <real>1 - targets[i]
         d = (wrong - (<real>1 - wrong) * e[i]) * o
-        error[i] = _math.magnitude(d)
-        worst[i] = error[i] if error[i] > worst[i] else worst[i]
+        size = _math.magnitude(d)
+        worst[i] = size if size > worst[i] else worst[i]
         if power == 0:
             height[i] += wrong * _math.magnitude(z[i]) + _math.log1p_unit(e[i])
-        push(-d if z[i] < 0 else d, e[i] * o * o, power, &dz[i])
+        else:
+            error[i] = size
+        push(-d if z[i] < 0 else d, e[i] * o * o, power, &d)
+        dz[i] = d
+
+
+cdef inline inlined judge_any(
+    const real* z, const real* y, bint shared, int power, real* error, real* height, real* worst, real* dz,
+) noexcept nogil:
+    if power == 0:
+        judge_sample(z, y, shared, 0, error, height, worst, dz)
+    elif power == 1:
+        judge_sample(z, y, shared, 1, error, height, worst, dz)
+    elif power == 2:
+        judge_sample(z, y, shared, 2, error, height, worst, dz)
+    else:
+        judge_sample(z, y, shared, 4, error, height, worst, dz)
 
 
 cdef inline inlined add_shares(const real* error, const real* worst, int power, real* height) noexcept nogil:
@@ -423,7 +441,8 @@ cdef inline inlined gather(real* block, const Lesson* lesson, Py_ssize_t sample,
     cdef Py_ssize_t k, step = 1 if lesson.shared_x else BLOCK
     for k in range(lesson.inputs):
         add_product(
-            block + lesson.pull + k * BLOCK, dz, block + lesson.x + (sample * lesson.inputs + k) * step, lesson.shared_x, 1)
+            block + lesson.pull + k * BLOCK, dz, block + lesson.x + (sample * lesson.inputs + k) * step,
+            lesson.shared_x, 1)
 
 
 cdef inline inlined move_weights(real* block, const Lesson* lesson) noexcept nogil:
@@ -445,7 +464,7 @@ cdef clones learn(real* block, const Lesson* lesson, const Course* course, Py_ss
     memset(worst, 0, sizeof(worst))
     for n in range(lesson.samples):
         logits(block, lesson, n, z)
-        judge_sample(
+        judge_any(
             z, block + lesson.y + n * (1 if lesson.shared_y else BLOCK), lesson.shared_y, course.power,
             block + lesson.error + n * BLOCK, height, worst, dz)
         gather(block, lesson, n, dz)
@@ -470,7 +489,9 @@ cdef clones show(const real* block, const Lesson* lesson, real* place, Py_ssize_
         memcpy(place + (lesson.inputs + k) * step, z, n * sizeof(real))
 
 
-cdef void load_rows(real* block, const real* a, Py_ssize_t rows, Py_ssize_t n, Py_ssize_t step, bint shared) noexcept nogil:
+cdef void load_rows(
+    real* block, const real* a, Py_ssize_t rows, Py_ssize_t n, Py_ssize_t step, bint shared,
+) noexcept nogil:
     """`rows` rows of n numbers, of one number each if they are shared."""
     cdef Py_ssize_t k
     if shared:
@@ -488,8 +509,8 @@ def train_perceptrons(
 ):
     """As train_neurons, w -= rate times the sum over N samples of dz x, for neurons first to last of M.
 
-    w (D, M); x (N, D, M) or (N, D, 1), y (N, M) or (N, 1), shared by all; rate (M,), of the sum; path (R + 1, D + N, M):
-    weights and outputs after record (R,) epochs, and at the end; until, halved, longest (M,)."""
+    w (D, M); x (N, D, M), or (N, D, 1) shared by all, y (N, M) or (N, 1); rate (M,), of the sum; until, halved,
+    longest (M,); path (R + 1, D + N, M): weights and outputs after record (R,) epochs, and at the end."""
     cdef Lesson lesson = lesson_of(x.shape[0], w.shape[0], x.shape[2] == 1, y.shape[1] == 1)
     cdef Course course = Course(epochs, threshold, half, keep, power, False)
     cdef Py_ssize_t members = w.shape[1], i = first, n, epoch, r
@@ -526,9 +547,9 @@ def train_perceptrons(
 
 
 # ---- nets ----------------------------------------------------------------------------------------------------------
-# LANES members of a block go side by side: number j of all of them stands at [j * LANES, (j + 1) * LANES) of every array.
-# Parameters lie as in an MLP: W (I, O) and b (O), that is a matrix (I + 1, O) whose last row meets an input of 1. So each
-# step is one product C[a, b] = sum over k of A[a, k] B[k, b], lane by lane:
+# LANES members of a block go side by side: number j of all of them stands at [j * LANES, (j + 1) * LANES) of every
+# array. Parameters lie as in an MLP: W (I, O) and b (O), that is a matrix (I + 1, O) whose last row meets an input of
+# 1. So each step is one product C[a, b] = sum over k of A[a, k] B[k, b], lane by lane:
 #     outputs      z[row, o] = sum over i of x[row, i] W[i, o]
 #     gradients    dW[i, o] = sum over rows of x[row, i] dz[row, o],      dx[row, i] = sum over o of dz[row, o] W[i, o]
 # A product goes in tiles of C that stay in registers while k runs: each number loaded serves several products. Where
@@ -716,13 +737,13 @@ cdef clones activate(real* z, real* y, Py_ssize_t n, Activation activation) noex
         start += BLOCK
 
 
-# Losses: dz = scale d loss / d z, and, where they are asked for, the losses and the right answers (1 or 0). The formulas are
-# those of _elementwise.pyx and _softmax.pyx, with no digit lost in a tail:
-#     bce: dz = a - t = (wrong - (1 - wrong) e) / (1 + e) with the sign of z, e = exp(-|z|), wrong = t for z < 0, else 1 - t
+# Losses: dz = scale d loss / d z, and, where they are asked for, the losses and the right answers (1 or 0). The
+# formulas are those of _elementwise.pyx and _softmax.pyx, with no digit lost in a tail:
+#     bce: dz = a - t = (wrong - (1 - wrong) e) / (1 + e) with the sign of z, e = exp(-|z|), wrong as above
 #     quadratic: dz = (a - t) e / (1 + e)^2
-#     cross-entropy, e_k = exp(z_k - max), others = sum of e without one maximum, so that p_k = e_k / (1 + others), T = sum
-#     of t: loss = T log(1 + others) + sum of t_k (max - z_k),
-#     dz_k = T p_k - t_k = ((T - t_k) e_k - t_k (others + (1 - e_k))) / (1 + others)        T - t_k is exact for one label
+#     cross-entropy, e_k = exp(z_k - max), others = sum of e without one maximum, so that p_k = e_k / (1 + others),
+#     T = sum of t: loss = T log(1 + others) + sum of t_k (max - z_k),
+#     dz_k = T p_k - t_k = ((T - t_k) e_k - t_k (others + (1 - e_k))) / (1 + others)      T - t_k is exact for one label
 
 cdef inline inlined error(real z, real t, real* d, real* slope) noexcept nogil:
     """a - t and a (1 - a), a = sigmoid(z)."""
@@ -874,10 +895,10 @@ cdef clones decay(real* v, Py_ssize_t n, real momentum) noexcept nogil:
 
 
 # ---- one block of nets ---------------------------------------------------------------------------------------------
-# What a pass needs lies in one piece of memory: the samples x and targets t; outputs z, their gradient d, and as much again;
-# the gradients g of the parameters; and for each hidden layer its outputs y, ended by a unit that is always 1, and its slopes,
-# which the backward pass multiplies by the gradients of y. Units come first, then the n samples, then the lanes: unit i of sample
-# r stands at (i * n + r) * LANES. Only x has its samples first, as they come.
+# What a pass needs lies in one piece of memory: the samples x and targets t; outputs z, their gradient d, and as much
+# again; the gradients g of the parameters; and for each hidden layer its outputs y, ended by a unit that is always 1,
+# and its slopes, which the backward pass multiplies by the gradients of y. Units come first, then the n samples, then
+# the lanes: unit i of sample r stands at (i * n + r) * LANES. Only x has its samples first, as they come.
 
 cdef struct Net:
     Py_ssize_t layers      # linear ones
@@ -922,7 +943,7 @@ cdef Py_ssize_t output_of(const Net* net, Py_ssize_t layer) noexcept nogil:
 
 
 cdef void* allocate(const Net* net, size_t itemsize, void** work) noexcept nogil:
-    """Room for a block, to be freed, all of it zeros; `work` is its first multiple of 64 bytes, or NULL if there is none."""
+    """Room for a block, zeros, to be freed; `work` is its first multiple of 64 bytes, NULL if there is none."""
     cdef void* memory = calloc(net.end * itemsize + 64, 1)
     work[0] = NULL if memory == NULL else <char*>memory + 64 - <size_t>memory % 64
     return memory
@@ -938,7 +959,9 @@ cdef void multiply(
         lanes_product(A, B, C, rate, &steps, rows, columns, depth, ending)
 
 
-cdef void steps_of_input(const Net* net, Py_ssize_t layer, Py_ssize_t n, Py_ssize_t* sample, Py_ssize_t* unit) noexcept nogil:
+cdef void steps_of_input(
+    const Net* net, Py_ssize_t layer, Py_ssize_t n, Py_ssize_t* sample, Py_ssize_t* unit,
+) noexcept nogil:
     """From one sample, or unit, of a layer's input to the next."""
     if layer > 0:
         sample[0], unit[0] = LANES, n * LANES
@@ -970,7 +993,7 @@ cdef void forward(const Net* net, const real* w, real* work, Py_ssize_t n) noexc
 cdef void backward(
     const Net* net, const real* w, real* work, Py_ssize_t n, real* moved, const real* rate,
 ) noexcept nogil:
-    """From the gradient of the outputs in `work` to those of the parameters: `moved`, which may be w, less rate times them."""
+    """From the gradient of the outputs in `work` to those of the parameters: `moved`, maybe w, less rate times them."""
     cdef Py_ssize_t layer, fan_in, fan_out, sample, unit, begin = net.parameters * LANES
     cdef real* dz = work + net.d
     cdef real* dx
@@ -1051,8 +1074,8 @@ cdef void train_batch(
     const Net* net, const real* x, const real* t, const int64_t* rows, const real* w, real* work, Py_ssize_t size,
     real* moved, const real* rate, bint fresh, double* losses, double* hits,
 ) noexcept nogil:
-    """`moved`, less rate times the mean gradient of `size` samples, taken some rows at a time; and what they cost before
-    it, unless `losses` is NULL. Without `fresh` they are those of the last batch, and in `work` already."""
+    """`moved`, less rate times the mean gradient of `size` samples, taken some rows at a time; and what they cost
+    before it, unless `losses` is NULL. Without `fresh` they are those of the last batch, and in `work` already."""
     cdef Py_ssize_t start = 0, n
     while start < size:
         n = min(net.rows, size - start)
@@ -1100,16 +1123,16 @@ cdef void mean_over(double* sums, Py_ssize_t samples, double[::1] means) noexcep
 def train_nets(
     const real[:, :, ::1] x not None, const real[:, :, ::1] t not None, const int64_t[:, ::1] order not None,
     const int64_t[::1] wanted not None, const int64_t[::1] sizes not None, const int64_t[::1] criteria not None,
-    const real[:, ::1] rate not None, real[:, :, ::1] w not None, real[:, :, ::1] v not None, double[:, :, ::1] losses not None,
-    double[:, :, ::1] hits not None,
+    const real[:, ::1] rate not None, real[:, :, ::1] w not None, real[:, :, ::1] v not None,
+    double[:, :, ::1] losses not None, double[:, :, ::1] hits not None,
     Py_ssize_t batch, double momentum, int activation, bint shared,
 ):
     """w -= rate v, v = momentum v + mean gradient of a batch, for E epochs of all batches in their order (E, N).
 
-    w: parameters (B, P, L); v: the same, or (B, 0, L) without momentum; rate (B, L); the Criterion of each block (B,); x: samples and a 1, (B, N, (I + 1) L),
-    t: targets (B, N, O L), or, shared by all, (1, N, I + 1) and (1, N, O). Means over epoch e while the weights moved go
-    to losses and hits (B, R, L) at wanted[e] = r, (E,), or nowhere for -1. All blocks are independent. A batch of all
-    samples, if it is small, keeps the order of its first epoch."""
+    w: parameters (B, P, L); v: the same, or (B, 0, L) without momentum; rate (B, L); criteria (B,); x: samples and a 1,
+    (B, N, (I + 1) L), t: targets (B, N, O L), or, shared by all, (1, N, I + 1) and (1, N, O). Means over epoch e while
+    the weights moved go to losses and hits (B, R, L) at wanted[e] = r, (E,), or nowhere for -1. All blocks are
+    independent. A batch of all samples, if it is small, keeps the order of its first epoch."""
     cdef Net net = net_of(sizes, batch, activation, shared)
     cdef double sums[2 * LANES]
     cdef Py_ssize_t b, e, samples = order.shape[1]
@@ -1140,7 +1163,7 @@ def forward_nets(
     const real[:, :, ::1] x not None, const int64_t[::1] sizes not None, const real[:, :, ::1] w not None,
     real[:, :, ::1] z not None, int activation, bint shared,
 ):
-    """z = outputs (B, O N, L) of all nets w (B, P, L) for samples x (B, N, (I + 1) L), or (1, N, I + 1) shared by all."""
+    """z = outputs (B, O N, L) of all nets w (B, P, L) for samples x (B, N, (I + 1) L), or shared, (1, N, I + 1)."""
     cdef Net net = net_of(sizes, x.shape[1], activation, shared)
     cdef Py_ssize_t b, start, n, i, unit = 1 if shared else LANES, outputs = sizes[sizes.shape[0] - 1]
     cdef void* memory

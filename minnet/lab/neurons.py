@@ -19,7 +19,7 @@ __all__ = ["NeuronsRun", "run_neurons", "run_perceptrons"]
 POWERS = {"mse": 2, "bce": 0, "mae": 1, "quartic": 4}  # of the error; 0 stands for cross-entropy
 MOST_EPOCHS = 2**24  # they are counted in floats, which hold every integer up to here
 BLOCK = 256  # neurons that the kernel takes at once
-CHUNK = 2**24  # neurons times epochs of a chunk for one of several threads: some milliseconds
+CHUNK = 2**22  # neurons times epochs of a chunk for one of several threads: a millisecond or two
 
 
 class NeuronsRun:
@@ -136,7 +136,7 @@ def run_perceptrons(
     b : array_like, shape (...)
         Starting biases.
     x : array_like, shape (..., N, D)
-        Samples; (N, D) are shared by all neurons, which takes less memory and time.
+        Samples; (N, D) are shared by all neurons. Otherwise each thread copies those of 256 neurons.
     y : array_like, shape (..., N)
         Targets in [0, 1].
     loss, epochs, plateau, record, dtype
