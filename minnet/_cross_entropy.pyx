@@ -14,7 +14,7 @@ from libc.string cimport memcpy
 
 from minnet cimport _math
 from minnet._doors cimport alike, apart, enter, labels_of
-from minnet._loops cimport LANES, clones
+from minnet._loops cimport LANES, clones, whole_clones
 from minnet._math cimport inlined, real
 from minnet._rows cimport (
     FEW, FLUSH, ROWS, add, exp_others, flush, fold_all, log_total, row_max, tile_load, tile_others, transpose_all,
@@ -576,7 +576,9 @@ def cross_entropy_soft(
 
 # ---- labels of a batch: where the first wrong one stands, or -1; what they count -----------------------------------
 
-cdef int64_t count_outside(const int64_t* y, Py_ssize_t n, int64_t classes, int64_t ignored, bint masked) noexcept nogil:
+cdef whole_clones count_outside(
+    const int64_t* y, int64_t* found, Py_ssize_t n, int64_t classes, int64_t ignored, bint masked,
+) noexcept nogil:
     """Without an exit for the first, which would make it slower."""
     cdef int64_t total = 0
     cdef Py_ssize_t i
@@ -586,7 +588,7 @@ cdef int64_t count_outside(const int64_t* y, Py_ssize_t n, int64_t classes, int6
     else:
         for i in range(n):
             total += (y[i] < 0) | (y[i] >= classes)
-    return total
+    found[0] = total
 
 
 def first_outside_range(const int64_t[::1] y not None, Py_ssize_t classes, ignored=None):
@@ -595,7 +597,7 @@ def first_outside_range(const int64_t[::1] y not None, Py_ssize_t classes, ignor
     cdef int64_t label = ignored if masked else 0, wrong
     cdef Py_ssize_t i
     with nogil:
-        wrong = count_outside(&y[0], y.shape[0], classes, label, masked)
+        count_outside(&y[0], &wrong, y.shape[0], classes, label, masked)
     if wrong:
         for i in range(y.shape[0]):
             if (y[i] < 0 or y[i] >= classes) and not (masked and y[i] == label):
@@ -603,12 +605,12 @@ def first_outside_range(const int64_t[::1] y not None, Py_ssize_t classes, ignor
     return -1
 
 
-cdef int64_t count_label(const int64_t* y, Py_ssize_t n, int64_t label) noexcept nogil:
+cdef whole_clones count_label(const int64_t* y, int64_t* found, Py_ssize_t n, int64_t label) noexcept nogil:
     cdef int64_t total = 0
     cdef Py_ssize_t i
     for i in range(n):
         total += y[i] == label
-    return total
+    found[0] = total
 
 
 def count_labels(
@@ -621,7 +623,7 @@ def count_labels(
     cdef Py_ssize_t i
     cdef bint by_class = w.shape[0] > 0, by_row = weight.shape[0] > 0
     with nogil:
-        found = count_label(&y[0], y.shape[0], ignored)
+        count_label(&y[0], &found, y.shape[0], ignored)
         sums[0] = sums[1] = sums[2] = sums[3] = 0
         for i in range(y.shape[0] if by_class or by_row else 0):
             v = w[y[i]] if by_class and y[i] != ignored else 1.0
