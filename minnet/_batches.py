@@ -17,6 +17,7 @@ class Arrays:
     def __init__(self, X, y, size, shuffle):
         self.X, self.y, self.size, self.shuffle = X, y, size, shuffle
         self.batches, self.mapped = -(-len(X) // size), is_mapped(X) or is_mapped(y)
+        self.most = min(size, len(X))  # rows of a batch
 
     def order(self, rng, epochs=1):
         """The rows of some epochs, as they come."""
@@ -26,15 +27,18 @@ class Arrays:
         return np.tile(np.arange(rows), epochs)
 
     def epoch(self, rng):
-        """The batches (x, y) of an epoch."""
-        order = self.order(rng)
+        """The batches (x, y) of an epoch. Each is overwritten by the next: large arrays made anew cost page faults."""
+        order, rooms = self.order(rng), [np.empty((self.most, *a.shape[1:]), a.dtype) for a in (self.X, self.y)]
         for start in range(0, len(order), self.size):
             rows = order[start : start + self.size]
-            yield self.X[rows], self.y[rows]
+            pairs = zip((self.X, self.y), rooms, strict=True)
+            yield tuple(np.take(a, rows, axis=0, out=room[: len(rows)], mode="clip") for a, room in pairs)
 
 
 class Stream:
     """Batches of a source: something to iterate over, time and again, or a function that gives an iterator an epoch."""
+
+    most = 1  # rows of a batch, as far as is known
 
     def __init__(self, owner, source):
         self.owner, self.source = owner, source

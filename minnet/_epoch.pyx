@@ -59,15 +59,15 @@ cdef inline inlined tile(
     for a in range(rows):
         for j in range(WIDE):
             sums[a * WIDE + j] = 0
-    if add:
-        for a in range(rows):
-            for j in range(WIDE):
-                sums[a * WIDE + j] = C[a * p.c_row + j]
     for k in range(depth):
         for a in range(rows):
             x = A[a * p.a_row + k * p.a_k]
             for j in range(WIDE):
                 sums[a * WIDE + j] += x * B[k * p.b_k + j]
+    if add:   # last, as a sum of short sums rounds less than a long one
+        for a in range(rows):
+            for j in range(WIDE):
+                sums[a * WIDE + j] += C[a * p.c_row + j]
     if slope != NULL:
         for a in range(rows):
             for j in range(WIDE):

@@ -189,7 +189,6 @@ def _epoch(run, emit):
 def _train(run, emit):
     """One pass over the batches; mean loss and metrics, each batch weighing as many rows as it has."""
     run.steps = _plain(run)
-    run.history.path = "epoch" if run.steps else "layers"
     run.batch, run.rows, run.sums = 0, 0, dict.fromkeys(["loss", *(metric.__name__ for metric in run.metrics)], 0.0)
     alone = run.steps and type(run.data) is Arrays and not run.data.mapped and not run.metrics
     alone = alone and not emit.heard("on_batch_begin", "on_batch_end")
@@ -206,12 +205,13 @@ def _train(run, emit):
     except Exception as error:
         error.add_note(f"fit: in epoch {run.epoch}, batch {run.batch}")
         raise
+    run.history.path = "epoch" if run.steps and run.steps.taken else "layers"
     return run.ranks.means_of_steps(run.sums, dict.fromkeys(run.sums, run.rows))
 
 
 def _plain(run):
     """Compiled steps, if the net is plain and nobody else takes part in its steps."""
-    return plain_steps(run.net, run.loss, run.optimizer) if run.ranks.size == 1 else None
+    return plain_steps(run.net, run.loss, run.optimizer, run.data.most) if run.ranks.size == 1 else None
 
 
 def _compiled(run):

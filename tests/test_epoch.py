@@ -305,9 +305,9 @@ def test_epochs_of_one_call_that_go_wrong_are_taken_back():
 # ---- who takes them ----
 
 
-def steps_of(net=None, loss=None, optimizer=None):
+def steps_of(net=None, loss=None, optimizer=None, size=10):
     net = net or mn.MLP([4, 5, 3])
-    return plain_steps(net, loss or mn.CrossEntropyLoss(), optimizer or mn.SGD(0.1))
+    return plain_steps(net, loss or mn.CrossEntropyLoss(), optimizer or mn.SGD(0.1), size)
 
 
 NOT_PLAIN = {
@@ -318,6 +318,7 @@ NOT_PLAIN = {
     "no layer with weights": {"net": mn.Sequential([mn.ReLU()])},
     "a net in a net": {"net": mn.Sequential([mn.MLP([4, 5]), mn.Linear(5, 3)])},
     "very many layers": {"net": mn.MLP([4] * 40)},
+    "large products": {"net": mn.MLP([1000, 1000, 3]), "size": 64},
     "smoothing": {"loss": mn.CrossEntropyLoss(label_smoothing=0.1)},
     "weights": {"loss": mn.CrossEntropyLoss(weight=[1, 2, 3])},
     "sum": {"loss": mn.MSELoss(reduction="sum")},
