@@ -220,10 +220,12 @@ cdef bint activate(Activation which, object x, object y):
         if alike(&a, &b):
             if a.format[0] == b"f":
                 done = True
-                activation_loop(which, <const float*>a.buf, <float*>b.buf, <float*>NULL, a.len // 4)
+                with nogil:
+                    activation_loop(which, <const float*>a.buf, <float*>b.buf, <float*>NULL, a.len // 4)
             elif a.format[0] == b"d":
                 done = True
-                activation_loop(which, <const double*>a.buf, <double*>b.buf, <double*>NULL, a.len // 8)
+                with nogil:
+                    activation_loop(which, <const double*>a.buf, <double*>b.buf, <double*>NULL, a.len // 8)
         PyBuffer_Release(&b)
     PyBuffer_Release(&a)
     return done

@@ -661,9 +661,11 @@ def cross_entropy_door(z not None, y not None, dz not None):
             if alike(&a, &c) and a.buf != c.buf and apart(&b, &c) and a.ndim == 2 and b.ndim == 1:
                 if labels_of(&b, a.shape[0]) and 0 < a.shape[1] <= FEW:
                     if a.format[0] == b"f":
-                        loss = mean_loss(<float*>a.buf, <int64_t*>b.buf, <float*>c.buf, a.shape[0], a.shape[1])
+                        with nogil:
+                            loss = mean_loss(<float*>a.buf, <int64_t*>b.buf, <float*>c.buf, a.shape[0], a.shape[1])
                     elif a.format[0] == b"d":
-                        loss = mean_loss(<double*>a.buf, <int64_t*>b.buf, <double*>c.buf, a.shape[0], a.shape[1])
+                        with nogil:
+                            loss = mean_loss(<double*>a.buf, <int64_t*>b.buf, <double*>c.buf, a.shape[0], a.shape[1])
             PyBuffer_Release(&c)
         PyBuffer_Release(&b)
     PyBuffer_Release(&a)

@@ -1,5 +1,6 @@
 # cython: language_level=3
-# Doors, for small plain arrays. A small net spends its time in checks and in the acquisition of arrays. A door checks in C
+# Doors, for plain arrays too small to be shared among threads. A small net spends its time in checks and in the
+# acquisition of arrays. A door checks in C
 # what functional checks in Python, and does the work if all is plain: aligned C-contiguous arrays of one dtype, of the
 # shapes they should have, that do not overlap in part, no more than SMALL elements. Otherwise it leaves everything as it
 # is and says so, and functional does the work, or says what is wrong.
@@ -9,7 +10,8 @@ from cpython.buffer cimport (
 )
 
 cdef enum:
-    SMALL = 4096  # elements up to which an array may go through a door
+    SMALL = (1 << 17) - (1 << 11)  # elements up to which an array may go through a door: functional would not cut them, either,
+                                   # into chunks of 2^17 or the next whole number of tiles (_share.py)
 
 
 cdef inline bint enter(object x, Py_buffer* view, bint writable) noexcept:

@@ -747,9 +747,11 @@ def binary_cross_entropy_with_logits_door(z not None, t not None, dz not None):
         if enter(dz, &c, True):
             if alike(&a, &b) and alike(&a, &c) and apart(&a, &c) and apart(&b, &c) and a.len > 0:
                 if a.format[0] == b"f":
-                    loss = mean_binary_loss(<float*>a.buf, <float*>b.buf, <float*>c.buf, a.len // 4)
+                    with nogil:
+                        loss = mean_binary_loss(<float*>a.buf, <float*>b.buf, <float*>c.buf, a.len // 4)
                 elif a.format[0] == b"d":
-                    loss = mean_binary_loss(<double*>a.buf, <double*>b.buf, <double*>c.buf, a.len // 8)
+                    with nogil:
+                        loss = mean_binary_loss(<double*>a.buf, <double*>b.buf, <double*>c.buf, a.len // 8)
             PyBuffer_Release(&c)
         PyBuffer_Release(&b)
     PyBuffer_Release(&a)

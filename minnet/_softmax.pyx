@@ -6,7 +6,7 @@ from cpython.buffer cimport PyBuffer_Release
 from libc.math cimport INFINITY, NAN
 
 from minnet cimport _math
-from minnet._doors cimport alike, enter
+from minnet._doors cimport alike, apart, enter
 from minnet._loops cimport clones
 from minnet._math cimport inlined, real
 from minnet._rows cimport (
@@ -105,18 +105,19 @@ cdef clones logsumexp_row(const real* x, real* y, Py_ssize_t n) noexcept nogil:
 
 
 cdef void softmax_rows(
-    const real* x, real* y, Py_ssize_t n, Py_ssize_t classes, bint logarithm,
+    const real* x, real* y, Py_ssize_t rows, Py_ssize_t classes, bint logarithm,
 ) noexcept nogil:
-    cdef Py_ssize_t i = 0
-    while i < n:
+    cdef Py_ssize_t i = 0, at
+    while i < rows:
+        at = i * classes
         if classes <= FEW:
-            softmax_tile(x + i * classes, y + i * classes, min(<Py_ssize_t>ROWS, n - i), classes, logarithm, 0)
+            softmax_tile(x + at, y + at, min(<Py_ssize_t>ROWS, rows - i), classes, logarithm, 0)
             i += ROWS
         elif logarithm:
-            log_softmax_row(x + i * classes, y + i * classes, classes)
+            log_softmax_row(x + at, y + at, classes)
             i += 1
         else:
-            softmax_row(x + i * classes, y + i * classes, classes)
+            softmax_row(x + at, y + at, classes)
             i += 1
 
 
@@ -164,22 +165,35 @@ def logsumexp_forward(const real[:, ::1] x not None, real[::1] y not None):
             logsumexp_row(&x[i, 0], &y[i], x.shape[1])
 
 
-# ---- the door: see _doors.pxd --------------------------------------------------------------------------------------
+# ---- doors: see _doors.pxd -----------------------------------------------------------------------------------------
 
-def softmax_door(x not None, y not None):
-    """y = exp(x) / sum(exp(x)) over the last axis, if both are small, plain and apart (N, ...); whether it was done."""
+cdef bint normalize(object x, object y, bint logarithm):
     cdef Py_buffer a, b
     cdef Py_ssize_t classes
     cdef bint done = False
     if not enter(x, &a, False):
         return False
     if enter(y, &b, True):
-        if a.len > 0 and a.ndim > 0 and alike(&a, &b) and a.buf != b.buf and a.format[0] in (b"f", b"d"):
-            classes, done = a.shape[a.ndim - 1], True
+        if alike(&a, &b) and apart(&a, &b) and a.ndim > 0 and a.len > 0:
+            classes = a.shape[a.ndim - 1]
             if a.format[0] == b"f":
-                softmax_rows(<const float*>a.buf, <float*>b.buf, a.len // (4 * classes), classes, False)
-            else:
-                softmax_rows(<const double*>a.buf, <double*>b.buf, a.len // (8 * classes), classes, False)
+                done = True
+                with nogil:
+                    softmax_rows(<const float*>a.buf, <float*>b.buf, a.len // 4 // classes, classes, logarithm)
+            elif a.format[0] == b"d":
+                done = True
+                with nogil:
+                    softmax_rows(<const double*>a.buf, <double*>b.buf, a.len // 8 // classes, classes, logarithm)
         PyBuffer_Release(&b)
     PyBuffer_Release(&a)
     return done
+
+
+def softmax_door(x not None, y not None):
+    """y = softmax(x) over the last axis, if both are small plain arrays (..., C); whether it was done."""
+    return normalize(x, y, False)
+
+
+def log_softmax_door(x not None, y not None):
+    """y = log_softmax(x) over the last axis, if both are small plain arrays (..., C); whether it was done."""
+    return normalize(x, y, True)

@@ -1,6 +1,7 @@
 """Threads: large work is cut at fixed places, and the calling thread shares the chunks with a small pool.
 
-Cuts and the order of results follow from the work alone, so that results are bit-identical for every number of threads.
+Cuts of what is summed and the order of results follow from the work alone, so that results are bit-identical for every
+number of threads; where nothing is summed, cuts are free (`free_share` in functional).
 The caller takes part and waits only for chunks that some thread is working on: no call waits for another, and whatever
 becomes of the pool (busy, forked away, shut down with the interpreter), the work gets done.
 """

@@ -13,7 +13,7 @@ import numpy as np
 from minnet import _updates
 from minnet._checks import bad_type, bad_value, choice, integer, number, real_array, words
 from minnet._threads import run_chunks
-from minnet.functional._share import NONE, SHARE, by_dtype
+from minnet.functional._share import NONE, SHARE, by_dtype, free_share
 
 __all__ = ["SGD", "Adam", "AdamW", "Optimizer", "RMSprop"]
 
@@ -160,13 +160,16 @@ class Optimizer:
 
     def _update_part(self, params, grads, lr, decay, start, stop):
         """Update a slice, in chunks on several threads if it is large."""
+
+        def chunk(a, b):
+            a, b = start + a, start + b
+            state = {name: vector[a:b] for name, vector in self.state.items()}
+            self._update(params[a:b], grads[a:b], state, lr, decay)
+
         if stop - start <= SHARE:
-            state = {name: vector[start:stop] for name, vector in self.state.items()}
-            self._update(params[start:stop], grads[start:stop], state, lr, decay)
+            chunk(0, stop - start)
         else:
-            run_chunks(
-                lambda a, b: self._update_part(params, grads, lr, decay, start + a, start + b), stop - start, SHARE
-            )
+            run_chunks(chunk, stop - start, free_share(stop - start, SHARE))
 
     def _checked(self, params, grads):
         """`grads`, if both vectors fit each other and what is remembered."""

@@ -5,7 +5,7 @@ import numpy as np
 from minnet import _activations as kernels
 from minnet._checks import out_array, real_array
 from minnet._threads import run_chunks
-from minnet.functional._share import NONE, SHARE, apart, by_dtype, rows_a_share, share
+from minnet.functional._share import NONE, SHARE, apart, by_dtype, free_share, rows_a_share, share
 
 _sigmoid = by_dtype(kernels.sigmoid_forward)
 _tanh = by_dtype(kernels.tanh_forward)
@@ -68,7 +68,7 @@ def _elementwise(owner, door, kernel, x, out):
     x = real_array(owner, "x", x)
     y = np.empty(x.shape, x.dtype) if out is None else out_array(owner, out, x.shape, x.dtype)
     x = apart(x, y)
-    share(kernel[x.dtype.char], SHARE, x.reshape(-1), y.reshape(-1), NONE[x.dtype.char])
+    share(kernel[x.dtype.char], free_share(x.size, SHARE), x.reshape(-1), y.reshape(-1), NONE[x.dtype.char])
     return y if out is not None or y.ndim else y[()]
 
 
@@ -82,7 +82,8 @@ def value_and_slope(name, x):
     """
     x = real_array(name, "x", x)
     y, slope = np.empty(x.shape, x.dtype), np.empty(x.shape, x.dtype)
-    share(_WITH_SLOPE[name][x.dtype.char], SHARE, x.reshape(-1), y.reshape(-1), slope.reshape(-1))
+    size = free_share(x.size, SHARE)
+    share(_WITH_SLOPE[name][x.dtype.char], size, x.reshape(-1), y.reshape(-1), slope.reshape(-1))
     return y, slope
 
 
@@ -123,5 +124,6 @@ def chain_biased(dy, slope, db):
 def chain(dy, slope):
     """The backward of every activation, dx = dy * slope; two arrays of one shape and dtype."""
     dx = np.empty(dy.shape, dy.dtype)
-    share(_chain[dy.dtype.char], SHARE, dy.reshape(-1), slope.reshape(-1), dx.reshape(-1))
+    size = free_share(dy.size, SHARE)
+    share(_chain[dy.dtype.char], size, dy.reshape(-1), slope.reshape(-1), dx.reshape(-1))
     return dx

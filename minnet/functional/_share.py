@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from minnet._threads import run_chunks
+from minnet._threads import get_num_threads, run_chunks
 
 # Elements of a chunk when large work is cut for several threads: some 100 us of it, several times what it costs to hand
 # a chunk over. Part of the definition of a sum: other cuts would round otherwise.
@@ -35,6 +35,15 @@ def share(kernel, size, *arrays, scalars=()):
 def rows_a_share(columns):
     """Rows of a chunk: whole tiles of 32 rows."""
     return max(SHARE // max(columns, 1) // 32, 1) * 32
+
+
+def free_share(total, least):
+    """Elements or rows of a chunk of work without sums, whose cuts change no bit: two chunks a thread, whole lines.
+
+    A chunk costs some microseconds of Python, which 8 of them add to an update of 10^6 parameters.
+    """
+    threads = get_num_threads()
+    return max(least, total if threads == 1 else -(-total // (128 * threads)) * 64)
 
 
 def apart(x, y):

@@ -6,7 +6,7 @@ import numpy as np
 
 from minnet import _softmax as kernels
 from minnet._checks import bad_value, integer, out_array, real_array
-from minnet.functional._share import by_dtype, rows_a_share, share
+from minnet.functional._share import by_dtype, free_share, rows_a_share, share
 
 _softmax = by_dtype(kernels.softmax_forward)
 _log_softmax = by_dtype(kernels.log_softmax_forward)
@@ -38,16 +38,12 @@ def softmax(x, *, axis=-1, out=None):
     ValueError
         If `x` has no axis `axis`, or `out` does not fit.
     """
-    if axis == -1 and type(x) is np.ndarray and x.ndim:
-        y = np.empty_like(x) if out is None else out
-        if y is not None and kernels.softmax_door(x, y):
-            return y
-    return _along_axis("softmax", _softmax, _softmax_middle, x, axis, out)
+    return _along_axis("softmax", kernels.softmax_door, _softmax, _softmax_middle, x, axis, out)
 
 
 def log_softmax(x, *, axis=-1, out=None):
     """Log-probabilities, x - logsumexp(x), never rounded to 0 or 1 on the way; all else as in `softmax`."""
-    return _along_axis("log_softmax", _log_softmax, _log_softmax_middle, x, axis, out)
+    return _along_axis("log_softmax", kernels.log_softmax_door, _log_softmax, _log_softmax_middle, x, axis, out)
 
 
 def logsumexp(x, *, axis=-1):
@@ -63,7 +59,11 @@ def logsumexp(x, *, axis=-1):
     return y.astype(x.dtype)[()]
 
 
-def _along_axis(owner, kernel, middle_kernel, x, axis, out):
+def _along_axis(owner, door, kernel, middle_kernel, x, axis, out):
+    if type(x) is np.ndarray and type(axis) is int and axis == -1:
+        y = np.empty_like(x) if out is None else out
+        if door(x, y):
+            return y
     x = real_array(owner, "x", x)
     y = np.empty(x.shape, x.dtype) if out is None else out_array(owner, out, x.shape, x.dtype)
     if out is not None and np.may_share_memory(x, y):
@@ -72,7 +72,7 @@ def _along_axis(owner, kernel, middle_kernel, x, axis, out):
     before, after = math.prod(x.shape[:axis]), math.prod(x.shape[axis + 1 :])
     if after == 1:
         shape = before, x.shape[axis]
-        share(kernel[x.dtype.char], rows_a_share(shape[1]), x.reshape(shape), y.reshape(shape))
+        share(kernel[x.dtype.char], free_share(before, rows_a_share(shape[1])), x.reshape(shape), y.reshape(shape))
     elif x.shape[axis] <= kernels.FEW_CLASSES:
         shape = before, x.shape[axis], after
         middle_kernel[x.dtype.char](x.reshape(shape), y.reshape(shape))
