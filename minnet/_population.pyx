@@ -116,8 +116,8 @@ cdef inline inlined fall(real* block, Py_ssize_t epochs, real threshold, int pow
             halved[i] += <real>1 if u[i] > level[i] else <real>0
         for i in range(BLOCK):
             o = <real>1 / (<real>1 + e[i])
-            s = (e[i] if u[i] < 0 else <real>1) * o
-            push(s, e[i] * o * o, power, &dz)
+            s = e[i] * o
+            push(s if u[i] < 0 else o, s * o, power, &dz)
             total[i] += dz
 
 

@@ -162,7 +162,7 @@ def run_perceptrons(
     >>> x, y = [[0, 0], [0, 1], [1, 0], [1, 1]], [0, 1, 1, 1]  # a or b
     >>> run = run_perceptrons(np.random.default_rng(0).normal(size=(1000, 2)), 0.0, x, y, "bce", lr=5.0)
     >>> run.w.shape, run.output.shape, int(np.max(run.epochs))
-    ((1000, 2), (1000, 4), 50)
+    ((1000, 2), (1000, 4), 43)
     """
     owner = "run_perceptrons"
     dtype = model_dtype(owner, dtype)
