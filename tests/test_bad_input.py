@@ -184,7 +184,7 @@ EVALUATE = {
     ),
     "batch_size 0": ({"batch_size": 0}, V, "evaluate: batch_size must be at least 1, got 0"),
     "batch_size float": ({"batch_size": 1.0}, T, "evaluate: batch_size must be an integer, got 1.0"),
-    "loss unknown": ({"loss": "unknown"}, V, r"evaluate: loss must be one of 'cross_entropy', .*, got 'unknown'"),
+    "loss unknown": ({"loss": "perceptron"}, V, r"evaluate: loss must be one of 'cross_entropy', .*, got 'perceptron'"),
     "loss class": ({"loss": mn.MSELoss}, T, "evaluate: loss must be a name or an object such as"),
     "loss none-reduced": ({"loss": mn.MSELoss(reduction="none")}, V, "evaluate: loss must reduce to one number"),
     "net None": ({"net": None}, T, r"evaluate: net must be a model such as .*, got None"),
