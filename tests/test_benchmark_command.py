@@ -324,3 +324,23 @@ def test_chart_has_a_bar_for_every_ratio_and_a_line_at_one():
     assert ends[:2] == [0.5, 3.0]
     assert [line.get_xdata()[0] for line in panel.lines] == [1]
     assert [text.get_text().strip() for text in panel.texts] == ["0.50 numpy", "3.00 numpy"]
+
+
+# ---- what options cost ----
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_every_option_that_is_timed_is_one(dtype, rng):
+    options = importlib.import_module("benchmarks.options")
+    for calls in (
+        options.label_calls(rng, 40, 5, dtype),
+        options.share_calls(rng, 40, 5, dtype),
+        options.binary_calls(rng, 300, dtype),
+    ):
+        found = {name: call() for name, call in calls.items()}
+        means = {float(value): name for name, (value, _) in found.items() if np.ndim(value) == 0}
+        assert len(means) == len(calls) - sum(np.ndim(value) for value, _ in found.values())
+        plain, ratios = options.ratios(calls, rounds=1)
+        assert plain > 0
+        assert ratios["plain"] == 1
+        assert list(ratios) == list(calls)
