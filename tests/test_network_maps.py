@@ -143,6 +143,15 @@ def test_a_file_with_wrong_shapes_is_refused(outputs, tmp_path):
         NetworkMap.load(tmp_path / "map.npz")
 
 
+def test_a_file_with_unknown_losses_is_refused(outputs, tmp_path):
+    outputs.save(tmp_path / "map.npz")
+    wrong = NetworkMap.load(tmp_path / "map.npz")
+    wrong.losses = ("mse", "rmse")
+    wrong.save(tmp_path / "map.npz")
+    with pytest.raises(ValueError, match=r"map.npz must hold a NetworkMap, got ValueError: .* got 'rmse'"):
+        NetworkMap.load(tmp_path / "map.npz")
+
+
 def test_figures_show_one_scale_as_curves_and_two_as_pictures(outputs):
     left, hidden, output = outputs.plot().axes
     assert left.get_legend_handles_labels()[1] == ["quadratic cost", "cross-entropy"]

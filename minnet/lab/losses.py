@@ -11,6 +11,7 @@ import numpy as np
 
 from minnet import functional as F
 from minnet import metrics
+from minnet._checks import any_array, bad_value, choice
 
 __all__ = ["LOSSES", "AbsoluteCost", "CrossEntropyCost", "QuadraticCost", "QuarticCost"]
 
@@ -82,3 +83,13 @@ class QuarticCost(PowerCost):
 
 
 LOSSES = {"mse": QuadraticCost(), "bce": CrossEntropyCost(), "mae": AbsoluteCost(), "quartic": QuarticCost()}
+
+
+def loss_names(owner, loss, options):
+    """One of the `options`, or a sequence of them, each once, as a tuple."""
+    names = (loss,) if isinstance(loss, str) else tuple(np.atleast_1d(any_array(owner, "loss", loss)).tolist())
+    for name in names:
+        choice(owner, "loss", name, options)
+    if not names or len(set(names)) < len(names):
+        raise bad_value(owner, "loss must be one or more losses, each once", names)
+    return names

@@ -10,11 +10,11 @@ from functools import partial
 import numpy as np
 
 from minnet import files
-from minnet._checks import any_array, bad_value, choice, integer, number, words
+from minnet._checks import bad_value, choice, integer, number, words
 from minnet._threads import run_alone, run_chunks
 from minnet.lab.grids import NAMES, Grid
 from minnet.lab.law import epochs_by_law
-from minnet.lab.losses import LOSSES
+from minnet.lab.losses import LOSSES, loss_names
 from minnet.lab.neurons import MOST_EPOCHS, run_neurons
 from minnet.lab.tasks import run_tasks
 from minnet.layers import model_dtype
@@ -90,7 +90,7 @@ class _Result:
         grid = Grid(owner, _given(owner, **{**dict.fromkeys(NAMES), **document["parameters"], **axes}))
         if list(grid.axes) != document["axes"]:
             raise bad_value(owner, "the axes must be vectors in their order", document["axes"])
-        losses, epochs = _losses(owner, document["losses"]), integer(owner, "epochs", document["epochs"], 0)
+        losses, epochs = loss_names(owner, document["losses"], LOSSES), integer(owner, "epochs", document["epochs"], 0)
         if epochs > MOST_EPOCHS:
             raise bad_value(owner, f"epochs must be at most {MOST_EPOCHS}", epochs)
         return cls(grid, losses, epochs, number(owner, "threshold", document["threshold"], 0, 1), **arrays)
@@ -316,7 +316,7 @@ def map_neurons(
     >>> pm
     PhaseMap(mse, bce: 50 w x 60 b, 300 epochs; never learned: 37.00%, 0.00%)
     """
-    grid, losses = Grid(OWNER, _given(OWNER, w, b, z0, x, y, lr)), _losses(OWNER, loss)
+    grid, losses = Grid(OWNER, _given(OWNER, w, b, z0, x, y, lr)), loss_names(OWNER, loss, LOSSES)
     work = REDUCTIONS[None if reduce is None else choice(OWNER, "reduce", reduce, [r for r in REDUCTIONS if r])]
     epochs, threshold = integer(OWNER, "epochs", epochs, 0), number(OWNER, "threshold", threshold)
     settings = {"epochs": epochs, "threshold": threshold, "dtype": str(model_dtype(OWNER, dtype))}
@@ -419,16 +419,6 @@ def _given(owner, w, b, z0, x, y, lr):
         raise bad_value(owner, "w and b, or else z0 alone, must be given", words(" and ".join(names) or "none"))
     start = {"w": w, "b": b} if z0 is None else {"z0": z0}
     return {**start, "x": x, "y": y, "lr": lr}
-
-
-def _losses(owner, loss):
-    """Names of losses as a tuple, each once."""
-    losses = (loss,) if isinstance(loss, str) else tuple(np.atleast_1d(any_array(owner, "loss", loss)).tolist())
-    for name in losses:
-        choice(owner, "loss", name, LOSSES)
-    if not losses or len(set(losses)) < len(losses):
-        raise bad_value(owner, "loss must be one or more losses, each once", losses)
-    return losses
 
 
 def _ends(value):

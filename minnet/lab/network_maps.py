@@ -12,9 +12,9 @@ import os
 import numpy as np
 
 from minnet import files
-from minnet._checks import any_array, bad_value, choice, integer, not_negative, number, real_array, words
+from minnet._checks import any_array, bad_value, integer, not_negative, number, real_array, words
 from minnet.callbacks import SaturationProbe
-from minnet.lab.losses import LOSSES
+from minnet.lab.losses import LOSSES, loss_names
 from minnet.lab.network import fit_net, net_samples
 from minnet.lab.tasks import run_tasks
 from minnet.losses import CrossEntropyLoss
@@ -104,7 +104,8 @@ class NetworkMap:
         document, arrays = files.read_document("NetworkMap.load", path, FORM)
         try:
             axes = [arrays.pop(name) for name in ("hidden_scale", "output_scale", "seeds")]
-            return cls(document["losses"], *axes, document["settings"], arrays)
+            losses = loss_names("NetworkMap.load", document["losses"], NET_LOSSES)
+            return cls(losses, *axes, document["settings"], arrays)
         except (KeyError, TypeError, AttributeError, ValueError) as error:
             got = words(f"{type(error).__name__}: {error!s:.200}")
             raise bad_value("NetworkMap.load", f"{os.fspath(path)} must hold a NetworkMap", got) from error
@@ -179,7 +180,7 @@ def map_networks(
     >>> mn.lab.map_networks(output_scale=[1, 16], seeds=3)
     NetworkMap(1 hidden x 2 output scales x 3 seeds; never learned: mse 50%, bce 0%)
     """
-    losses = _names(loss)
+    losses = loss_names(OWNER, loss, NET_LOSSES)
     scales = [_scales(name, value) for name, value in (("hidden_scale", hidden_scale), ("output_scale", output_scale))]
     seeds = _seeds(seeds)
     settings = {
@@ -235,16 +236,6 @@ class _StopAt:
 
 
 # ---- checks ----
-
-
-def _names(loss):
-    """Names of losses as a tuple, each once."""
-    names = (loss,) if isinstance(loss, str) else tuple(any_array(OWNER, "loss", loss).reshape(-1).tolist())
-    for name in names:
-        choice(OWNER, "loss", name, NET_LOSSES)
-    if not names or len(set(names)) < len(names):
-        raise bad_value(OWNER, "loss must be one or more losses, each once", names)
-    return names
 
 
 def _scales(name, values):
