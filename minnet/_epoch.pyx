@@ -56,10 +56,11 @@ cdef inline inlined tile(
     cdef real x, lr = p.lr, decay = p.decay
     cdef Py_ssize_t k
     cdef int a, j
-    for a in range(rows):
+    for a in range(rows):   # the first products, not zeros: gcc would clear the whole of `sums` by a slow instruction
+        x = A[a * p.a_row]
         for j in range(WIDE):
-            sums[a * WIDE + j] = 0
-    for k in range(depth):
+            sums[a * WIDE + j] = x * B[j]
+    for k in range(1, depth):
         for a in range(rows):
             x = A[a * p.a_row + k * p.a_k]
             for j in range(WIDE):
@@ -107,27 +108,35 @@ cdef inline inlined column(
         slope = NULL if slope == NULL else slope + rows * p.slope_row
 
 
-cdef clones forward_product(const real* A, const real* B, real* C, const Product* p) noexcept nogil:
-    """C = A B, a panel of B after the other."""
+cdef clones product(
+    const real* A, const real* B, real* C, real* W, const real* slope, const Product* p,
+) noexcept nogil:
+    """C = (A B) slope, W -= lr (A B + decay W), a panel of B after the other; what is NULL is left out, C if one will do.
+
+    For many rows a panel is copied: its rows, far apart, would take more pages of memory than a CPU finds at once.
+    """
+    cdef real packed[PANEL * WIDE]
+    cdef Product q = p[0]
     cdef Py_ssize_t panel = PANEL if real is float else PANEL // 2
-    cdef Py_ssize_t b = 0, k
+    cdef Py_ssize_t b = 0, k, n, i
+    cdef int j
+    cdef bint last, copied = p.rows > 4 * TALL and (C != NULL or p.depth <= panel)
+    if C == NULL:
+        panel = p.depth
     while b < p.columns:
         k = 0
         while k < p.depth:
-            column(A + k * p.a_k, B + k * p.b_k + b, C + b, <real*>NULL, <real*>NULL, p, min(panel, p.depth - k), k > 0)
-            k += panel
-        b += WIDE
-
-
-cdef clones backward_product(
-    const real* A, const real* B, real* C, real* W, const real* slope, const Product* p,
-) noexcept nogil:
-    """C = (A B) slope, W -= lr (A B + decay W); what is NULL is left out."""
-    cdef Py_ssize_t b = 0
-    while b < p.columns:
-        column(
-            A, B + b, NULL if C == NULL else C + b, NULL if W == NULL else W + b, NULL if slope == NULL else slope + b, p,
-            p.depth, False)
+            n = min(panel, p.depth - k)
+            last = k + n == p.depth
+            if copied:
+                q.b_k = WIDE
+                for i in range(n):
+                    for j in range(WIDE):
+                        packed[i * WIDE + j] = B[(k + i) * p.b_k + b + j]
+            column(
+                A + k * p.a_k, &packed[0] if copied else B + k * p.b_k + b, NULL if C == NULL else C + b,
+                W + b if last and W != NULL else NULL, slope + b if last and slope != NULL else NULL, &q, n, k > 0)
+            k += n
         b += WIDE
 
 
@@ -135,7 +144,8 @@ cdef clones backward_product(
 
 cdef struct Layer:
     Py_ssize_t inputs, outputs, activation
-    Py_ssize_t pitch    # of a row of W, whole tiles
+    Py_ssize_t columns  # outputs, filled up to whole tiles
+    Py_ssize_t pitch    # of a row of W
     Py_ssize_t step     # of a row of outputs and slopes
     Py_ssize_t dy_step  # of a row of their gradients
     Py_ssize_t flat     # where W stands in the vectors of the model, and in the padded ones
@@ -165,9 +175,11 @@ cdef void lay_out(Plan* plan, const int64_t[:, ::1] layers, Py_ssize_t batch) no
     for l in range(plan.layers):
         layer = &plan.layer[l]
         layer.inputs, layer.outputs, layer.activation = layers[l, 0], layers[l, 1], layers[l, 2]
-        layer.pitch = (layer.outputs + WIDE - 1) // WIDE * WIDE
-        layer.dy_step = layer.pitch + LINE   # rows a power of two apart would share the same few lines of the cache
-        layer.step = layer.dy_step if layer.pitch > WIDE else (layer.outputs + SHORT) // SHORT * SHORT
+        # Rows a power of two apart would share a few lines of the cache: LINE keeps them away from it.
+        layer.columns = (layer.outputs + WIDE - 1) // WIDE * WIDE
+        layer.pitch = layer.columns + (LINE if layer.columns > WIDE else 0)
+        layer.dy_step = layer.columns + LINE
+        layer.step = layer.dy_step if layer.columns > WIDE else (layer.outputs + SHORT) // SHORT * SHORT
         layer.flat, layer.padded = flat, plan.padded
         flat += (layer.inputs + 1) * layer.outputs
         plan.padded += (layer.inputs + 1) * layer.pitch
@@ -245,8 +257,8 @@ cdef void go_forward(const Plan* plan, const real* w, real* work, Py_ssize_t row
     for l in range(plan.layers):
         layer = &plan.layer[l]
         y = work + layer.y
-        p.columns, p.depth, p.b_k, p.c_row = layer.pitch, layer.inputs + 1, layer.pitch, layer.step
-        forward_product(x, w + layer.padded, y, &p)
+        p.columns, p.depth, p.b_k, p.c_row = layer.columns, layer.inputs + 1, layer.pitch, layer.step
+        product(x, w + layer.padded, y, <real*>NULL, <real*>NULL, &p)
         if layer.activation != NONE:
             activation_loop(<Activation>layer.activation, y, y, work + layer.slope, rows * layer.step)
         append_ones(y, layer.step, layer.outputs, rows)
@@ -306,17 +318,17 @@ cdef void go_backward(
         if l > 0:
             transpose_all(
                 w + layer.padded, layer.pitch, work + layer.turned, below.pitch, layer.inputs, layer.outputs)
-            p.rows, p.columns, p.depth = rows, below.pitch, layer.outputs
+            p.rows, p.columns, p.depth = rows, below.columns, layer.outputs
             p.a_row, p.a_k, p.b_k, p.c_row, p.slope_row = layer.dy_step, 1, below.pitch, below.dy_step, below.step
-            backward_product(
+            product(
                 work + layer.dy, work + layer.turned, work + below.dy, <real*>NULL,
                 NULL if below.activation == NONE else work + below.slope, &p)
-        p.rows, p.columns, p.depth = layer.inputs + 1, layer.pitch, rows
+        p.rows, p.columns, p.depth = layer.inputs + 1, layer.columns, rows
         p.a_row, p.a_k, p.b_k = 1, below.step if l > 0 else plan.x_step, layer.dy_step
         p.c_row = p.w_row = layer.pitch
         if rule != NULL:
             p.lr, p.decay = rule.lr, rule.decay
-        backward_product(
+        product(
             work + (below.y if l > 0 else plan.x), work + layer.dy, NULL if g == NULL else g + layer.padded,
             NULL if rule == NULL else w + layer.padded, <real*>NULL, &p)
 
@@ -398,7 +410,7 @@ def train(
             if outputs.shape[0] > 0:
                 copy_rows(base + plan.z, outputs.shape[1], &outputs[start, 0], outputs.shape[1], rows, outputs.shape[1])
             if fused:
-                go_backward(&plan, w, g if last else NULL, base, &rule, rows)
+                go_backward(&plan, w, g if last or rows > PANEL // 2 else NULL, base, &rule, rows)
             else:
                 go_backward(&plan, w, g, base, <_updates.Rule*>NULL, rows)
                 _updates.update(&rule, g, w, m, v, plan.padded, steps + done)
