@@ -228,7 +228,7 @@ OPERATIONS = {
         training.classified,
         partial(training.trained, activation=training.relu),
     ),
-    "1000 epochs of XOR": Operation(
+    "5000 epochs of XOR": Operation(
         ("4x2x8x1",), partial(training.size_of, samples=4), 1, training.xor, training.trained_xor
     ),
     "one answer": Operation(

@@ -15,7 +15,7 @@ SAMPLES = 10_000
 LR = 2e-4
 # Half the squared error of sigmoid outputs, a mean over rows. FANN gives units beyond 0.99 the slope that they have at
 # 0.99, and takes the rate as a float: at this one both make no difference.
-XOR = SimpleNamespace(lr=0.125, epochs=1000)
+XOR = SimpleNamespace(lr=0.03125, epochs=5000)
 
 
 def orders():

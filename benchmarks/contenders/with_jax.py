@@ -34,7 +34,7 @@ def contenders(threads):
         "nets": _nets,
         "epoch sigmoid": partial(_epoch, activation=jax.nn.sigmoid),
         "epoch relu": partial(_epoch, activation=jax.nn.relu),
-        "1000 epochs of XOR": _xor,
+        "5000 epochs of XOR": _xor,
         "one answer": _answer,
     }
     return {"jax": jobs}

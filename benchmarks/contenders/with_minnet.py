@@ -24,7 +24,7 @@ def contenders(threads):
         "nets": _nets,
         "epoch sigmoid": partial(_epoch, activation="sigmoid"),
         "epoch relu": partial(_epoch, activation="relu"),
-        "1000 epochs of XOR": _xor,
+        "5000 epochs of XOR": _xor,
         "one answer": _answer,
     }
     return {"minnet": jobs}

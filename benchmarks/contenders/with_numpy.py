@@ -23,7 +23,7 @@ def contenders(threads):
         "nets": _nets,
         "epoch sigmoid": partial(_epoch, activation=_sigmoid_in_place),
         "epoch relu": partial(_epoch, activation=_relu_in_place),
-        "1000 epochs of XOR": _xor,
+        "5000 epochs of XOR": _xor,
         "one answer": _answer,
     }
     products = {"epoch sigmoid": _products, "epoch relu": _products}
