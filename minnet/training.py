@@ -34,7 +34,7 @@ class Run:
 
     def __init__(self, **settings):
         self.history, self.epoch, self.batch, self.stop, self.warned = History(), 0, 0, False, False
-        self.steps = None
+        self.steps, self.several = None, True
         self.__dict__.update(settings)
 
 
@@ -136,7 +136,7 @@ def fit(
     try:
         with ranks.aborting():
             while run.epoch < run.epochs and not run.stop:
-                if not callbacks and _several_epochs(run):
+                if not callbacks and run.several and _several_epochs(run):
                     continue
                 run.epoch += 1
                 ranks.begin_epoch(run)
@@ -258,6 +258,7 @@ def _several_epochs(run):
         return False
     losses = run.steps.epochs(data, run.rng, epochs)
     if losses is None:
+        run.several = False  # it would go wrong there again
         return False
     counts = np.diff(np.minimum(np.arange(data.batches + 1) * data.size, len(data.X)))
     seconds, rate = (time.perf_counter() - started) / epochs, optimizer.rate

@@ -10,7 +10,7 @@ import pytest
 
 import minnet as mn
 from minnet import _epoch
-from minnet._plain import plain_steps
+from minnet._plain import PlainSteps, plain_steps
 
 ACTIVATIONS = {"sigmoid": mn.Sigmoid, "tanh": mn.Tanh, "relu": mn.ReLU}
 OPTIMIZERS = {
@@ -300,6 +300,17 @@ def test_epochs_of_one_call_that_go_wrong_are_taken_back():
     assert messages[0] == messages[1]
     assert optimizers[0].steps == optimizers[1].steps
     assert rngs[0].bit_generator.state == rngs[1].bit_generator.state
+
+
+def test_a_run_that_goes_wrong_late_is_tried_but_once(monkeypatch):
+    calls, take = [], PlainSteps.take
+    monkeypatch.setattr(PlainSteps, "take", lambda *a, **k: calls.append(len(a[3])) or take(*a, **k))
+    net = stack(mn.Sequential, (5, 8, 3), "relu", "float64")
+    X, y, _ = data("mse", 5, 3)
+    with pytest.raises(ValueError, match="fit: loss must be finite"), np.errstate(all="ignore"):
+        mn.fit(net, X, y, loss="mse", optimizer=mn.SGD(3.0), epochs=500, batch_size=23, seed=0)
+    assert calls.count(23 * 500) == 1
+    assert len(calls) > 3
 
 
 # ---- who takes them ----
