@@ -68,8 +68,10 @@ class PlainSteps:
         self.loss, self.char = type(loss), net.dtype.char
         self.work, self.rule, self.taken = NONE[self.char], _rule(optimizer), False
 
-    def targets(self, y):
-        """Labels (N,) and targets (N, O) as the kernel takes them, one of them empty; None if they do not fit."""
+    def targets(self, X, y):
+        """Labels (N,) and targets (N, O) as the kernel takes them, one of them empty; None if they or X do not fit."""
+        if X.shape != (len(y), self.layers[0, 0]):
+            return None
         z = np.broadcast_to(self.net.dtype.type(0), (len(y), self.layers[-1, 1]))
         try:
             if self.loss is CrossEntropyLoss and np.ndim(y) < 2:
@@ -105,10 +107,11 @@ class PlainSteps:
     def step(self, x, target, strict):
         """Outputs and loss of one step for the rows of a batch; None if the layers should have it."""
         try:
-            x, targets = real_array("fit", "x", x).astype(self.net.dtype, copy=False), self.targets(target)
+            x = real_array("fit", "x", x).astype(self.net.dtype, copy=False)
         except (TypeError, ValueError):
             return None
-        if targets is None or x.ndim != 2 or x.shape[1] != self.layers[0, 0] or not _is_small(self.layers, len(x)):
+        targets = self.targets(x, target)
+        if targets is None or not _is_small(self.layers, len(x)):
             return None
         outputs = np.empty((len(x), self.layers[-1, 1]), x.dtype)
         losses = self.take(x, targets, np.arange(len(x)), len(x), len(x), strict, outputs)
@@ -125,7 +128,7 @@ class PlainSteps:
 
     def epochs(self, data, rng, epochs):
         """Losses (epochs, batches) of some epochs in one call; None, and all as before, if a batch stops them."""
-        targets, net, optimizer = self.targets(data.y), self.net, self.optimizer
+        targets, net, optimizer = self.targets(data.X, data.y), self.net, self.optimizer
         if targets is None:
             return None
         before, steps = rng.bit_generator.state, optimizer.steps

@@ -217,7 +217,7 @@ def _plain(run):
 def _compiled(run):
     """Train an epoch in compiled code, in calls of some milliseconds; gives the batches that are left to the layers."""
     data, order, start = run.data, run.data.order(run.rng), 0
-    targets, most = run.steps.targets(data.y), run.steps.rows_a_call(data.size)
+    targets, most = run.steps.targets(data.X, data.y), run.steps.rows_a_call(data.size)
     while start < len(order):
         rows = order[start : start + most]
         done = 0 if targets is None else _take(run, targets, rows)
