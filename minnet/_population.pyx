@@ -560,6 +560,7 @@ cdef enum:
     TALL = 4    # rows and columns of a tile
     WIDE = 2
     ROWS = 32   # most samples that go through a net at once
+    WHOLE = -LANES   # n & WHOLE is n, a multiple of LANES; gcc then makes no loops for a rest, half of the code
 
 cdef enum Activation:
     SIGMOID
@@ -684,6 +685,7 @@ cdef inline inlined sigmoid_piece(real* z, real* y, Py_ssize_t n) noexcept nogil
     cdef real e[BLOCK]
     cdef real o, small
     cdef Py_ssize_t i
+    n &= WHOLE
     for i in range(n):
         e[i] = _math.exp(-_math.magnitude(z[i]))
     for i in range(n):
@@ -715,6 +717,7 @@ cdef inline inlined tanh_piece(real* z, real* y, Py_ssize_t n) noexcept nogil:
     cdef real rest[BLOCK]
     cdef real o
     cdef Py_ssize_t i
+    n &= WHOLE
     for i in range(n):
         exp_and_rest(<real>-2 * _math.magnitude(z[i]), &e[i], &rest[i])
     for i in range(n):
@@ -757,6 +760,7 @@ cdef inline inlined error(real z, real t, real* d, real* slope) noexcept nogil:
 cdef clones bce_slope(const real* z, const real* t, real* dz, Py_ssize_t n, real scale) noexcept nogil:
     cdef real d, slope
     cdef Py_ssize_t i
+    n &= WHOLE
     for i in range(n):
         error(z[i], t[i], &d, &slope)
         dz[i] = d * scale
@@ -765,6 +769,7 @@ cdef clones bce_slope(const real* z, const real* t, real* dz, Py_ssize_t n, real
 cdef clones quadratic_slope(const real* z, const real* t, real* dz, Py_ssize_t n, real scale) noexcept nogil:
     cdef real d, slope
     cdef Py_ssize_t i
+    n &= WHOLE
     for i in range(n):
         error(z[i], t[i], &d, &slope)
         dz[i] = d * slope * scale
@@ -773,6 +778,7 @@ cdef clones quadratic_slope(const real* z, const real* t, real* dz, Py_ssize_t n
 cdef clones quadratic_value(const real* z, const real* t, real* loss, real* right, Py_ssize_t n) noexcept nogil:
     cdef real d, slope
     cdef Py_ssize_t i
+    n &= WHOLE
     for i in range(n):
         error(z[i], t[i], &d, &slope)
         loss[i] = d * d * <real>0.5
@@ -782,6 +788,7 @@ cdef clones quadratic_value(const real* z, const real* t, real* loss, real* righ
 cdef clones bce_value(const real* z, const real* t, real* loss, real* right, Py_ssize_t n) noexcept nogil:
     cdef real a, e, wrong
     cdef Py_ssize_t i
+    n &= WHOLE
     for i in range(n):
         a = _math.magnitude(z[i])
         e = _math.exp(-a)
@@ -792,12 +799,14 @@ cdef clones bce_value(const real* z, const real* t, real* loss, real* right, Py_
 
 cdef clones mse_slope(const real* z, const real* t, real* dz, Py_ssize_t n, real scale) noexcept nogil:
     cdef Py_ssize_t i
+    n &= WHOLE
     for i in range(n):
         dz[i] = (z[i] - t[i]) * (scale + scale)
 
 
 cdef clones mse_value(const real* z, const real* t, real* loss, Py_ssize_t n) noexcept nogil:
     cdef Py_ssize_t i
+    n &= WHOLE
     for i in range(n):
         loss[i] = (z[i] - t[i]) * (z[i] - t[i])
 
@@ -837,6 +846,7 @@ cdef clones cross_entropy_slope(
     cdef real e, target
     cdef Py_ssize_t j
     cdef int k
+    n &= WHOLE
     sums_of_row(z, t, dz, highest, others, whole, n, classes)
     for j in range(n):
         highest[j] = scale / (<real>1 + others[j])
@@ -858,6 +868,7 @@ cdef clones cross_entropy_value(
     cdef real best[ROWS * LANES]
     cdef Py_ssize_t j
     cdef int k
+    n &= WHOLE
     sums_of_row(z, t, e, highest, others, whole, n, classes)
     for j in range(n):
         loss[j] = whole[j] * _math.log1p(others[j])
@@ -1047,9 +1058,22 @@ cdef void slope_of_loss(const Net* net, real* work, Py_ssize_t n, double weight)
         cross_entropy_slope(z, t, work + net.d, m, outputs, weight)
 
 
+cdef clones add_means(const real* values, double* means, Py_ssize_t n, double share) noexcept nogil:
+    cdef double sums[LANES]
+    cdef Py_ssize_t i
+    cdef int j
+    for j in range(LANES):
+        sums[j] = 0
+    for i in range(0, n, LANES):
+        for j in range(LANES):
+            sums[j] += values[i + j]
+    for j in range(LANES):
+        means[j] += sums[j] * share
+
+
 cdef void judge(const Net* net, real* work, Py_ssize_t n, double* losses, double* hits) noexcept nogil:
     """Add the losses of n samples, and the share of right answers, to those of each lane; both d are overwritten."""
-    cdef Py_ssize_t i, outputs = net.sizes[net.layers], m = n * LANES, values = outputs * m
+    cdef Py_ssize_t outputs = net.sizes[net.layers], m = n * LANES, values = outputs * m
     cdef const real* z = work + net.z
     cdef const real* t = work + net.t
     cdef real* loss = work + net.d
@@ -1063,11 +1087,9 @@ cdef void judge(const Net* net, real* work, Py_ssize_t n, double* losses, double
     else:
         loss, values = right + m, m
         cross_entropy_value(z, t, work + net.d, loss, right, m, outputs)
-    for i in range(values):
-        losses[i % LANES] += <double>loss[i] * m / values
+    add_means(loss, losses, values, <double>m / values)
     if net.criterion != MSE:
-        for i in range(values):
-            hits[i % LANES] += <double>right[i] * m / values
+        add_means(right, hits, values, <double>m / values)
 
 
 cdef void train_batch(
