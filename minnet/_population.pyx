@@ -1064,9 +1064,9 @@ cdef clones add_means(const real* values, double* means, Py_ssize_t n, double sh
     cdef int j
     for j in range(LANES):
         sums[j] = 0
-    for i in range(0, n, LANES):
+    for i in range(n // LANES):
         for j in range(LANES):
-            sums[j] += values[i + j]
+            sums[j] += values[i * LANES + j]
     for j in range(LANES):
         means[j] += sums[j] * share
 
