@@ -180,7 +180,7 @@ class Population:
         rng = generator(owner, seed)
         recorded = np.array([e for e in range(1, epochs + 1) if e % every == 0 or e == epochs], np.int64)
         params = _copy(self._blocks)
-        velocity = np.zeros_like(params) if momentum else np.empty((len(params), 0, LANES), self.dtype)
+        velocity = _aligned(params.shape, self.dtype) if momentum else np.empty((len(params), 0, LANES), self.dtype)
         sums = np.zeros((2, len(params), len(recorded), LANES))
         step = max(ORDERS // samples, 1)
         for start in range(0, epochs, step):
