@@ -100,7 +100,7 @@ cdef clones label_row(
     cdef double others, low, wrong, total, distances, log_sum, u, power, mass = 1.0, slope
     cdef Py_ssize_t k
     row_max(z, &m, n)
-    exp_others(z, m, _math.unshift(m), &others, &low, dz, n)
+    exp_others(z, m, _math.unshift(m), &others, &low, dz, n, False)
     e_y = _math.exp_difference(z[y], m) * _math.unshift(m)
     settle_label(z[y], e_y, m, others, low, loss, &wrong, &total)
     slope = -wrong
@@ -152,7 +152,7 @@ cdef clones label_tile(
     tile_load(z, weight, t, rows, n)
     for j in range(ROWS):
         z_y[j] = t[y[j] * ROWS + j] if j < rows else t[j]
-    tile_others(t, m, _math.unshift(<real>0), others, low, e, n)
+    tile_others(t, m, _math.unshift(<real>0), others, low, e, n, False)
     for j in range(ROWS):
         e_y[j] = e[y[j] * ROWS + j] if j < rows else e[j]
         scales[j] = scale * weight[j] if weight != NULL and j < rows else scale
@@ -329,7 +329,7 @@ cdef clones share_row(
     cdef double others, low, log_sum, mass
     cdef Py_ssize_t k
     row_max(z, &m, n)
-    exp_others(z, m, _math.unshift(m), &others, &low, e, n)
+    exp_others(z, m, _math.unshift(m), &others, &low, e, n, False)
     others = others if m > -INFINITY else <double>NAN
     log_total(others, low, &log_sum)
     if w == NULL and y == NULL and o.s == 0 and o.gamma == 0:
@@ -401,7 +401,7 @@ cdef clones share_tile(
     for j in range(rows):
         if weight == NULL or weight[j] != 0:
             spread(t if t == NULL else t + j * n, y if y == NULL else y + j, w, Ts + j, n, ROWS, <real>o.s)
-    tile_others(zs, m, _math.unshift(<real>0), others, low, es, n)
+    tile_others(zs, m, _math.unshift(<real>0), others, low, es, n, False)
     for j in range(ROWS):
         log_total(others[j], low[j], &low[j])
         others[j] = others[j] if m[j] > -INFINITY else <double>NAN
@@ -428,16 +428,17 @@ cdef clones share_tile(
 
 # ---- batches -------------------------------------------------------------------------------------------------------
 
-cdef double settle_rows(const double* values, const double* weight, real* loss, Py_ssize_t rows) noexcept nogil:
-    """Weigh the losses of some rows, store them if they are wanted, give their sum."""
-    cdef double value, total = 0
+cdef void settle_rows(
+    const double* values, const double* weight, real* loss, Py_ssize_t rows, double* total, double* low,
+) noexcept nogil:
+    """Weigh the losses of some rows, store them if they are wanted, add them to total + low."""
+    cdef double value
     cdef Py_ssize_t j
     for j in range(rows):
         value = values[j] if weight == NULL else 0.0 if weight[j] == 0 else values[j] * weight[j]
         if loss != NULL:
             loss[j] = value
-        total += value
-    return total
+        add(total, low, value)
 
 
 cdef bint skipped(const double* weight, real* dz, Py_ssize_t n) noexcept nogil:
@@ -481,7 +482,7 @@ cdef double batch(
     cdef const int64_t* labels = NULL
     cdef real* losses = NULL
     cdef real* slope = NULL
-    cdef double total = 0, row_scale
+    cdef double total = 0, low = 0, row_scale
     cdef Py_ssize_t i = 0, rows
     cdef bint label = t == NULL and (o.s == 0 or o.gamma == 0)
     cdef const real* of_rows = w if label and o.s == 0 else NULL   # the weight of the class is one of the row
@@ -514,9 +515,9 @@ cdef double batch(
             label_row(row, labels[0], w, values, slope, classes, row_scale, o)
         else:
             share_row(row, shares, labels, w, work, values, slope, classes, row_scale, o)
-        total += settle_rows(values, u, losses, rows)
+        settle_rows(values, u, losses, rows, &total, &low)
         i += rows
-    return total
+    return total + low if low == low else total   # of infinite losses nothing is rounded off
 
 
 cdef Options options(const real[::1] w, Py_ssize_t classes, double s, double gamma) noexcept nogil:

@@ -122,6 +122,35 @@ cdef inline real exp_difference(real a, real b) noexcept nogil:
     return <real>0 if lowest(d) > d else exp_shifted(d, low)
 
 
+cdef inline inlined exp_difference_parts(real a, real b, real* high, real* low) noexcept nogil:
+    """exp(a - b) / unshift as a sum of two: `high` within 0.82 ulp, and what the roundings of r and of the sum have taken.
+
+    1 + r and r^2 q are added with the rounding error of the former, which a p = r + r^2 q on its own would bury.
+    """
+    cdef real LOG2E = 1.4426950408889634
+    cdef real LN2_HIGH = 0.693359375 if real is float else 0.693147180369123816490
+    cdef real LN2_LOW = -2.12194440054690583e-4 if real is float else 1.90821492927058770002e-10
+    cdef real SHIFTED = 12583103.0 if real is float else 6755399441057279.0
+    cdef real d = a - b
+    cdef real b_part = d - a
+    cdef real d_low = (a - (d - b_part)) - (b + b_part)
+    cdef real bounded = lowest(d) if lowest(d) > d else d
+    cdef real t = bounded * LOG2E + SHIFTED
+    cdef real n = t - SHIFTED
+    cdef real scale = pow2(t)
+    cdef real first = bounded - n * LN2_HIGH
+    cdef real rest = n * LN2_LOW - d_low
+    cdef real r = first - rest
+    cdef real r_low = (first - r) - rest
+    cdef real r2 = r * r
+    cdef real s = <real>1 + r
+    cdef real p = r2 * expm1_tail(r, r2) + (r - (s - <real>1))
+    cdef real y = s + p
+    cdef real y_low = (p - (y - s)) + r_low * y
+    high[0] = <real>0 if lowest(d) > d else y * scale
+    low[0] = <real>0 if lowest(d) > d else y_low * scale
+
+
 # ---- log1p ---------------------------------------------------------------------------------------------------------
 # log(1 + y) = k ln 2 + log(1 + f), log(1 + f) = 2 atanh(s) = s (2 + R(s^2)), s = f / (2 + f), with the terms arranged as
 # in FreeBSD's s_log1p.c, so that f itself enters unrounded. k is chosen so that (1 + y) / 2^k is in [0.75, 1.5]; then

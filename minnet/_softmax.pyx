@@ -25,7 +25,7 @@ cdef inline inlined normalize_tile(const real* t, real* y, Py_ssize_t n) noexcep
     cdef real high[ROWS]
     cdef real low[ROWS]
     cdef Py_ssize_t j, k
-    tile_others(t, m, <real>1, others, others_low, y, n)
+    tile_others(t, m, <real>1, others, others_low, y, n, True)
     for j in range(ROWS):
         invert_total(others[j] if m[j] > -INFINITY else <double>NAN, others_low[j], &high[j], &low[j])
     for k in range(n):
@@ -40,7 +40,7 @@ cdef inline inlined log_normalize_tile(const real* t, real* y, Py_ssize_t n) noe
     cdef double log_sum[ROWS]
     cdef real L[ROWS]
     cdef Py_ssize_t j, k
-    tile_others(t, m, <real>1, others, log_sum, y, n)
+    tile_others(t, m, <real>1, others, log_sum, y, n, True)
     for j in range(ROWS):
         log_total(others[j] if m[j] > -INFINITY else <double>NAN, log_sum[j], &log_sum[j])
         L[j] = log_sum[j]
@@ -72,7 +72,7 @@ cdef clones softmax_row(const real* x, real* y, Py_ssize_t n) noexcept nogil:
     cdef double others, others_low
     cdef Py_ssize_t k
     row_max(x, &m, n)
-    exp_others(x, m, <real>1, &others, &others_low, y, n)
+    exp_others(x, m, <real>1, &others, &others_low, y, n, True)
     invert_total(others if m > -INFINITY else <double>NAN, others_low, &high, &low)
     for k in range(n):
         multiply(high, low, &y[k])
@@ -83,7 +83,7 @@ cdef clones log_softmax_row(const real* x, real* y, Py_ssize_t n) noexcept nogil
     cdef double others, low, log_sum
     cdef Py_ssize_t k
     row_max(x, &m, n)
-    exp_others(x, m, <real>1, &others, &low, <real*>NULL, n)
+    exp_others(x, m, <real>1, &others, &low, <real*>NULL, n, True)
     log_total(others if m > -INFINITY else <double>NAN, low, &log_sum)
     L = log_sum
     for k in range(n):
@@ -95,7 +95,7 @@ cdef clones logsumexp_row(const real* x, real* y, Py_ssize_t n) noexcept nogil:
     cdef double others, low, log_sum
     cdef Py_ssize_t k
     row_max(x, &m, n)
-    exp_others(x, m, <real>1, &others, &low, <real*>NULL, n)
+    exp_others(x, m, <real>1, &others, &low, <real*>NULL, n, True)
     log_total(others, low, &log_sum)
     y[0] = m + log_sum
     if m == -INFINITY:
