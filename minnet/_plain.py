@@ -18,8 +18,9 @@ NO_RULE = {"momentum": 0, "nesterov": False, "beta1": 0, "beta2": 0, "eps": 0, "
 PLAIN_LOSSES = {kind: kind().options for kind in (CrossEntropyLoss, BCEWithLogitsLoss, MSELoss)}
 
 # Products x W of one batch and one layer, from which BLAS is the faster one. One core with AVX-512, float32, time of an
-# epoch layer by layer over that in compiled code, by inputs x outputs x rows of the largest layer: 784x30x10 2.9,
-# 784x128x10 2.0, 784x128x64 1.4, 256x256x64 1.3, 512x512x32 1.1, 784x256x64 1.1, 784x256x128 1.0, 784x512x128 0.9.
+# epoch layer by layer over that in compiled code, by inputs x outputs x rows of the largest layer: 784x30x10 2.7,
+# 784x128x10 2.1, 784x128x64 1.3, 256x256x64 1.3, 512x512x32 1.3, 784x256x64 1.1, 784x256x128 1.0, 784x512x128 1.0, and
+# 0.85 where a layer of 512x512 follows; from there on BLAS may use more threads, besides.
 LARGE = 2**23
 
 # Products that a call makes before Python may look for Ctrl-C, a step counting as STEP more: 10 ms with AVX-512, 50
