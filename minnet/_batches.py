@@ -38,8 +38,6 @@ class Arrays:
 class Stream:
     """Batches of a source: something to iterate over, time and again, or a function that gives an iterator an epoch."""
 
-    most = 1  # rows of a batch, as far as is known
-
     def __init__(self, owner, source):
         self.owner, self.source = owner, source
         if not callable(source):

@@ -17,6 +17,10 @@ TRAIN, NO_LABELS = by_dtype(_epoch.train), np.empty(0, np.int64)
 NO_RULE = {"momentum": 0, "nesterov": False, "beta1": 0, "beta2": 0, "eps": 0, "shrink": 0}
 PLAIN_LOSSES = {kind: kind().options for kind in (CrossEntropyLoss, BCEWithLogitsLoss, MSELoss)}
 
+# Methods, and the name of an activation, that an object may have been given in place of those of its class.
+LOOKED_INTO = {"forward", "backward_params", "value_and_grad", "step", "backward", "product", "backward_product"}
+LOOKED_INTO |= {"forward_biased", "backward_biased", "name"}
+
 # Products x W of one batch and one layer, from which BLAS is the faster one. One core with AVX-512, float32, time of an
 # epoch layer by layer over that in compiled code, by inputs x outputs x rows of the largest layer: 784x30x10 2.7,
 # 784x128x10 2.1, 784x128x64 1.3, 256x256x64 1.3, 512x512x32 1.3, 784x256x64 1.1, 784x256x128 1.0, 784x512x128 1.0, and
@@ -32,7 +36,7 @@ def plain_steps(net, loss, optimizer, size):
     """The `PlainSteps` of a plain net, loss and optimizer and of small batches, of `size` rows, else None."""
     if type(net) not in (MLP, Sequential) or not _is_plain_loss(loss) or not _is_plain_optimizer(optimizer):
         return None
-    if {"forward", "backward_params", "value_and_grad", "step"} & {*vars(net), *vars(loss), *vars(optimizer)}:
+    if not all(LOOKED_INTO.isdisjoint(vars(thing)) for thing in (net, loss, optimizer, *net.layers)):
         return None  # someone looks in, or has put something else there
     small = net.plain is not None and _is_small(net.plain, size)
     return PlainSteps(net, loss, optimizer) if small and _fit(net, optimizer) else None
@@ -58,7 +62,14 @@ def _fit(net, optimizer):
     """Whether all vectors are what the layers need."""
     size = sum((inputs + 1) * outputs for inputs, outputs, _ in net.plain.tolist())
     vectors = net.params, net.grads, *optimizer.state.values()
+    if not all(_is_part(array, net.params) for _, array in net.named_parameters()):
+        return False  # the layers would train with what was put there
     return all(v.shape == (size,) and v.dtype == net.dtype and v.flags.carray for v in vectors)
+
+
+def _is_part(array, vector):
+    """Whether an array is a view of the vector, or of what the vector is a view of."""
+    return array.base is vector or (array.base is not None and array.base is vector.base)
 
 
 class PlainSteps:
@@ -67,7 +78,7 @@ class PlainSteps:
     def __init__(self, net, loss, optimizer):
         self.net, self.optimizer, self.layers = net, optimizer, net.plain
         self.loss, self.char = type(loss), net.dtype.char
-        self.work, self.rule, self.taken = NONE[self.char], _rule(optimizer), False
+        self.work, self.rule = NONE[self.char], _rule(optimizer)
 
     def targets(self, X, y):
         """Labels (N,) and targets (N, O) as the kernel takes them, one of them empty; None if they or X do not fit."""
@@ -102,21 +113,12 @@ class PlainSteps:
         arrays = net.params, net.grads, first, second, outputs, losses, self.work
         settings = size, epoch, _epoch.CRITERIA[self.loss.__name__], self.rule, optimizer.steps, strict
         done = TRAIN[self.char](self.layers, X, *targets, order, *arrays, *settings)
-        optimizer.steps, self.taken = optimizer.steps + done, True
+        optimizer.steps += done
         return losses[:done]
 
-    def step(self, x, target, strict):
-        """Outputs and loss of one step for the rows of a batch; None if the layers should have it."""
-        try:
-            x = real_array("fit", "x", x).astype(self.net.dtype, copy=False)
-        except (TypeError, ValueError):
-            return None
-        targets = self.targets(x, target)
-        if targets is None or not _is_small(self.layers, len(x)):
-            return None
-        outputs = np.empty((len(x), self.layers[-1, 1]), x.dtype)
-        losses = self.take(x, targets, np.arange(len(x)), len(x), len(x), strict, outputs)
-        return (outputs, float(losses[0])) if len(losses) else None
+    def outputs(self, rows):
+        """Room for the outputs of so many rows."""
+        return np.empty((rows, self.layers[-1, 1]), self.net.dtype)
 
     def rows_a_call(self, size):
         """How many rows go into one call, whole batches of `size`."""

@@ -14,7 +14,7 @@ import numpy as np
 from minnet._batches import Arrays, Stream, training_data
 from minnet._checks import bad_type, bad_value, choice, generator, integer, words
 from minnet._parallel import Alone, ranks_of
-from minnet._plain import plain_steps
+from minnet._whole import whole_epoch, whole_epochs
 from minnet.history import History
 from minnet.losses import get_loss, is_sum, weight_of
 
@@ -34,8 +34,15 @@ class Run:
 
     def __init__(self, **settings):
         self.history, self.epoch, self.batch, self.stop, self.warned = History(), 0, 0, False, False
-        self.steps, self.several = None, True
+        self.several = True  # whether epochs may go together, see `_whole`
         self.__dict__.update(settings)
+
+    def add(self, outputs, target, loss):
+        """Count a batch: its loss, times its rows, and its metrics."""
+        rows = len(target)
+        self.rows, self.sums["loss"] = self.rows + rows, self.sums["loss"] + loss
+        for metric in self.metrics:
+            self.sums[metric.__name__] += metric(outputs, target) * rows
 
 
 def fit(
@@ -136,7 +143,7 @@ def fit(
     try:
         with ranks.aborting():
             while run.epoch < run.epochs and not run.stop:
-                if not callbacks and run.several and _several_epochs(run):
+                if not callbacks and whole_epochs(run):
                     continue
                 run.epoch += 1
                 ranks.begin_epoch(run)
@@ -188,99 +195,25 @@ def _epoch(run, emit):
 
 def _train(run, emit):
     """One pass over the batches; mean loss and metrics, each batch weighing as many rows as it has."""
-    run.steps = _plain(run)
     run.batch, run.rows, run.sums = 0, 0, dict.fromkeys(["loss", *(metric.__name__ for metric in run.metrics)], 0.0)
-    alone = run.steps and type(run.data) is Arrays and not run.data.mapped and not run.metrics
-    alone = alone and not emit.heard("on_batch_begin", "on_batch_end")
+    run.history.path, watched = "layers", emit.heard("on_batch_begin", "on_batch_end")
     try:
-        for x, target in _compiled(run) if alone else run.data.epoch(run.rng):
+        for x, target in (None if watched else whole_epoch(run)) or run.data.epoch(run.rng):
             emit("on_batch_begin")
             outputs, value = _step(run, x, target)
-            _count(run, len(x), value * _weight(run.loss, len(x)))
-            for metric in run.metrics:
-                run.sums[metric.__name__] += metric(outputs, target) * len(x)
+            run.add(outputs, target, value * _weight(run.loss, len(x)))
             emit("on_batch_end")
             run.batch += 1
         run.ranks.follow(run, _update)
     except Exception as error:
         error.add_note(f"fit: in epoch {run.epoch}, batch {run.batch}")
         raise
-    run.history.path = "epoch" if run.steps and run.steps.taken else "layers"
     return run.ranks.means_of_steps(run.sums, dict.fromkeys(run.sums, run.rows))
-
-
-def _plain(run):
-    """Compiled steps, if the net is plain and nobody else takes part in its steps."""
-    return plain_steps(run.net, run.loss, run.optimizer, run.data.most) if run.ranks.size == 1 else None
-
-
-def _compiled(run):
-    """Train an epoch in compiled code, in calls of some milliseconds; gives the batches that are left to the layers."""
-    data, order, start = run.data, run.data.order(run.rng), 0
-    targets, most = run.steps.targets(data.X, data.y), run.steps.rows_a_call(data.size)
-    while start < len(order):
-        rows = order[start : start + most]
-        done = 0 if targets is None else _take(run, targets, rows)
-        start += done
-        if done < len(rows):
-            rows = order[start : start + data.size]
-            start += len(rows)
-            yield data.X[rows], data.y[rows]
-
-
-def _take(run, targets, rows):
-    """Compiled steps for these rows; how many rows they came through."""
-    size = run.data.size
-    losses = run.steps.take(run.data.X, targets, rows, size, len(rows), _strict(run))
-    done = min(len(losses) * size, len(rows))
-    counts = np.diff(np.minimum(np.arange(len(losses) + 1) * size, done))
-    _count(run, done, float(losses @ counts))
-    run.batch += len(losses)
-    return done
-
-
-def _count(run, rows, loss):
-    """Add the losses of some rows to those of the epoch."""
-    run.rows, run.sums["loss"] = run.rows + rows, run.sums["loss"] + loss
-
-
-def _several_epochs(run):
-    """Train several epochs in one call, if nobody looks in between; whether it was done.
-
-    Each then has the same time. What goes wrong in one of them is taken back, and they go one by one.
-    """
-    data, optimizer, started = run.data, run.optimizer, time.perf_counter()
-    run.steps = _plain(run)
-    if run.validation_data is not None or run.metrics or not run.steps or type(data) is not Arrays or data.mapped:
-        return False
-    epochs = min(run.epochs - run.epoch, run.steps.epochs_a_call(data))
-    if callable(optimizer.lr) or epochs < 2:
-        return False
-    losses = run.steps.epochs(data, run.rng, epochs)
-    if losses is None:
-        run.several = False  # it would go wrong there again
-        return False
-    counts = np.diff(np.minimum(np.arange(data.batches + 1) * data.size, len(data.X)))
-    seconds, rate = (time.perf_counter() - started) / epochs, optimizer.rate
-    run.history.rows += [
-        {"epoch": epoch, "loss": loss, "lr": rate, "seconds": seconds}
-        for epoch, loss in enumerate((losses @ counts / len(data.X)).tolist(), run.epoch + 1)
-    ]
-    run.history.path, run.epoch, optimizer.epochs = "epoch", run.epoch + epochs, optimizer.epochs + epochs
-    return True
-
-
-def _strict(run):
-    """Whether a loss that is not finite must not make a step unseen."""
-    return run.on_nonfinite != "ignore" and not run.warned
 
 
 def _step(run, x, target):
     """Forward, backward, update; the outputs and the loss."""
     net = run.net
-    done = run.steps.step(x, target, _strict(run)) if run.steps else None
-    if done is not None:
-        return done
     outputs = net.forward(x, run.rng)
     value, gradient = run.loss.value_and_grad(outputs, target)
     net.backward_params(gradient)

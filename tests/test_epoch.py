@@ -179,21 +179,52 @@ def test_calls_of_any_length_give_the_same_bits(monkeypatch):
 
 
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
-def test_whoever_looks_at_batches_changes_nothing_and_sees_the_gradients(optimizer):
-    look, twin = Look(), Look()
-    whole = both(optimizer=optimizer)[0]
-    seen = both(optimizer=optimizer, callbacks=[look])
-    assert seen[0][0].params.tobytes() == whole[0].params.tobytes()
-    both(optimizer=optimizer, callbacks=[twin])
-    half = len(look.grads) // 2
-    np.testing.assert_allclose(look.grads[:half], look.grads[half:], rtol=1e-12, atol=1e-14)
-    assert look.batches == [*range(5)] * 6
+def test_whoever_looks_at_batches_gets_the_layers_and_sees_the_gradients(optimizer):
+    look, whole = Look(), both(optimizer=optimizer)[0]
+    X, y, name = data("labels", 5, 3)
+    net = stack(mn.Sequential, (5, 8, 3), "sigmoid", "float64")
+    options = {"epochs": 3, "batch_size": 5, "seed": 2}
+    history = mn.fit(net, X, y, loss=name, optimizer=OPTIMIZERS[optimizer](), callbacks=[look], **options)
+    assert history.path == "layers"
+    np.testing.assert_allclose(net.params, whole[0].params, rtol=1e-12, atol=1e-14)
+    np.testing.assert_allclose(look.grads[-1], whole[0].grads, rtol=1e-12, atol=1e-14)
+    assert look.batches == [*range(5)] * 3
+
+
+def test_metrics_do_not_change_the_bits():
+    whole, scored = both()[0], both(metrics=[mn.metrics.accuracy])[0]
+    assert scored[0].params.tobytes() == whole[0].params.tobytes()
+    np.testing.assert_allclose(scored[1]["loss"], whole[1]["loss"], rtol=1e-15)
+
+
+def test_a_rate_set_between_batches_holds_from_the_next_one():
+    """Warming up by hand, in a callback or in the source of the batches."""
+    X, y, name = data("labels", 5, 3)
+    rates, nets = [0.1, 0.2, 0.4, 0.8, 1.6], [stack(mn.Sequential, (5, 8, 3), "relu", "float64") for _ in range(3)]
+    own = mn.SGD(0.1)
+    for start, own.lr in zip(range(0, 23, 5), rates, strict=True):
+        part = X[start : start + 5], y[start : start + 5]
+        mn.fit(nets[0], *part, loss=name, optimizer=own, epochs=1, batch_size=5, shuffle=False)
+
+    class Warm:
+        def on_batch_begin(self, run):
+            run.optimizer.lr = rates[run.batch]
+
+    def source():
+        for start, streaming.lr in zip(range(0, 23, 5), rates, strict=True):
+            yield X[start : start + 5], y[start : start + 5]
+
+    options, streaming = {"loss": name, "epochs": 1}, mn.SGD(0.1)
+    mn.fit(nets[1], X, y, optimizer=mn.SGD(0.1), batch_size=5, shuffle=False, callbacks=[Warm()], **options)
+    mn.fit(nets[2], source, optimizer=streaming, **options)
+    np.testing.assert_allclose(nets[1].params, nets[0].params, rtol=1e-12)
+    np.testing.assert_array_equal(nets[2].params, nets[1].params)
 
 
 def test_epochs_in_one_call_are_epochs_one_by_one():
     together, seen = (
         both("labels", "momentum", epochs=40)[0],
-        both("labels", "momentum", epochs=40, callbacks=[Look()])[0],
+        both("labels", "momentum", epochs=40, callbacks=[mn.StopAfter(1e9)])[0],
     )
     assert together[0].params.tobytes() == seen[0].params.tobytes()
     np.testing.assert_allclose(together[1]["loss"], seen[1]["loss"], rtol=1e-14)
@@ -358,6 +389,34 @@ def test_a_method_that_was_replaced_is_called():
     X, y, _ = data("labels", 5, 3)
     mn.fit(mn.MLP([5, 3]), X, y, loss="cross_entropy", optimizer=optimizer, epochs=1, batch_size=23)
     assert calls == [1]
+
+
+def test_weights_and_methods_that_were_put_into_a_layer_are_used():
+    def another_array(net):
+        net.layers[0].W = np.zeros((5, 8))
+
+    def another_vector(net):
+        net.params = net.params / 2
+
+    def another_method(net):
+        product = net.layers[0].product
+        net.layers[0].product = lambda x: 2 * product(x)
+
+    X, y, _ = data("labels", 5, 3)
+    for change in (another_array, another_vector, another_method):
+        nets = [stack(kind, (5, 8, 3), "relu", "float64") for kind in (mn.Sequential, Layers)]
+        for net in nets:
+            change(net)
+            mn.fit(net, X, y, loss="cross_entropy", optimizer=mn.SGD(0.1), epochs=2, seed=0)
+        np.testing.assert_array_equal(nets[0].params, nets[1].params, change.__name__)
+
+
+def test_a_net_in_memory_of_its_owner_is_plain():
+    net, memory = mn.MLP([4, 5, 3]), np.zeros(100, np.float32)
+    net.bind(memory[10 : 10 + net.size], memory[55 : 55 + net.size])
+    assert steps_of(net) is not None
+    net.bind(np.frombuffer(bytearray(4 * net.size), np.float32), net.grads)
+    assert steps_of(net) is not None
 
 
 def test_the_state_of_another_net_is_refused_as_ever():
