@@ -28,7 +28,7 @@ def whole_epochs(run):
     if losses is None:
         run.several = False  # it would go wrong there again
         return False
-    means = losses @ _rows_of(data.batches, data.size, len(data.X)) / len(data.X)
+    means = _sum(losses, data.size, len(data.X)) / len(data.X)
     seconds, rate = (time.perf_counter() - started) / count, optimizer.rate
     run.history.rows += [
         {"epoch": epoch, "loss": loss, "lr": rate, "seconds": seconds}
@@ -74,7 +74,7 @@ def _take(run, steps, targets, rows):
         run.history.path = "epoch"
     if not run.metrics:
         run.rows, run.batch = run.rows + done, run.batch + len(losses)
-        run.sums["loss"] += float(losses @ _rows_of(len(losses), size, done))
+        run.sums["loss"] += float(_sum(losses, size, done))
         return done
     for start, loss in zip(range(0, done, size), losses.tolist(), strict=True):
         batch = slice(start, min(start + size, done))
@@ -83,6 +83,7 @@ def _take(run, steps, targets, rows):
     return done
 
 
-def _rows_of(batches, size, rows):
-    """How many of the rows each batch has: the last may be smaller."""
-    return np.diff(np.minimum(np.arange(batches + 1) * size, rows))
+def _sum(losses, size, rows):
+    """The sum over the last axis, each batch weighing its rows: the last may have fewer. Always added in one order."""
+    counts = np.diff(np.minimum(np.arange(losses.shape[-1] + 1) * size, rows))
+    return np.sum(losses * counts, axis=-1)

@@ -231,6 +231,22 @@ def test_epochs_in_one_call_are_epochs_one_by_one():
     assert together[1]["epoch"] == list(range(1, 41))
 
 
+@pytest.mark.parametrize("optimizer", ["sgd", "adam"])
+def test_epochs_of_one_call_are_calls_of_one_epoch(optimizer):
+    X, y, name = data("labels", 5, 3, rows=123)
+    ends = []
+    for calls in ([24], [5, 19], [1] * 24):
+        net, own, rng = (
+            stack(mn.Sequential, (5, 8, 3), "tanh", "float64"),
+            OPTIMIZERS[optimizer](),
+            np.random.default_rng(7),
+        )
+        histories = [mn.fit(net, X, y, loss=name, optimizer=own, epochs=n, batch_size=5, seed=rng) for n in calls]
+        losses = [loss for history in histories for loss in history["loss"]]
+        ends.append((net.params.tobytes(), net.grads.tobytes(), own.steps, own.epochs, rng.bit_generator.state, losses))
+    assert ends[0] == ends[1] == ends[2]
+
+
 @pytest.mark.parametrize("shuffle", [True, False])
 def test_the_generator_ends_where_the_layers_leave_it(shuffle):
     rngs = [np.random.default_rng(3) for _ in range(2)]
