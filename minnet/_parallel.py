@@ -8,6 +8,7 @@ has them; minnet itself imports no MPI.
 
 import contextlib
 import sys
+import time
 import traceback
 import zlib
 
@@ -16,6 +17,7 @@ import numpy as np
 from minnet._checks import bad_type, bad_value, words
 from minnet.losses import is_sum, weight_of
 
+HEARD = 0.1  # seconds in which a launcher passes on what was printed; what it has not read when the job ends is lost
 METHODS = ("Get_rank", "Get_size", "Allreduce", "bcast", "Abort")
 
 
@@ -94,9 +96,9 @@ class Ranks:
             yield
         except BaseException as error:
             if error is not self.alike:
-                print(f"{self.owner}: rank {self.rank} failed, and ends the job", file=sys.stderr)
-                traceback.print_exc()
-                sys.stderr.flush()
+                said = f"{self.owner}: rank {self.rank} failed, and ends the job\n{traceback.format_exc()}"
+                print(said, end="", file=sys.stderr, flush=True)
+                time.sleep(HEARD)
                 self.comm.Abort(1)
             raise
 
