@@ -25,8 +25,8 @@ class History:
     interrupted : bool
         Whether Ctrl-C ended the run.
     path : {"epoch", "layers", None}
-        How the last epoch was trained: a plain net by its steps in compiled code, many in a call, or layer by layer.
-        The numbers are the same but for rounding.
+        How the last epoch was trained: a plain net by its steps in compiled code, many in a call, or layer by layer,
+        as where a callback looks at batches, or batches come from a source. The numbers are the same but for rounding.
     """
 
     def __init__(self):

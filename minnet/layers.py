@@ -21,7 +21,7 @@ class Layer:
     """Base of all layers: named parameters and gradients that are views into one flat vector each.
 
     `shapes` maps a parameter's name to its shape; a layer without parameters leaves it empty. After `bind`, the
-    attribute W is the parameter and dW its gradient, for each name W.
+    attribute W is the parameter and dW its gradient, for each name W; values that are assigned to W are copied into it.
     """
 
     shapes = {}  # noqa: RUF012  (never mutated)
@@ -58,9 +58,18 @@ class Layer:
         start = 0
         for name, shape in self.shapes.items():
             stop = start + math.prod(shape)
-            setattr(self, name, params[start:stop].reshape(shape))
-            setattr(self, "d" + name, grads[start:stop].reshape(shape))
+            self.__dict__[name] = params[start:stop].reshape(shape)
+            self.__dict__["d" + name] = grads[start:stop].reshape(shape)
             start = stop
+
+    def __setattr__(self, name, value):
+        # An array put in the place of a parameter would be trained by nobody and saved by nobody: its values move in.
+        if name not in self.shapes or name not in self.__dict__:
+            object.__setattr__(self, name, value)
+        elif np.shape(value) == self.shapes[name]:
+            self.__dict__[name][...] = value
+        else:
+            raise bad_value(type(self).__name__, f"{name} must have shape {self.shapes[name]}", np.shape(value))
 
     def initialize(self, rng):
         """Draw starting values of the parameters; nothing to do where there are none."""

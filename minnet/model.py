@@ -129,7 +129,7 @@ class Sequential(Layer):
         return F.softmax(z) if z.shape[1] > 1 else F.sigmoid(z[:, 0])
 
     def _logits(self, X):
-        if self.plain is not None and type(X) is np.ndarray:
+        if self.plain is not None and type(X) is np.ndarray and "forward" not in self.__dict__:
             z = np.empty((len(X) if X.ndim else 0, self.plain.item(-2)), self.params.dtype)
             if _epoch.answer_door(self.plain, self.params, X, z):  # a row of a small net, say
                 return z

@@ -409,7 +409,7 @@ def test_a_method_that_was_replaced_is_called():
 
 def test_weights_and_methods_that_were_put_into_a_layer_are_used():
     def another_array(net):
-        net.layers[0].W = np.zeros((5, 8))
+        net.layers[0].__dict__["W"] = np.zeros((5, 8))
 
     def another_vector(net):
         net.params = net.params / 2
@@ -486,6 +486,12 @@ def test_answers_of_few_rows_are_those_of_many():
         net.predict_proba(X[:1, :7])
     with pytest.raises(ValueError, match=r"Linear: x must have shape \(N, 8\), got \(8,\)"):
         net.predict_proba(X[0])
+
+
+def test_a_forward_that_was_replaced_answers():
+    net = mn.MLP([4, 3], seed=0)
+    net.forward = lambda x: np.zeros((len(x), 3), np.float32)
+    np.testing.assert_allclose(net.predict_proba(np.ones((2, 4), np.float32)), 1 / 3)
 
 
 def rejected(net, x, y):

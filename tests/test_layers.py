@@ -455,3 +455,15 @@ def test_an_unknown_initialiser_gets_a_suggestion():
         mn.Linear(3, 2, init="scale")
     with pytest.raises(TypeError, match=r"init must be one of 'scaled', .*, got 3$"):
         mn.Linear(3, 2, init=3)
+
+
+def test_values_assigned_to_a_parameter_move_into_the_vector():
+    net = mn.MLP([2, 3, 1], seed=0)
+    x, layer = np.ones((1, 2), np.float32), net.layers[0]
+    layer.W, layer.b = np.full((2, 3), 2.0), [1, 2, 3]
+    layer.W *= 2
+    assert layer.W.base is net.params
+    np.testing.assert_array_equal(net.params[:9], [4] * 6 + [1, 2, 3])
+    np.testing.assert_allclose(net.predict_proba(x), mn.functional.sigmoid(net.forward(x)[:, 0]), rtol=1e-6)
+    with pytest.raises(ValueError, match=r"^Linear: W must have shape \(2, 3\), got \(3,\)"):
+        layer.W = np.zeros(3)
