@@ -62,8 +62,8 @@ def _fit(net, optimizer):
     """Whether all vectors are what the layers need."""
     size = sum((inputs + 1) * outputs for inputs, outputs, _ in net.plain.tolist())
     vectors = net.params, net.grads, *optimizer.state.values()
-    if not all(_is_part(array, net.params) for _, array in net.named_parameters()):
-        return False  # the layers would train with what was put there
+    if not _is_part(net.layers[0].params, net.params):
+        return False  # another vector was put there, which the layers do not know
     return all(v.shape == (size,) and v.dtype == net.dtype and v.flags.carray for v in vectors)
 
 
