@@ -636,34 +636,22 @@ def count_labels(
 # ---- the door: see _doors.pxd --------------------------------------------------------------------------------------
 
 cdef double mean_loss(
-    const real* z, const int64_t* y, real* dz, Py_ssize_t n, Py_ssize_t classes, Py_ssize_t share,
-) except? -2:
-    """The mean cross-entropy of n rows of few classes and its gradient; -1 if a label is out of range.
-
-    Chunks of `share` logits have sums of their own, as they have where threads share them: see logits_a_share.
-    """
-    cdef double scale = 1.0 / n, total
+    const real* z, const int64_t* y, real* dz, Py_ssize_t n, Py_ssize_t classes,
+) noexcept nogil:
+    """The mean cross-entropy of n rows of few classes and its gradient; -1 if a label is out of range."""
+    cdef double scale = 1.0 / n
     cdef Options o
-    cdef Py_ssize_t i, rows, step = max(share // classes // ROWS, 1) * ROWS
+    cdef Py_ssize_t i
     o.s = o.gamma = 0
     o.masked = False
     for i in range(n):
         if y[i] < 0 or y[i] >= classes:
             return -1
-    sums = []
-    i = 0
-    while i < n:
-        rows = min(step, n - i)
-        with nogil:
-            total = batch(
-                z + i * classes, <const real*>NULL, y + i, <const real*>NULL, NULL, <real*>NULL, <real*>NULL,
-                dz + i * classes, rows, classes, scale, &o)
-        sums.append(total)
-        i += rows
-    return scale * <double>sum(sums)
+    return scale * batch(
+        z, <const real*>NULL, y, <const real*>NULL, NULL, <real*>NULL, <real*>NULL, dz, n, classes, scale, &o)
 
 
-def cross_entropy_door(z not None, y not None, dz not None, Py_ssize_t share):
+def cross_entropy_door(z not None, y not None, dz not None):
     """loss = mean(logsumexp(z) - z_y) and its gradient dz, if z, dz (N, C) and y (N,) are small and plain; else None."""
     cdef Py_buffer a, b, c
     cdef double loss = -1
@@ -674,9 +662,11 @@ def cross_entropy_door(z not None, y not None, dz not None, Py_ssize_t share):
             if alike(&a, &c) and a.buf != c.buf and apart(&b, &c) and a.ndim == 2 and b.ndim == 1:
                 if labels_of(&b, a.shape[0]) and 0 < a.shape[1] <= FEW:
                     if a.format[0] == b"f":
-                        loss = mean_loss(<float*>a.buf, <int64_t*>b.buf, <float*>c.buf, a.shape[0], a.shape[1], share)
+                        with nogil:
+                            loss = mean_loss(<float*>a.buf, <int64_t*>b.buf, <float*>c.buf, a.shape[0], a.shape[1])
                     elif a.format[0] == b"d":
-                        loss = mean_loss(<double*>a.buf, <int64_t*>b.buf, <double*>c.buf, a.shape[0], a.shape[1], share)
+                        with nogil:
+                            loss = mean_loss(<double*>a.buf, <int64_t*>b.buf, <double*>c.buf, a.shape[0], a.shape[1])
             PyBuffer_Release(&c)
         PyBuffer_Release(&b)
     PyBuffer_Release(&a)

@@ -17,7 +17,7 @@ from minnet._checks import (
     words,
 )
 from minnet.functional._reduce import Losses, add_weights, gradient, unit_array
-from minnet.functional._share import NONE, TILED, by_dtype, worth_sharing
+from minnet.functional._share import NONE, by_dtype
 
 _index = by_dtype(kernels.cross_entropy_index)
 _soft = by_dtype(kernels.cross_entropy_soft)
@@ -97,9 +97,9 @@ def cross_entropy(
     owner = "cross_entropy"
     plain = return_grad and weight is None and sample_weight is None and grad_output is None and reduction == "mean"
     plain = plain and label_smoothing == 0 and gamma == 0 and ignore_index == -100
-    if plain and type(logits) is type(target) is np.ndarray and not worth_sharing(logits):
+    if plain and type(logits) is type(target) is np.ndarray:
         grad = np.empty_like(logits) if out is None else out
-        value = kernels.cross_entropy_door(logits, target, grad, TILED)
+        value = kernels.cross_entropy_door(logits, target, grad)
         if value is not None:
             return value, grad
     logits = real_array(owner, "logits", logits)

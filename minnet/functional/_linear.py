@@ -4,7 +4,7 @@ import numpy as np
 
 from minnet._checks import bad_value, matrix, out_array, real_array
 from minnet.functional._cross_entropy import prepare
-from minnet.functional._share import NO_ROWS, logits_a_share, share
+from minnet.functional._share import NO_ROWS, rows_a_share, share
 
 # Bytes of logits, or of their gradient, which takes their place, that exist at once, and of one product x^T dz: as
 # large as 100 MB in all allow, because each block reads and writes dW, and large matrix products are the faster ones.
@@ -135,7 +135,7 @@ class _Blocks:
             part = slice(start, start + rows)
             dz = np.dot(x[part], self.W, out=z[: len(x[part])])
             arrays = dz, t[part], weight[part], losses[part], dz if len(dx) else NO_ROWS[x.dtype.char]
-            total += sum(share(self._losses, logits_a_share(classes), *arrays, scalars=(scale,)))
+            total += sum(share(self._losses, rows_a_share(classes), *arrays, scalars=(scale,)))
             if len(dx):
                 np.dot(dz, self.W.T, out=dx[part])
                 self._add(x[part], dz, room)

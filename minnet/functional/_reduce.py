@@ -11,7 +11,7 @@ import numpy as np
 from minnet import _elementwise as kernels
 from minnet._checks import bad_value, choice, label_array, not_negative, out_array, real_array, words
 from minnet._cross_entropy import first_outside_range
-from minnet.functional._share import NO_ROWS, NONE, SHARE, by_dtype, logits_a_share, share
+from minnet.functional._share import NO_ROWS, NONE, SHARE, by_dtype, rows_a_share, share
 
 REDUCTIONS = ("mean", "sum", "none", "batchmean")
 MODERATE = 1e-90, 1e90  # weights whose sums and products with weights of classes are far from overflow and underflow
@@ -115,7 +115,7 @@ class Losses:
             )
         step = max((period for period in periods if period != x.size), default=1)
         if size is None:
-            size = (SHARE // step or 1) * step if x.ndim == 1 else logits_a_share(x.shape[1])
+            size = (SHARE // step or 1) * step if x.ndim == 1 else rows_a_share(x.shape[1])
 
         def call(weight, loss, dx, scale):
             arrays = x, target, *inputs, weight, loss, dx

@@ -2,13 +2,11 @@
 
 import numpy as np
 
-from minnet._softmax import FEW_CLASSES
 from minnet._threads import get_num_threads, run_chunks
 
 # Elements of a chunk when large work is cut for several threads: some 100 us of it, several times what it costs to hand
 # a chunk over. Part of the definition of a sum: other cuts would round otherwise.
 SHARE = 2**17
-TILED = 20480  # of rows of few classes, which cost several times as much: 2048 rows of ten
 
 NONE = {"f": np.empty(0, np.float32), "d": np.empty(0, np.float64)}  # an output that is not wanted
 NO_ROWS = {"f": np.empty((0, 0), np.float32), "d": np.empty((0, 0), np.float64)}
@@ -34,19 +32,9 @@ def share(kernel, size, *arrays, scalars=()):
     return run_chunks(chunk, rows, size)
 
 
-def rows_a_share(columns, size=SHARE):
+def rows_a_share(columns):
     """Rows of a chunk: whole tiles of 32 rows."""
-    return max(size // max(columns, 1) // 32, 1) * 32
-
-
-def logits_a_share(classes):
-    """Rows of logits of a chunk."""
-    return rows_a_share(classes, TILED if classes <= FEW_CLASSES else SHARE)
-
-
-def worth_sharing(logits):
-    """Whether a matrix of few classes is large enough for the threads that there are."""
-    return logits.size > TILED and get_num_threads() > 1
+    return max(SHARE // max(columns, 1) // 32, 1) * 32
 
 
 def free_share(total, least):

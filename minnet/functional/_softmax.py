@@ -6,7 +6,7 @@ import numpy as np
 
 from minnet import _softmax as kernels
 from minnet._checks import bad_value, integer, out_array, real_array
-from minnet.functional._share import by_dtype, free_share, logits_a_share, share, worth_sharing
+from minnet.functional._share import by_dtype, free_share, rows_a_share, share
 
 _softmax = by_dtype(kernels.softmax_forward)
 _log_softmax = by_dtype(kernels.log_softmax_forward)
@@ -60,7 +60,7 @@ def logsumexp(x, *, axis=-1):
 
 
 def _along_axis(owner, door, kernel, middle_kernel, x, axis, out):
-    if type(x) is np.ndarray and type(axis) is int and axis == -1 and not worth_sharing(x):
+    if type(x) is np.ndarray and type(axis) is int and axis == -1:
         y = np.empty_like(x) if out is None else out
         if door(x, y):
             return y
@@ -72,14 +72,14 @@ def _along_axis(owner, door, kernel, middle_kernel, x, axis, out):
     before, after = math.prod(x.shape[:axis]), math.prod(x.shape[axis + 1 :])
     if after == 1:
         shape = before, x.shape[axis]
-        share(kernel[x.dtype.char], free_share(before, logits_a_share(shape[1])), x.reshape(shape), y.reshape(shape))
+        share(kernel[x.dtype.char], free_share(before, rows_a_share(shape[1])), x.reshape(shape), y.reshape(shape))
     elif x.shape[axis] <= kernels.FEW_CLASSES:
         shape = before, x.shape[axis], after
         middle_kernel[x.dtype.char](x.reshape(shape), y.reshape(shape))
     else:
         moved = np.ascontiguousarray(np.moveaxis(x, axis, -1))
         result = np.empty_like(moved)
-        share(kernel[x.dtype.char], logits_a_share(moved.shape[-1]), _rows(moved), _rows(result))
+        share(kernel[x.dtype.char], rows_a_share(moved.shape[-1]), _rows(moved), _rows(result))
         y[...] = np.moveaxis(result, -1, axis)
     return y
 
