@@ -25,7 +25,7 @@ from minnet._rows cimport transpose_all
 
 cdef enum:
     TALL = 5      # most rows of a tile
-    WIDE = 32     # its columns; gcc 12 makes scalar code of 16
+    WIDE = 16     # its columns; gcc must not unroll loops over them before it makes vectors of them, see setup.py
     PANEL = 128   # rows of B that stay in the first cache while tiles go down C; half as many doubles
     MOST = 16     # layers
     LINE = 16     # floats of a line of the cache
