@@ -10,9 +10,9 @@ import pytest
 import reference
 
 import minnet
-from minnet import _activations, _cross_entropy, _elementwise, _population, _softmax, _updates
+from minnet import _activations, _cross_entropy, _elementwise, _neurons, _population, _softmax, _updates
 
-MODULES = [_activations, _softmax, _cross_entropy, _elementwise, _updates, _population]
+MODULES = [_activations, _softmax, _cross_entropy, _elementwise, _updates, _neurons, _population]
 FILES = [Path(minnet.__file__).with_name(f"{module.__name__.split('.')[-1]}.pyx") for module in MODULES]
 if not all(file.is_file() for file in FILES):
     pytest.skip("the sources are not beside the package", allow_module_level=True)

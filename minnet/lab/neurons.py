@@ -2,14 +2,14 @@
 
 `run_neurons` is `train_neuron` for many, one input and one sample each; `run_perceptrons` takes several of both.
 
-The compiled loops are in _population.pyx, with the derivation of why a whole neuron is one number there.
+The compiled loops are in _neurons.pyx, with the derivation of why a whole neuron is one number there.
 """
 
 import math
 
 import numpy as np
 
-from minnet import _population as kernels
+from minnet import _neurons as kernels
 from minnet._checks import any_array, bad_type, bad_value, choice, integer, number, real_array, words
 from minnet._threads import run_chunks
 from minnet.layers import model_dtype
