@@ -8,18 +8,22 @@ import argparse
 import importlib
 import math
 import sys
+from functools import partial
 from pathlib import Path
 
 import minnet
 from minnet._checks import bad_value, words
 from minnet._reports import in_folder, print_table, write_csv, write_figure
-from minnet.cli_map import add_map
+from minnet.cli_map import add_map, refuse_given
 from minnet.initializers import INITIALIZERS
 from minnet.lab.losses import LOSSES
 from minnet.lab.network import net_samples, train_networks
 from minnet.lab.neuron import train_neuron
 
 __all__ = ["main"]
+
+NEURON_ALONE = ["w", "b", "x", "y"]  # options that mean nothing to a net, and to a neuron
+NET_ALONE = ["hidden", "init", "batch_size", "seed"]
 
 
 def main(arguments=None):
@@ -67,7 +71,7 @@ def _bench(arguments):
 def _add_saturation(commands):
     text = "why a confidently wrong sigmoid output stalls under the quadratic cost and not under cross-entropy"
     command = commands.add_parser("saturation", help=text, description=text[0].upper() + text[1:] + ".")
-    command.set_defaults(run=_saturation)
+    command.set_defaults(run=partial(_saturation, command))
 
     def add(group, name, help, **options):
         default = options.get("default")
@@ -104,8 +108,10 @@ def _add_saturation(commands):
     add(net, "--seed", "for starting weights, order and the held-out fifth", type=int, default=0)
 
 
-def _saturation(options):
-    experiment = _saturation_net if options.net or options.mnist else _saturation_neuron
+def _saturation(parser, options):
+    net = options.net or options.mnist
+    refuse_given("saturation", parser, options, NEURON_ALONE if net else NET_ALONE, net)
+    experiment = _saturation_net if net else _saturation_neuron
     name, draw, columns, rows = experiment(options)
     written = write_csv(in_folder(options.out, name + ".csv"), columns, rows)
     if not options.no_plot:

@@ -9,22 +9,24 @@ import importlib.util
 import math
 import signal
 import sys
+from functools import partial
 
 import numpy as np
 
 from minnet._checks import bad_value, integer
 from minnet._reports import in_folder, print_table, write_csv, write_figure
-from minnet.cli_networks import add_networks, map_nets
+from minnet.cli_networks import NETS_ALONE, add_networks, map_nets
 from minnet.lab.grids import NAMES, Grid
 from minnet.lab.losses import LOSSES
 from minnet.lab.maps import map_neurons
 from minnet.lab.network_maps import NET_LOSSES
 
-__all__ = ["add_map"]
+__all__ = ["add_map", "refuse_given"]
 
 COMMAND = "minnet map"
 LARGEST = 2**24  # neurons of a map that is held whole; more are counted as they come
 SHOWN = 1000  # values of an axis in a figure
+NEURONS_ALONE = ["w", "b", "z0", "x", "y", "grid", "threshold", "double", "count"]  # options that mean nothing to nets
 DESCRIPTION = """
 How long do sigmoid neurons, a = sigmoid(w x + b), take to learn? Each neuron of a grid is trained by gradient descent,
 until |a - y| < threshold or the epochs are over. A table, a figure and the map (map.npz, for minnet.lab.PhaseMap.load,
@@ -53,7 +55,7 @@ def add_map(commands):
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    command.set_defaults(run=_map)
+    command.set_defaults(run=partial(_map, command))
 
     _add_parameters(command.add_argument_group("the neurons: one value, or two ends of an axis"))
     training = command.add_argument_group("their training")
@@ -92,12 +94,23 @@ def _add_parameters(values):
     values.add_argument("--grid", help=text, type=int, nargs="+", metavar="N", default=[1000])
 
 
-def _map(options):
+def _map(parser, options):
+    nets = options.net or options.mnist
+    refuse_given(COMMAND, parser, options, NEURONS_ALONE if nets else NETS_ALONE, nets)
     with _pool(options.workers) as pool:
-        if options.net or options.mnist:
+        if nets:
             map_nets(options, pool)
         else:
             _map_neurons(options, pool)
+
+
+def refuse_given(command, parser, options, names, nets):
+    """An error if one of these options was given: they are of the other experiment than what is asked for."""
+    for name in names:
+        value = getattr(options, name)
+        if value != parser.get_default(name):
+            rule, hint = ("without --net", "it is for neurons") if nets else ("with --net", "it is for nets")
+            raise bad_value(command, f"--{name.replace('_', '-')} must go {rule}", value, hint)
 
 
 def _map_neurons(options, pool):

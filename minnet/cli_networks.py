@@ -11,7 +11,9 @@ from minnet._reports import in_folder, print_table, write_csv, write_figure
 from minnet.lab.figures import TITLES
 from minnet.lab.network_maps import map_networks
 
-__all__ = ["add_networks", "map_nets"]
+__all__ = ["NETS_ALONE", "add_networks", "map_nets"]
+
+NETS_ALONE = ["hidden_scale", "output_scale", "seeds", "target", "hidden", "batch_size"]  # they mean nothing to neurons
 
 
 def add_networks(command):

@@ -135,6 +135,8 @@ def test_ctrl_c_ends_in_one_line(options, tmp_path):
         (["--y", "2"], "y must hold finite numbers >= 0 and <= 1"),
         (["--epochs", "-1"], "epochs must be at least 0"),
         (["--threshold", "0"], "threshold must be a finite number > 0"),
+        (["--net", "--grid", "5"], "--grid must go without --net, got [5] (it is for neurons)"),
+        (["--output-scale", "2"], "--output-scale must go with --net, got [2.0] (it is for nets)"),
         (["--workers", "0"], "--workers must be at least 1, got 0"),
     ],
 )
