@@ -157,6 +157,14 @@ cdef clones add_loop(const real* b, real* z, Py_ssize_t n) noexcept nogil:
         z[i] += b[i]
 
 
+def add_bias(const real[::1] b not None, real[:, ::1] z not None):
+    """z = z + b in place; z: (N, O), b: (O,)."""
+    cdef Py_ssize_t i
+    with nogil:
+        for i in range(z.shape[0]):
+            add_loop(&b[0], &z[i, 0], z.shape[1])
+
+
 cdef void biased_rows(
     Activation which, const real[::1] b, real[:, ::1] z, real[:, ::1] slope,
 ) noexcept nogil:

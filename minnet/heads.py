@@ -4,6 +4,7 @@ import numpy as np
 
 from minnet import functional as F
 from minnet._checks import bad_value, matrix, words
+from minnet._rooms import room
 from minnet.layers import Linear
 from minnet.losses import CrossEntropyLoss
 
@@ -72,7 +73,7 @@ class LinearCrossEntropy(Linear):
 
     def value_and_grad(self, x, target, sample_weight=None, out=None):
         """The loss of a batch from the layer's input (N, I), and its gradient; those of W and b go to dW and db."""
-        dx = np.empty(np.shape(x), self.W.dtype) if out is None else out
+        dx = room(np.shape(x), self.W.dtype) if out is None else out
         value, _ = F.linear_cross_entropy(
             x,
             self.W,

@@ -13,6 +13,7 @@ import numpy as np
 from minnet import functional as F
 from minnet import initializers
 from minnet._checks import bad_value, choice, generator, integer, matrix, number, real_array, words
+from minnet._rooms import room
 
 __all__ = ["Dropout", "Layer", "Linear", "ReLU", "Sigmoid", "Softplus", "Tanh"]
 
@@ -139,27 +140,29 @@ class Linear(Layer):
         self.b[...] = 0
 
     def forward(self, x, rng=None):  # noqa: D102
-        y = self.product(x)
-        y += self.b
-        return y
+        return F.add_bias(self.product(x), self.b)
 
     def backward_params(self, dy):  # noqa: D102
         dy = self._checked(dy, (len(self._kept("_x")), self.out_features), self.W.dtype)
         self.backward_product(dy)
-        np.sum(dy, axis=0, out=self.db)
+        np.add.reduce(dy, axis=0, out=self.db)
 
     def backward(self, dy):  # noqa: D102
         self.backward_params(dy)
-        return np.dot(np.asarray(dy, self.W.dtype), self.W.T)
+        return self.backward_input(np.asarray(dy, self.W.dtype))
 
     def product(self, x):
         """The product x @ W alone, for a model whose next layer adds the bias in its own pass."""
         self._x = matrix("Linear", "x", x, self.in_features, self.W.dtype)
-        return np.dot(self._x, self.W)
+        return np.dot(self._x, self.W, out=room((len(self._x), self.out_features), self.W.dtype))
 
     def backward_product(self, dy):
         """The gradient of W alone: db is the next layer's, too."""
         np.dot(self._x.T, dy, out=self.dW)
+
+    def backward_input(self, dy):
+        """The gradient of the input."""
+        return np.dot(dy, self.W.T, out=room((len(dy), self.in_features), self.W.dtype))
 
     def __repr__(self):
         return f"Linear({self.in_features}, {self.out_features})"
@@ -238,7 +241,9 @@ class Dropout(Layer):
         if rng is None:
             self._factor = np.ones_like(x)
         else:
-            self._factor = (rng.random(x.shape, x.dtype) >= self.p) / x.dtype.type(1 - self.p)
+            kept = rng.random(dtype=x.dtype, out=room(x.shape, x.dtype))
+            np.greater_equal(kept, self.p, out=kept)
+            self._factor = np.divide(kept, x.dtype.type(1 - self.p), out=kept)
         return F.chain(x, self._factor)
 
     def backward(self, dy):  # noqa: D102

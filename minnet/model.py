@@ -11,6 +11,7 @@ import numpy as np
 from minnet import _epoch
 from minnet import functional as F
 from minnet._checks import bad_type, bad_value, generator, integer, real_array, words
+from minnet._rooms import cast
 from minnet.layers import Activation, Layer, Linear, ReLU, Sigmoid, Tanh, activation, model_dtype
 
 __all__ = ["MLP", "Sequential"]
@@ -57,6 +58,7 @@ class Sequential(Layer):
         for layer in self.layers:
             layer.owned = True
         self._steps = _pair_off(self.layers)
+        self._first = next((i for i, (layer, _) in enumerate(self._steps) if layer.size), None)  # that learns
         self.plain = _plain_layers(self.layers) if type(self).forward is Sequential.forward else None
 
     @property
@@ -89,8 +91,7 @@ class Sequential(Layer):
 
     def forward(self, x, rng=None):
         """Raw outputs (N, O) for a batch (N, I); `rng`, a numpy Generator, only in training (dropout draws from it)."""
-        x = real_array(type(self).__name__, "x", x)
-        x = x.astype(self.dtype, copy=False)
+        x = cast(real_array(type(self).__name__, "x", x), self.dtype)
         for layer, follower in self._steps:
             x = layer.forward(x, rng) if follower is None else follower.forward_biased(layer, x)
         return x
@@ -101,19 +102,18 @@ class Sequential(Layer):
 
     def backward_params(self, dy):
         """Fill `grads`, without the gradient of the input, which the first layer need not compute."""
-        first = next((i for i, (layer, _) in enumerate(self._steps) if layer.size), None)
-        if first is not None:
-            self._back(dy, first, False)
+        if self._first is not None:
+            self._back(dy, self._first, False)
 
     def _back(self, dy, first, need_dx):
         """Through the steps from the last to the `first`, whose gradient of the input may not be needed."""
-        dy = real_array(f"{type(self).__name__}.backward", "dy", dy).astype(self.dtype, copy=False)
+        dy = cast(real_array(f"{type(self).__name__}.backward", "dy", dy), self.dtype)
         for i in range(len(self._steps) - 1, first - 1, -1):
             layer, follower = self._steps[i]
             only_params = i == first and not need_dx
             if follower is not None:
                 dz = follower.backward_biased(layer, dy)
-                dy = None if only_params else np.dot(dz, layer.W.T)
+                dy = None if only_params else layer.backward_input(dz)
             else:
                 dy = layer.backward_params(dy) if only_params else layer.backward(dy)
         return dy
@@ -139,7 +139,7 @@ class Sequential(Layer):
         return z
 
     def __getstate__(self):
-        left_out = {"params", "grads", "owned", "plain", "_steps"}
+        left_out = {"params", "grads", "owned", "plain", "_steps", "_first"}
         return {name: v for name, v in self.__dict__.items() if name not in left_out}
 
     def __setstate__(self, state):

@@ -12,6 +12,7 @@ import numpy as np
 
 from minnet import _updates
 from minnet._checks import bad_type, bad_value, choice, integer, number, real_array, words
+from minnet._rooms import room
 from minnet._threads import run_chunks
 from minnet.functional._share import NONE, SHARE, by_dtype, free_share
 
@@ -190,15 +191,16 @@ class Optimizer:
     def _clipped(self, grads):
         """`grads`, or a clipped copy. A norm that is not finite cannot be scaled to another: it is left to be seen."""
         if self.clip_value is not None:
-            return np.clip(grads, -self.clip_value, self.clip_value)
-        largest = float(np.max(np.abs(grads), initial=0.0))
+            return np.clip(grads, -self.clip_value, self.clip_value, out=room(grads.shape, grads.dtype))
+        largest = float(max(np.max(grads, initial=0.0), -np.min(grads, initial=0.0)))
         if not 0 < largest < math.inf:
             return grads
         # Entries are brought to size 1 first: squares of 1e-30 or 1e30 leave the range of float32, their root does not.
         with np.errstate(under="ignore"):
-            unit = grads / grads.dtype.type(largest)
-            norm = math.sqrt(np.sum(np.square(unit, dtype=np.float64)))
-            return unit * (self.clip_norm / norm) if largest * norm > self.clip_norm else grads
+            unit = np.divide(grads, grads.dtype.type(largest), out=room(grads.shape, grads.dtype))
+            norm = math.sqrt(np.sum(np.square(unit, dtype=np.float64, out=room(grads.shape, np.float64))))
+            clips = largest * norm > self.clip_norm
+            return np.multiply(unit, self.clip_norm / norm, out=unit) if clips else grads
 
     # ---- to be saved ----
 

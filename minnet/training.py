@@ -5,6 +5,7 @@ with `_end`), each with one argument, the `Run`; they may read all of it and set
 in the order of the list, but one with a true attribute `outermost` begins before all others and ends after them.
 """
 
+import copy
 import math
 import time
 import warnings
@@ -14,6 +15,7 @@ import numpy as np
 from minnet._batches import Arrays, Stream, training_data
 from minnet._checks import bad_type, bad_value, choice, generator, integer, words
 from minnet._parallel import Alone, ranks_of
+from minnet._rooms import Rooms
 from minnet._whole import whole_epoch, whole_epochs
 from minnet.history import History
 from minnet.losses import get_loss, is_sum, weight_of
@@ -34,7 +36,7 @@ class Run:
 
     def __init__(self, **settings):
         self.history, self.epoch, self.batch, self.stop, self.warned = History(), 0, 0, False, False
-        self.several = True  # whether epochs may go together, see `_whole`
+        self.several, self.rooms = True, Rooms()  # whether epochs may go together, see `_whole`
         self.__dict__.update(settings)
 
     def add(self, outputs, target, loss):
@@ -201,6 +203,8 @@ def _train(run, emit):
         for x, target in (None if watched else whole_epoch(run)) or run.data.epoch(run.rng):
             emit("on_batch_begin")
             outputs, value = _step(run, x, target)
+            if run.metrics:  # they may keep what they are given, and the next step writes over it
+                outputs, target = copy.copy(outputs), copy.copy(target)
             run.add(outputs, target, value * _weight(run.loss, len(x)))
             emit("on_batch_end")
             run.batch += 1
@@ -214,11 +218,12 @@ def _train(run, emit):
 def _step(run, x, target):
     """Forward, backward, update; the outputs and the loss."""
     net = run.net
-    outputs = net.forward(x, run.rng)
-    value, gradient = run.loss.value_and_grad(outputs, target)
-    net.backward_params(gradient)
-    value = run.ranks.reduce(net.grads, float(value), run.loss, target)
-    _update(run, value, x)
+    with run.rooms:
+        outputs = net.forward(x, run.rng)
+        value, gradient = run.loss.value_and_grad(outputs, target)
+        net.backward_params(gradient)
+        value = run.ranks.reduce(net.grads, float(value), run.loss, target)
+        _update(run, value, x)
     return outputs, value
 
 

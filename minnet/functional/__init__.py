@@ -10,6 +10,7 @@ they return.
 """
 
 from minnet.functional._activations import (  # noqa: F401  the chains and slopes are for layers
+    add_bias,
     chain,
     chain_biased,
     log_sigmoid,

@@ -4,6 +4,7 @@ import numpy as np
 
 from minnet import _activations as kernels
 from minnet._checks import out_array, real_array
+from minnet._rooms import room
 from minnet._threads import run_chunks
 from minnet.functional._share import NONE, SHARE, apart, by_dtype, free_share, rows_a_share, share
 
@@ -81,7 +82,7 @@ def value_and_slope(name, x):
     The slope is computed from x, not from the rounded y: that of a saturated sigmoid keeps all its digits.
     """
     x = real_array(name, "x", x)
-    y, slope = np.empty(x.shape, x.dtype), np.empty(x.shape, x.dtype)
+    y, slope = room(x.shape, x.dtype), room(x.shape, x.dtype)
     size = free_share(x.size, SHARE)
     share(_WITH_SLOPE[name][x.dtype.char], size, x.reshape(-1), y.reshape(-1), slope.reshape(-1))
     return y, slope
@@ -93,20 +94,34 @@ _BIASED = {
     "softplus": by_dtype(kernels.softplus_biased_forward),
     "relu": by_dtype(kernels.relu_biased_forward),
 }
+_add_bias = by_dtype(kernels.add_bias)
 _chain_biased = by_dtype(kernels.chain_biased_backward)
+
+
+def add_bias(z, b):
+    """The sum z + b in place: z (N, O) is a product that nobody else needs. numpy fills a buffer with copies of b."""
+    kernel, size = _add_bias[z.dtype.char], rows_a_share(z.shape[1])
+    if len(z) <= size:
+        kernel(b, z)
+    else:
+        run_chunks(lambda start, stop: kernel(b, z[start:stop]), len(z), size)
+    return z
 
 
 def value_and_slope_biased(name, z, b):
     """The same for f(z + b), in one pass that writes y over z: z (N, O) is a product that nobody else needs."""
-    slope = np.empty_like(z)
+    slope = room(z.shape, z.dtype)
     kernel, size = _BIASED[name][z.dtype.char], rows_a_share(z.shape[1])
-    run_chunks(lambda start, stop: kernel(b, z[start:stop], slope[start:stop]), len(z), size)
+    if len(z) <= size:
+        kernel(b, z, slope)
+    else:
+        run_chunks(lambda start, stop: kernel(b, z[start:stop], slope[start:stop]), len(z), size)
     return z, slope
 
 
 def chain_biased(dy, slope, db):
     """The backward of f(z + b), dz = dy * slope, and its sum over rows, db, in one pass; dy, slope (N, O), db (O,)."""
-    dz = np.empty_like(dy)
+    dz = room(dy.shape, dy.dtype)
     kernel, size = _chain_biased[dy.dtype.char], rows_a_share(dy.shape[1])
     if len(dy) <= size:
         kernel(dy, slope, dz, db)
@@ -123,7 +138,7 @@ def chain_biased(dy, slope, db):
 
 def chain(dy, slope):
     """The backward of every activation, dx = dy * slope; two arrays of one shape and dtype."""
-    dx = np.empty(dy.shape, dy.dtype)
+    dx = room(dy.shape, dy.dtype)
     size = free_share(dy.size, SHARE)
     share(_chain[dy.dtype.char], size, dy.reshape(-1), slope.reshape(-1), dx.reshape(-1))
     return dx

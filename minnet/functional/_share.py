@@ -1,5 +1,7 @@
 """How an array is handed to a kernel: by its dtype, in chunks for several threads, apart from its output."""
 
+from functools import lru_cache
+
 import numpy as np
 
 from minnet._threads import get_num_threads, run_chunks
@@ -32,6 +34,7 @@ def share(kernel, size, *arrays, scalars=()):
     return run_chunks(chunk, rows, size)
 
 
+@lru_cache
 def rows_a_share(columns):
     """Rows of a chunk: whole tiles of 32 rows."""
     return max(SHARE // max(columns, 1) // 32, 1) * 32

@@ -1,0 +1,67 @@
+"""Memory for the arrays that a step of training makes: each step writes where the one before it has written.
+
+New memory costs page faults and cold caches, some 2 % of a step whose matrix products are large. What asks for a room
+need not know whether there is a step: elsewhere, and in any other thread, a room is a new array.
+"""
+
+from _thread import _local
+
+import numpy as np
+
+
+class _Thread(_local):
+    rooms = None  # those of the step that the thread is in
+
+
+_thread = _Thread()
+
+
+def room(shape, dtype):
+    """An array to be written to: a new one or, within a step, one that is valid until the next step."""
+    rooms = _thread.rooms
+    return np.empty(shape, dtype) if rooms is None else rooms.next(shape, dtype)
+
+
+def room_in_step(a):
+    """A room for an array like `a` within a step, else None: whoever makes it knows what is fit for it."""
+    return None if _thread.rooms is None or type(a) is not np.ndarray else room(a.shape, a.dtype)
+
+
+def cast(a, dtype):
+    """`a` in a float dtype: itself, or what is written to a room."""
+    if a.dtype == dtype:
+        return a
+    y = room(a.shape, dtype)
+    np.copyto(y, a, casting="same_kind")
+    return y
+
+
+class Rooms:
+    """The rooms of a run: ``with rooms:`` is a step. The n-th array a step asks for lies where that of the last lay.
+
+    Steps ask in the same order as long as they compute the same; a room that does not fit is replaced by a new array,
+    and fewer rows are the first ones of a room.
+    """
+
+    def __init__(self):
+        self.arrays, self.asked = [], 0
+
+    def __enter__(self):
+        self.asked, self.outer, _thread.rooms = 0, _thread.rooms, self
+
+    def __exit__(self, *error):
+        _thread.rooms = self.outer
+
+    def next(self, shape, dtype):
+        """The next room of this step."""
+        place = self.asked
+        self.asked = place + 1
+        if place == len(self.arrays):
+            self.arrays.append(np.empty(shape, dtype))
+        kept = self.arrays[place]
+        if kept.shape == shape and kept.dtype == dtype:
+            return kept
+        if kept.dtype == dtype and kept.shape[1:] == shape[1:] and () < shape[:1] <= kept.shape[:1]:
+            return kept[: shape[0]]
+        self.arrays[place] = np.empty(shape, dtype)
+        return self.arrays[place]
