@@ -13,7 +13,7 @@ import numpy as np
 from minnet import functional as F
 from minnet import initializers
 from minnet._checks import bad_value, choice, generator, integer, matrix, number, real_array, words
-from minnet._rooms import room
+from minnet._rooms import cast, room
 
 __all__ = ["Dropout", "Layer", "Linear", "ReLU", "Sigmoid", "Softplus", "Tanh"]
 
@@ -30,7 +30,10 @@ class Layer:
     owned = False  # whether a model holds it
 
     def forward(self, x, rng=None):
-        """The output for a batch `x` (N, I). In training `rng` is a Generator for layers that draw; None means use."""
+        """The output for a batch `x` (N, I). In training `rng` is a Generator for layers that draw; None means use.
+
+        In `fit` both arrays are written over by the next step: what is wanted longer must be copied.
+        """
         raise bad_value(type(self).__name__, "must define forward(x, rng=None)", self)
 
     def backward(self, dy):
@@ -105,7 +108,7 @@ class Layer:
     def _checked(self, dy, shape, dtype):
         """`dy` in the dtype of the layer, if it has the shape of the last output."""
         owner = f"{type(self).__name__}.backward"
-        dy = real_array(owner, "dy", dy).astype(dtype, copy=False)
+        dy = cast(real_array(owner, "dy", dy), dtype)
         if dy.shape != shape:
             raise bad_value(owner, f"dy must have shape {shape}", dy.shape)
         return dy

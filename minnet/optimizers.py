@@ -153,8 +153,9 @@ class Optimizer:
             if name not in self.state:
                 self.state[name] = np.zeros_like(params)
         self.steps += 1
+        share = free_share(len(params), SHARE)
         for start, stop, lr, decay in parts:
-            if stop - start == len(params) <= SHARE:
+            if stop - start == len(params) <= share:
                 self._update(params, grads, self.state, lr, decay)
             else:
                 self._update_part(params, grads, lr, decay, start, stop)

@@ -89,9 +89,10 @@ def fit(
         Evaluated after every epoch.
     metrics : list of functions
         Each gives a number from (outputs, target), such as `metrics.accuracy`; recorded under its name, a mean over the
-        rows of the epoch, and of the validation data.
+        rows of the epoch, and of the validation data. It may keep both arrays.
     callbacks : list
-        Objects with some of the methods `on_train_begin(run)` ... `on_batch_end(run)`.
+        Objects with some of the methods `on_train_begin(run)` ... `on_batch_end(run)`. A net that they call gives new
+        arrays; those of the steps themselves are written over by the next.
     on_nonfinite : {"raise", "warn", "ignore"}
         What a loss of NaN or infinity does: an error before the step it would make, one warning a run, or nothing.
     seed : int or numpy.random.Generator, optional
