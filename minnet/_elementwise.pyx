@@ -20,40 +20,58 @@ WRAP = CHUNK      # how far a periodic array goes on behind its period, so that 
 # Each has a loop that gives loss and slope = d loss / d x of one chunk; `settle` weighs them, stores what is wanted and
 # adds to the total.
 
+cdef inline inlined add_up(const real* losses, double* lanes, Py_ssize_t n) noexcept nogil:
+    """lanes += the sums of the losses, every LANES-th in one."""
+    cdef double sums[LANES]
+    cdef Py_ssize_t block, i, tail = n - n % LANES
+    for i in range(LANES):
+        sums[i] = 0
+    for block in range(n // LANES):
+        for i in range(LANES):
+            sums[i] += losses[block * LANES + i]
+    for i in range(n - tail):
+        sums[i] += losses[tail + i]
+    for i in range(LANES):
+        lanes[i] += sums[i]
+
+
+cdef inline inlined halve(double* lanes, Py_ssize_t width) noexcept nogil:
+    cdef Py_ssize_t i
+    for i in range(width):
+        lanes[i] += lanes[i + width]
+
+
+cdef clones fold(double* lanes, double* total) noexcept nogil:
+    """The sum of all lanes, once for all chunks. The widths are constants, so that each step is unrolled."""
+    halve(lanes, 32)
+    halve(lanes, 16)
+    halve(lanes, 8)
+    halve(lanes, 4)
+    halve(lanes, 2)
+    halve(lanes, 1)
+    total[0] = lanes[0]
+
+
 cdef clones settle(
-    const real* chunk_loss, const real* chunk_slope, const double* weight, double* total, real* loss, real* dx,
+    const real* chunk_loss, const real* chunk_slope, const double* weight, double* lanes, real* loss, real* dx,
     Py_ssize_t n, double scale,
 ) noexcept nogil:
     cdef double weighed[CHUNK]
-    cdef double sums[LANES]
     cdef real factor = scale
-    cdef Py_ssize_t block, i, width = LANES // 2, blocks = (n + LANES - 1) // LANES
-    for i in range(LANES):
-        sums[i] = 0
+    cdef Py_ssize_t i
     if weight == NULL:
-        for i in range(n):
-            weighed[i] = chunk_loss[i]
+        add_up(chunk_loss, lanes, n)
+        for i in range(n if loss != NULL else 0):
+            loss[i] = chunk_loss[i]
+        for i in range(n if dx != NULL else 0):
+            dx[i] = chunk_slope[i] * factor
     else:
         for i in range(n):   # a weight of 0 leaves out losses that are inf or NaN, too
             weighed[i] = 0.0 if weight[i] == 0 else chunk_loss[i] * weight[i]
-    for i in range(n, blocks * LANES):
-        weighed[i] = 0
-    for block in range(blocks):
-        for i in range(LANES):
-            sums[i] += weighed[block * LANES + i]
-    while width > 0:
-        for i in range(width):
-            sums[i] += sums[i + width]
-        width //= 2
-    total[0] += sums[0]
-    if loss != NULL:
-        for i in range(n):
+        add_up(<const double*>weighed, lanes, n)
+        for i in range(n if loss != NULL else 0):
             loss[i] = weighed[i]
-    if dx != NULL and weight == NULL:
-        for i in range(n):
-            dx[i] = chunk_slope[i] * factor
-    elif dx != NULL:
-        for i in range(n):
+        for i in range(n if dx != NULL else 0):
             dx[i] = 0.0 if weight[i] == 0 else chunk_slope[i] * (weight[i] * scale)
 
 
@@ -451,17 +469,22 @@ cdef double elementwise(
     """The sum of the losses; weight, loss and dx may be NULL, a and b where their periods are 0."""
     cdef real chunk_loss[CHUNK]
     cdef real chunk_slope[CHUNK]
-    cdef double total = 0
-    cdef Py_ssize_t i = 0, size
+    cdef double lanes[LANES]
+    cdef double total
+    cdef Py_ssize_t i, size
+    for i in range(LANES):
+        lanes[i] = 0
+    i = 0
     while i < n:
         size = min(<Py_ssize_t>CHUNK, n - i)
         chunk_of(
             kind, x + i, t + i, a + (i % s.a_period if s.a_period > 0 else 0),
             b + (i % s.b_period if s.b_period > 0 else 0), chunk_loss, chunk_slope, size, s)
         settle(
-            chunk_loss, chunk_slope, NULL if weight == NULL else weight + i, &total, NULL if loss == NULL else loss + i,
+            chunk_loss, chunk_slope, NULL if weight == NULL else weight + i, lanes, NULL if loss == NULL else loss + i,
             NULL if dx == NULL else dx + i, size, scale)
         i += size
+    fold(lanes, &total)
     return total
 
 
@@ -692,18 +715,22 @@ def add_weights(const double[::1] w not None):
 
 # ---- ranges: where the first wrong target stands, or -1 ------------------------------------------------------------
 
+cdef inline real outside_unit(real v) noexcept nogil:
+    """1 where 0 <= v <= 1 does not hold: v - v^2, rounded, is negative there, or NaN."""
+    return <real>0 if v - v * v >= 0 else <real>1
+
+
 cdef clones count_outside_unit(const real* x, int* wrong, Py_ssize_t n) noexcept nogil:
     cdef real lanes[LANES]
-    cdef real v, total = 0
+    cdef real total = 0
     cdef Py_ssize_t block, j
     for j in range(LANES):
         lanes[j] = 0
     for block in range(n // LANES):
         for j in range(LANES):
-            v = x[block * LANES + j]
-            lanes[j] += (<real>0 if v >= 0 else <real>1) + (<real>0 if v <= 1 else <real>1)
+            lanes[j] += outside_unit(x[block * LANES + j])
     for j in range(n % LANES):
-        lanes[j] += <real>0 if 0 <= x[n - n % LANES + j] <= 1 else <real>1
+        lanes[j] += outside_unit(x[n - n % LANES + j])
     for j in range(LANES):
         total += lanes[j]
     wrong[0] = total > 0
