@@ -17,7 +17,7 @@ from minnet._doors cimport alike, apart, enter, labels_of
 from minnet._loops cimport LANES, clones, whole_clones
 from minnet._math cimport inlined, real
 from minnet._rows cimport (
-    FEW, FLUSH, ROWS, add, exp_others, flush, fold_all, log_total, row_max, tile_load, tile_others, transpose_all,
+    FEW, FLUSH, ROWS, add, exp_others, flush, fold, fold_all, log_total, row_max, tile_load, tile_others, transpose_all,
 )
 
 # ---- labels --------------------------------------------------------------------------------------------------------
@@ -36,7 +36,9 @@ cdef inline inlined settle_label(
     """From the sums of a row: its c, the sum of the e of other classes, and S."""
     total[0] = 1.0 + others if m > -INFINITY else <double>NAN
     wrong[0] = others if z_y == m else (1.0 - e_y) + others
-    log_total(others, low, loss)
+    loss[0] = _math.log1p(others)
+    if real is double:   # for floats, of which a double keeps 29 bits more, a division that nobody would notice
+        loss[0] += low / total[0]
     loss[0] = (0.0 if z_y == m else <double>m - z_y) + (loss[0] if m > -INFINITY else <double>NAN)
 
 
@@ -150,12 +152,16 @@ cdef clones label_tile(
     cdef double product_low[ROWS]
     cdef Py_ssize_t j, k
     tile_load(z, weight, t, rows, n)
-    for j in range(ROWS):
-        z_y[j] = t[y[j] * ROWS + j] if j < rows else t[j]
+    for j in range(rows, ROWS):
+        z_y[j] = 0
+    for j in range(rows):
+        z_y[j] = t[y[j] * ROWS + j]
     tile_others(t, m, _math.unshift(<real>0), others, low, e, n, False)
     for j in range(ROWS):
-        e_y[j] = e[y[j] * ROWS + j] if j < rows else e[j]
-        scales[j] = scale * weight[j] if weight != NULL and j < rows else scale
+        e_y[j] = _math.exp_difference(z_y[j], m[j]) * _math.unshift(m[j])   # as it stands in e
+        scales[j] = scale
+    for j in range(rows if weight != NULL else 0):
+        scales[j] *= weight[j]
     for j in range(ROWS):
         settle_label(z_y[j], e_y[j], m[j], others[j], low[j], &loss[j], &wrong[j], &total[j])
     if o.gamma > 0:
@@ -186,7 +192,7 @@ cdef clones label_tile(
                 e[k * ROWS + j] *= factor[j]
     for j in range(rows):
         e[y[j] * ROWS + j] = wrong[j]
-    transpose_all(e, ROWS, dz, n, n, rows)
+    transpose_all(e, ROWS, dz, n, n, rows, True)
 
 
 cdef inline inlined smooth_tile(
@@ -403,8 +409,8 @@ cdef clones share_tile(
             spread(t if t == NULL else t + j * n, y if y == NULL else y + j, w, Ts + j, n, ROWS, <real>o.s)
     tile_others(zs, m, _math.unshift(<real>0), others, low, es, n, False)
     for j in range(ROWS):
-        log_total(others[j], low[j], &low[j])
         others[j] = others[j] if m[j] > -INFINITY else <double>NAN
+        log_total(others[j], low[j], &low[j])
         L[j], rest[j], S[j] = low[j], others[j], 1.0 + others[j]
         loss[j] = loss_low[j] = mass[j] = mass_low[j] = 0
     for k in range(n):
@@ -423,22 +429,32 @@ cdef clones share_tile(
         for j in range(ROWS):
             share_gradient(
                 zs[k * ROWS + j], Ts[k * ROWS + j], m[j], total[j], rest[j], S[j], factor[j], &es[k * ROWS + j])
-    transpose_all(es, ROWS, dz, n, n, rows)
+    transpose_all(es, ROWS, dz, n, n, rows, True)
 
 
 # ---- batches -------------------------------------------------------------------------------------------------------
 
-cdef void settle_rows(
-    const double* values, const double* weight, real* loss, Py_ssize_t rows, double* total, double* low,
+cdef clones settle_rows(
+    const double* values, const double* weight, real* loss, Py_ssize_t rows, double* high, double* low,
 ) noexcept nogil:
-    """Weigh the losses of some rows, store them if they are wanted, add them to total + low."""
-    cdef double value
+    """Weigh the losses of some rows, store them if they are wanted, add them to high + low, each row to a lane."""
+    cdef double weighed[ROWS]
     cdef Py_ssize_t j
     for j in range(rows):
-        value = values[j] if weight == NULL else 0.0 if weight[j] == 0 else values[j] * weight[j]
-        if loss != NULL:
-            loss[j] = value
-        add(total, low, value)
+        weighed[j] = values[j] if weight == NULL else 0.0 if weight[j] == 0 else values[j] * weight[j]
+    for j in range(rows if loss != NULL else 0):
+        loss[j] = weighed[j]
+    for j in range(rows):
+        add(&high[j], &low[j], weighed[j])
+
+
+cdef clones add_lanes(double* high, double* low, double* total) noexcept nogil:
+    fold(high, low, 16)
+    fold(high, low, 8)
+    fold(high, low, 4)
+    fold(high, low, 2)
+    fold(high, low, 1)
+    total[0] = high[0] + low[0] if low[0] == low[0] else high[0]   # of infinite losses nothing is rounded off
 
 
 cdef bint skipped(const double* weight, real* dz, Py_ssize_t n) noexcept nogil:
@@ -482,10 +498,15 @@ cdef double batch(
     cdef const int64_t* labels = NULL
     cdef real* losses = NULL
     cdef real* slope = NULL
-    cdef double total = 0, low = 0, row_scale
-    cdef Py_ssize_t i = 0, rows
+    cdef double high[ROWS]
+    cdef double low[ROWS]
+    cdef double total, row_scale
+    cdef Py_ssize_t i, rows
     cdef bint label = t == NULL and (o.s == 0 or o.gamma == 0)
     cdef const real* of_rows = w if label and o.s == 0 else NULL   # the weight of the class is one of the row
+    for i in range(ROWS):
+        high[i] = low[i] = 0
+    i = 0
     while i < n:
         rows = min(<Py_ssize_t>ROWS, n - i) if classes <= FEW else 1
         if t != NULL:
@@ -515,9 +536,10 @@ cdef double batch(
             label_row(row, labels[0], w, values, slope, classes, row_scale, o)
         else:
             share_row(row, shares, labels, w, work, values, slope, classes, row_scale, o)
-        settle_rows(values, u, losses, rows, &total, &low)
+        settle_rows(values, u, losses, rows, high, low)
         i += rows
-    return total + low if low == low else total   # of infinite losses nothing is rounded off
+    add_lanes(high, low, &total)
+    return total
 
 
 cdef Options options(const real[::1] w, Py_ssize_t classes, double s, double gamma) noexcept nogil:
@@ -641,12 +663,12 @@ cdef double mean_loss(
     """The mean cross-entropy of n rows of few classes and its gradient; -1 if a label is out of range."""
     cdef double scale = 1.0 / n
     cdef Options o
-    cdef Py_ssize_t i
+    cdef int64_t wrong
     o.s = o.gamma = 0
     o.masked = False
-    for i in range(n):
-        if y[i] < 0 or y[i] >= classes:
-            return -1
+    count_outside(y, &wrong, n, classes, 0, False)
+    if wrong:
+        return -1
     return scale * batch(
         z, <const real*>NULL, y, <const real*>NULL, NULL, <real*>NULL, <real*>NULL, dz, n, classes, scale, &o)
 

@@ -317,7 +317,7 @@ cdef void go_backward(
         below = &plan.layer[l - 1]
         if l > 0:
             transpose_all(
-                w + layer.padded, layer.pitch, work + layer.turned, below.pitch, layer.inputs, layer.outputs)
+                w + layer.padded, layer.pitch, work + layer.turned, below.pitch, layer.inputs, layer.outputs, True)
             p.rows, p.columns, p.depth = rows, below.columns, layer.outputs
             p.a_row, p.a_k, p.b_k, p.c_row, p.slope_row = layer.dy_step, 1, below.pitch, below.dy_step, below.step
             product(

@@ -228,21 +228,37 @@ cdef inline inlined transpose(const real* a, Py_ssize_t a_step, real* b, Py_ssiz
         minnet_transpose_f64(a, a_step, b, b_step)
 
 
-cdef inline inlined transpose_all(
-    const real* a, Py_ssize_t a_step, real* b, Py_ssize_t b_step, Py_ssize_t rows, Py_ssize_t columns,
+cdef inline inlined transpose_strip(
+    const real* a, Py_ssize_t a_step, Py_ssize_t a_next, real* b, Py_ssize_t b_step, Py_ssize_t b_next, Py_ssize_t n,
 ) noexcept nogil:
-    """b[k, j] = a[j, k] by blocks of 4 by 4; the last ones of rows and of columns overlap those before."""
+    """Blocks that follow one another, n elements in all, at steps of a_next and b_next; the last overlaps that before."""
+    cdef Py_ssize_t i
+    for i in range(n // 4):
+        transpose(a + 4 * i * a_next, a_step, b + 4 * i * b_next, b_step)
+    if n % 4:
+        transpose(a + (n - 4) * a_next, a_step, b + (n - 4) * b_next, b_step)
+
+
+cdef inline inlined transpose_all(
+    const real* a, Py_ssize_t a_step, real* b, Py_ssize_t b_step, Py_ssize_t rows, Py_ssize_t columns, bint along_a,
+) noexcept nogil:
+    """b[k, j] = a[j, k] by blocks of 4 by 4, in strips along the rows of a or along those of b, a constant of the caller.
+
+    Long strips run fast, and where a strip of b is read next, it was written long enough ago not to be waited for.
+    """
     cdef Py_ssize_t j, k
     if rows < 4 or columns < 4:
         for j in range(rows):
             for k in range(columns):
                 b[k * b_step + j] = a[j * a_step + k]
-        return
-    for j in range(0, rows + 3, 4):
-        j = min(j, rows - 4)
-        for k in range(0, columns + 3, 4):
+    elif along_a:
+        for j in range(0, rows, 4):
+            j = min(j, rows - 4)
+            transpose_strip(a + j * a_step, a_step, 1, b + j, b_step, b_step, columns)
+    else:
+        for k in range(0, columns, 4):
             k = min(k, columns - 4)
-            transpose(a + j * a_step + k, a_step, b + k * b_step + j, b_step)
+            transpose_strip(a + k, a_step, a_step, b + k * b_step, b_step, 1, rows)
 
 
 cdef inline inlined tile_load(const real* z, const double* weight, real* t, Py_ssize_t rows, Py_ssize_t n) noexcept nogil:
@@ -251,7 +267,7 @@ cdef inline inlined tile_load(const real* z, const double* weight, real* t, Py_s
     if rows < ROWS:
         for k in range(n * ROWS):
             t[k] = 0
-    transpose_all(z, n, t, ROWS, rows, n)
+    transpose_all(z, n, t, ROWS, rows, n, False)
     if weight != NULL:
         for j in range(rows):
             for k in range(n if weight[j] == 0 else 0):
@@ -276,32 +292,35 @@ cdef inline inlined tile_store_columns(const real* t, real* y, Py_ssize_t rows, 
             y[k * step + j] = t[k * ROWS + j]
 
 
-cdef inline inlined tile_max(const real* t, real* m, real* at, Py_ssize_t n) noexcept nogil:
-    """For each row of a tile: its maximum and where it stands."""
+cdef inline inlined tile_max(const real* t, real* m, real* maxima, Py_ssize_t n) noexcept nogil:
+    """For each row of a tile: its maximum and how often it stands there."""
     cdef Py_ssize_t j, k
     for j in range(ROWS):
         m[j] = -INFINITY
-        at[j] = 0
+        maxima[j] = 0
     for k in range(n):
         for j in range(ROWS):
-            at[j] = <real>k if t[k * ROWS + j] > m[j] else at[j]
             m[j] = t[k * ROWS + j] if t[k * ROWS + j] > m[j] else m[j]
+    for k in range(n):
+        for j in range(ROWS):
+            maxima[j] += <real>1 if t[k * ROWS + j] == m[j] else <real>0
 
 
 cdef inline inlined tile_others(
     const real* t, real* m, real scale, double* others, double* others_low, real* e, Py_ssize_t n, bint exact,
 ) noexcept nogil:
     """For each row of a tile: its maximum m, e = exp(t - m), shifted, times scale, and the sum but for one maximum."""
-    cdef real at[ROWS]
+    cdef double high[ROWS]
     cdef double low[ROWS]
-    cdef double sums[ROWS]
     cdef real x[ROWS]
     cdef real x_low[ROWS]
     cdef real rest[ROWS]
+    cdef real maxima[ROWS]
+    cdef int infinite = 0
     cdef Py_ssize_t j, k
-    tile_max(t, m, at, n)
+    tile_max(t, m, maxima, n)
     for j in range(ROWS):
-        sums[j] = low[j] = 0
+        high[j] = low[j] = 0
         rest[j] = 0
     for k in range(n):
         for j in range(ROWS):
@@ -311,15 +330,20 @@ cdef inline inlined tile_others(
             else:
                 x[j] = _math.exp_difference(t[k * ROWS + j], m[j])
             e[k * ROWS + j] = x[j] * scale
-            x[j] = <real>0 if at[j] == <real>k else x[j]
+            x[j] = <real>0 if t[k * ROWS + j] == m[j] else x[j]
         for j in range(ROWS):
             if real is float:
-                sums[j] += x[j]   # a double has 29 bits to spare
+                high[j] += x[j]   # a double has 29 bits to spare
             else:
-                add(&sums[j], &low[j], x[j])
+                add(&high[j], &low[j], x[j])
     for j in range(ROWS):
-        unshift_sum(sums[j], low[j] + rest[j], _math.unshift(m[j]), &others[j], &others_low[j])
-    for j in range(ROWS):
+        if real is float:
+            high[j] += (maxima[j] - 1) / _math.unshift(m[j])
+        else:
+            add(&high[j], &low[j], (maxima[j] - 1) / _math.unshift(m[j]))
+        unshift_sum(high[j], low[j] + rest[j], _math.unshift(m[j]), &others[j], &others_low[j])
+        infinite |= m[j] == INFINITY
+    for j in range(ROWS if infinite else 0):
         if m[j] == INFINITY:
             infinite_others(t + j, scale, &others[j], &others_low[j], e + j, n, ROWS)
 

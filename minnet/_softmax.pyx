@@ -64,7 +64,7 @@ cdef clones softmax_tile(const real* x, real* y, Py_ssize_t rows, Py_ssize_t n, 
     if step:
         tile_store_columns(p, y, rows, n, step)
     else:
-        transpose_all(p, ROWS, y, n, n, rows)
+        transpose_all(p, ROWS, y, n, n, rows, True)
 
 
 cdef clones softmax_row(const real* x, real* y, Py_ssize_t n) noexcept nogil:
