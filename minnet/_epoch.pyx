@@ -35,15 +35,15 @@ cdef enum:
 
 # ---- matrix products -----------------------------------------------------------------------------------------------
 # C[a, b] = sum over k of A[a, k] B[k, b], in tiles of C that stay in registers while k runs: each number loaded serves
-# several products. A may be stored either way round; the columns of B and C lie side by side, whole tiles of them.
+# several products. A and B may be stored either way round; the columns of C lie side by side, whole tiles of them.
 #     forward      z = [x, 1] W                          A = [x, 1]
-#     inputs       dx = (dz W^T) slope                   A = dz, B = W^T, a copy
+#     inputs       dx = (dz W^T) slope                   A = dz, B = W^T
 #     parameters   dW = [x, 1]^T dz, and W -= lr dW      A = [x, 1]^T
 # The last one updates W while the tile of its gradient is at hand, which saves a pass over memory.
 
 cdef struct Product:
     Py_ssize_t rows, columns, depth
-    Py_ssize_t a_row, a_k, b_k, c_row, w_row, slope_row   # from one element to the next
+    Py_ssize_t a_row, a_k, b_k, b_column, c_row, w_row, slope_row   # from one element to the next
     double lr, decay                           # of W -= lr (C + decay W)
 
 
@@ -108,19 +108,36 @@ cdef inline inlined column(
         slope = NULL if slope == NULL else slope + rows * p.slope_row
 
 
+cdef inline inlined pack(const real* B, const Product* p, Py_ssize_t depth, Py_ssize_t columns, real* packed) noexcept nogil:
+    """A panel of B, its rows side by side, with zeros for columns that there are none of."""
+    cdef Py_ssize_t k
+    cdef int j
+    if p.b_column == 1:
+        for k in range(depth):
+            for j in range(WIDE):
+                packed[k * WIDE + j] = B[k * p.b_k + j]
+        return
+    if columns < WIDE:
+        memset(packed, 0, depth * WIDE * sizeof(real))
+    transpose_all(B, p.b_column, packed, WIDE, columns, depth, True)
+
+
 cdef clones product(
     const real* A, const real* B, real* C, real* W, const real* slope, const Product* p,
 ) noexcept nogil:
     """C = (A B) slope, W -= lr (A B + decay W), a panel of B after the other; what is NULL is left out, C if one will do.
 
-    For many rows a panel is copied: its rows, far apart, would take more pages of memory than a CPU finds at once.
+    For many rows a panel is copied: its rows, far apart, would take more pages of memory than a CPU finds at once. So is
+    one whose columns do not lie side by side.
     """
     cdef real packed[PANEL * WIDE]
     cdef Product q = p[0]
     cdef Py_ssize_t panel = PANEL if real is float else PANEL // 2
-    cdef Py_ssize_t b = 0, k, n, i
-    cdef int j
-    cdef bint last, copied = p.rows > 4 * TALL and (C != NULL or p.depth <= panel)
+    cdef Py_ssize_t b = 0, k, n
+    cdef const real* part
+    cdef bint last, copied = p.b_column != 1 or (p.rows > 4 * TALL and (C != NULL or p.depth <= panel))
+    if copied:
+        q.b_k = WIDE
     if C == NULL:
         panel = p.depth
     while b < p.columns:
@@ -128,13 +145,11 @@ cdef clones product(
         while k < p.depth:
             n = min(panel, p.depth - k)
             last = k + n == p.depth
+            part = B + k * p.b_k + b * p.b_column
             if copied:
-                q.b_k = WIDE
-                for i in range(n):
-                    for j in range(WIDE):
-                        packed[i * WIDE + j] = B[(k + i) * p.b_k + b + j]
+                pack(part, p, n, min(<Py_ssize_t>WIDE, p.columns - b), packed)
             column(
-                A + k * p.a_k, &packed[0] if copied else B + k * p.b_k + b, NULL if C == NULL else C + b,
+                A + k * p.a_k, &packed[0] if copied else part, NULL if C == NULL else C + b,
                 W + b if last and W != NULL else NULL, slope + b if last and slope != NULL else NULL, &q, n, k > 0)
             k += n
         b += WIDE
@@ -150,7 +165,7 @@ cdef struct Layer:
     Py_ssize_t dy_step  # of a row of their gradients
     Py_ssize_t flat     # where W stands in the vectors of the model, and in the padded ones
     Py_ssize_t padded
-    Py_ssize_t y, slope, dy, turned   # where in `work`: outputs, their slopes, gradients of outputs; W^T
+    Py_ssize_t y, slope, dy   # where in `work`: outputs, their slopes, gradients of outputs
 
 
 cdef struct Plan:
@@ -169,7 +184,7 @@ cdef Py_ssize_t take(Plan* plan, Py_ssize_t n) noexcept nogil:
 
 
 cdef void lay_out(Plan* plan, const int64_t[:, ::1] layers, Py_ssize_t batch) noexcept nogil:
-    cdef Py_ssize_t l, flat = 0, before
+    cdef Py_ssize_t l, flat = 0
     cdef Layer* layer
     plan.layers, plan.batch, plan.padded, plan.room = layers.shape[0], batch, 0, 0
     for l in range(plan.layers):
@@ -183,11 +198,9 @@ cdef void lay_out(Plan* plan, const int64_t[:, ::1] layers, Py_ssize_t batch) no
         layer.flat, layer.padded = flat, plan.padded
         flat += (layer.inputs + 1) * layer.outputs
         plan.padded += (layer.inputs + 1) * layer.pitch
-        before = plan.layer[l - 1].pitch if l > 0 else 0
         layer.y = take(plan, batch * layer.step + WIDE)
         layer.slope = take(plan, batch * layer.step + WIDE)
         layer.dy = take(plan, batch * layer.dy_step)
-        layer.turned = take(plan, layer.outputs * before)
     plan.x_step = (layers[0, 0] // WIDE + 1) * WIDE + LINE
     plan.x = take(plan, batch * plan.x_step)
     layer = &plan.layer[plan.layers - 1]
@@ -253,7 +266,7 @@ cdef void go_forward(const Plan* plan, const real* w, real* work, Py_ssize_t row
     cdef Product p
     cdef real* y
     cdef Py_ssize_t l
-    p.rows, p.a_row, p.a_k, p.lr, p.decay, p.w_row = rows, plan.x_step, 1, 0, 0, 0
+    p.rows, p.a_row, p.a_k, p.b_column, p.lr, p.decay, p.w_row = rows, plan.x_step, 1, 1, 0, 0, 0
     for l in range(plan.layers):
         layer = &plan.layer[l]
         y = work + layer.y
@@ -316,15 +329,14 @@ cdef void go_backward(
         layer = &plan.layer[l]
         below = &plan.layer[l - 1]
         if l > 0:
-            transpose_all(
-                w + layer.padded, layer.pitch, work + layer.turned, below.pitch, layer.inputs, layer.outputs, True)
-            p.rows, p.columns, p.depth = rows, below.columns, layer.outputs
-            p.a_row, p.a_k, p.b_k, p.c_row, p.slope_row = layer.dy_step, 1, below.pitch, below.dy_step, below.step
+            p.rows, p.columns, p.depth = rows, layer.inputs, layer.outputs
+            p.a_row, p.a_k, p.b_k, p.b_column = layer.dy_step, 1, 1, layer.pitch
+            p.c_row, p.slope_row = below.dy_step, below.step
             product(
-                work + layer.dy, work + layer.turned, work + below.dy, <real*>NULL,
+                work + layer.dy, w + layer.padded, work + below.dy, <real*>NULL,
                 NULL if below.activation == NONE else work + below.slope, &p)
         p.rows, p.columns, p.depth = layer.inputs + 1, layer.columns, rows
-        p.a_row, p.a_k, p.b_k = 1, below.step if l > 0 else plan.x_step, layer.dy_step
+        p.a_row, p.a_k, p.b_k, p.b_column = 1, below.step if l > 0 else plan.x_step, layer.dy_step, 1
         p.c_row = p.w_row = layer.pitch
         if rule != NULL:
             p.lr, p.decay = rule.lr, rule.decay
@@ -384,6 +396,7 @@ def train(
     cdef real* base = <real*>(<char*>&work[0] + 63 - (<size_t>&work[0] + 63) % 64)
     cdef Py_ssize_t start = 0, stop, rows, done = 0, total = order.shape[0]
     cdef bint fused = rule.method == _updates.PLAIN, last
+    cdef Py_ssize_t panel = PANEL if real is float else PANEL // 2
     cdef double loss
     with nogil:
         lay_out(&plan, layers, batch)
@@ -410,7 +423,7 @@ def train(
             if outputs.shape[0] > 0:
                 copy_rows(base + plan.z, outputs.shape[1], &outputs[start, 0], outputs.shape[1], rows, outputs.shape[1])
             if fused:
-                go_backward(&plan, w, g if last or rows > PANEL // 2 else NULL, base, &rule, rows)
+                go_backward(&plan, w, g if last or rows > panel else NULL, base, &rule, rows)
             else:
                 go_backward(&plan, w, g, base, <_updates.Rule*>NULL, rows)
                 _updates.update(&rule, g, w, m, v, plan.padded, steps + done)

@@ -39,7 +39,7 @@ def whole_epochs(run):
 
 
 def whole_epoch(run):
-    """Train an epoch in calls of some milliseconds, and give the batches (x, y) that are left; None where all are."""
+    """Train an epoch in calls of a tenth of a second, and give the batches (x, y) that are left; None where all are."""
     steps = _steps(run)
     targets = None if steps is None else steps.targets(run.data.X, run.data.y)
     return None if targets is None else _calls(run, steps, targets)
