@@ -24,9 +24,9 @@ from minnet._math cimport inlined, real
 from minnet._rows cimport transpose_all
 
 cdef enum:
-    TALL = 5      # most rows of a tile
+    TALL = 6      # most rows of a tile
     WIDE = 16     # its columns; gcc must not unroll loops over them before it makes vectors of them, see setup.py
-    PANEL = 128   # rows of B that stay in the first cache while tiles go down C; half as many doubles
+    PANEL = 136   # rows of B that stay in the first cache while tiles go down C, 128 and a bias; half as many doubles
     MOST = 16     # layers
     LINE = 16     # floats of a line of the cache
     SHORT = 8     # numbers in whose multiples the rows of few outputs are apart
@@ -68,19 +68,20 @@ cdef inline inlined tile(
     if add:   # last, as a sum of short sums rounds less than a long one
         for a in range(rows):
             for j in range(WIDE):
-                sums[a * WIDE + j] += C[a * p.c_row + j]
-    if slope != NULL:
-        for a in range(rows):
-            for j in range(WIDE):
-                sums[a * WIDE + j] *= slope[a * p.slope_row + j]
-    if C != NULL:
+                C[a * p.c_row + j] += sums[a * WIDE + j]
+    elif C != NULL:
         for a in range(rows):
             for j in range(WIDE):
                 C[a * p.c_row + j] = sums[a * WIDE + j]
+    if slope != NULL:
+        for a in range(rows):
+            for j in range(WIDE):
+                C[a * p.c_row + j] *= slope[a * p.slope_row + j]
     if W != NULL:
         for a in range(rows):
             for j in range(WIDE):
-                W[a * p.w_row + j] -= lr * (sums[a * WIDE + j] + decay * W[a * p.w_row + j])
+                x = C[a * p.c_row + j] if add else sums[a * WIDE + j]
+                W[a * p.w_row + j] -= lr * (x + decay * W[a * p.w_row + j])
 
 
 cdef inline inlined column(
@@ -91,7 +92,9 @@ cdef inline inlined column(
     cdef Py_ssize_t i, a = 0, rows
     for i in range(tiles):
         rows = (p.rows - a) // (tiles - i)
-        if rows == 5:
+        if rows == 6:
+            tile(A, B, C, W, slope, p, depth, add, 6)
+        elif rows == 5:
             tile(A, B, C, W, slope, p, depth, add, 5)
         elif rows == 4:
             tile(A, B, C, W, slope, p, depth, add, 4)

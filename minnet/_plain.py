@@ -28,8 +28,8 @@ LOOKED_INTO |= {"forward_biased", "backward_biased", "name"}
 LARGE = 2**23
 
 # Products that a call makes before Python may look for Ctrl-C, a step counting as STEP more: 0.1 s with AVX-512, 0.5 s
-# without any. Each call copies all parameters to and fro: in calls of 10 ms, epochs of 784-512-512-10 took a fifth longer.
-# The orders of several epochs in one call take no more than ORDERS numbers.
+# without any. All parameters are copied to and fro in each: calls of 10 ms took a fifth longer for 784-512-512-10. The
+# orders of several epochs in one call take no more than ORDERS numbers.
 CALL, STEP, ORDERS = 5e9, 1e4, 2**16
 
 
