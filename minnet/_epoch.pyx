@@ -21,7 +21,7 @@ from minnet._activations cimport Activation, activation_loop
 from minnet._doors cimport acquire, apart, enter
 from minnet._loops cimport clones
 from minnet._math cimport inlined, real
-from minnet._rows cimport transpose_all
+from minnet._rows cimport minnet_prefetch, transpose_all
 
 cdef enum:
     TALL = 6      # most rows of a tile
@@ -78,6 +78,8 @@ cdef inline inlined tile(
             for j in range(WIDE):
                 C[a * p.c_row + j] *= slope[a * p.slope_row + j]
     if W != NULL:
+        for a in range(rows):   # the next tile's, which in large nets comes from afar
+            minnet_prefetch(W + (rows + a) * p.w_row)
         for a in range(rows):
             for j in range(WIDE):
                 x = C[a * p.c_row + j] if add else sums[a * WIDE + j]
@@ -130,32 +132,33 @@ cdef clones product(
 ) noexcept nogil:
     """C = (A B) slope, W -= lr (A B + decay W), a panel of B after the other; what is NULL is left out, C if one will do.
 
-    For many rows a panel is copied: its rows, far apart, would take more pages of memory than a CPU finds at once. So is
-    one whose columns do not lie side by side.
+    All columns take a panel's part of A, which stays in the second cache, before any takes the next one's. For many rows
+    a panel is copied: its rows, far apart, would take more pages of memory than a CPU finds at once. So is one whose
+    columns do not lie side by side.
     """
     cdef real packed[PANEL * WIDE]
     cdef Product q = p[0]
     cdef Py_ssize_t panel = PANEL if real is float else PANEL // 2
-    cdef Py_ssize_t b = 0, k, n
+    cdef Py_ssize_t b, k = 0, n
     cdef const real* part
     cdef bint last, copied = p.b_column != 1 or (p.rows > 4 * TALL and (C != NULL or p.depth <= panel))
     if copied:
         q.b_k = WIDE
     if C == NULL:
         panel = p.depth
-    while b < p.columns:
-        k = 0
-        while k < p.depth:
-            n = min(panel, p.depth - k)
-            last = k + n == p.depth
+    while k < p.depth:
+        n = min(panel, p.depth - k)
+        last = k + n == p.depth
+        b = 0
+        while b < p.columns:
             part = B + k * p.b_k + b * p.b_column
             if copied:
                 pack(part, p, n, min(<Py_ssize_t>WIDE, p.columns - b), packed)
             column(
                 A + k * p.a_k, &packed[0] if copied else part, NULL if C == NULL else C + b,
                 W + b if last and W != NULL else NULL, slope + b if last and slope != NULL else NULL, &q, n, k > 0)
-            k += n
-        b += WIDE
+            b += WIDE
+        k += n
 
 
 # ---- where everything is -------------------------------------------------------------------------------------------
