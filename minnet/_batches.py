@@ -4,6 +4,8 @@ An array in memory is cast to the net's dtype once. A memory-mapped one stays wh
 a batch at a time, so that it may be larger than memory.
 """
 
+from functools import cached_property
+
 import numpy as np
 
 from minnet._checks import any_array, bad_type, bad_value, real_array, words
@@ -26,12 +28,17 @@ class Arrays:
             return np.concatenate([rng.permutation(rows) for _ in range(epochs)])
         return np.tile(np.arange(rows), epochs)
 
+    @cached_property
+    def rooms(self):
+        """Where the rows of a batch are gathered."""
+        return [np.empty((self.most, *a.shape[1:]), a.dtype) for a in (self.X, self.y)]
+
     def epoch(self, rng):
         """The batches (x, y) of an epoch. Each is overwritten by the next: large arrays made anew cost page faults."""
-        order, rooms = self.order(rng), [np.empty((self.most, *a.shape[1:]), a.dtype) for a in (self.X, self.y)]
+        order = self.order(rng)
         for start in range(0, len(order), self.size):
             rows = order[start : start + self.size]
-            pairs = zip((self.X, self.y), rooms, strict=True)
+            pairs = zip((self.X, self.y), self.rooms, strict=True)
             yield tuple(np.take(a, rows, axis=0, out=room[: len(rows)], mode="clip") for a, room in pairs)
 
 

@@ -8,6 +8,8 @@ from _thread import _local
 
 import numpy as np
 
+from minnet._checks import FLOAT32, FLOAT64
+
 
 class _Thread(_local):
     rooms = None  # those of the step that the thread is in
@@ -23,9 +25,10 @@ def room(shape, dtype):
 
 
 def room_in_step(a):
-    """A room for an array like `a` within a step, else None: whoever makes it knows what is fit for it."""
+    """A room for the gradient of `a` within a step. None elsewhere, and where it has another dtype than `a`."""
     rooms = _thread.rooms
-    return None if rooms is None or type(a) is not np.ndarray else rooms.next(a.shape, a.dtype)
+    plain = rooms is not None and type(a) is np.ndarray and a.dtype in (FLOAT32, FLOAT64)
+    return rooms.next(a.shape, a.dtype) if plain else None
 
 
 def cast(a, dtype):

@@ -59,6 +59,12 @@ def test_linear_is_x_w_plus_b(dtype, rows):
     np.testing.assert_allclose(y, x @ layer.W + layer.b, rtol=10 * np.finfo(dtype).eps)
 
 
+def test_linear_adds_its_bias_to_every_row_of_a_large_batch():
+    layer, x = mn.Linear(3, 100, seed=0), np.random.default_rng(0).standard_normal((3001, 3)).astype("f")
+    layer.b[...] = np.arange(100)
+    np.testing.assert_array_equal(layer.forward(x), np.dot(x, layer.W) + layer.b)  # three chunks
+
+
 def test_sequential_applies_its_layers_in_a_row():
     first, last, x = mn.Linear(3, 4, dtype="float64", seed=0), mn.Linear(4, 2, dtype="float64", seed=1), inputs()
     expected = np.tanh(x @ first.W + first.b) @ last.W + last.b

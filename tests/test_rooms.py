@@ -261,6 +261,22 @@ def test_copies_carry_no_rooms():
     assert not {"_x", "_factor"} & set().union(*(layer.__dict__ for layer in twin.layers))
 
 
+@pytest.mark.parametrize("dtype", ["float16", "int32", ">f4", "list"])
+def test_outputs_of_any_dtype_have_gradients(dtype):
+    class Gives:
+        params, grads, seen = np.zeros(1), np.zeros(1), None
+
+        def forward(self, x, rng=None):
+            return x[:, :1].tolist() if dtype == "list" else x[:, :1].astype(dtype)
+
+        def backward_params(self, dy):
+            self.seen = dy
+
+    net, (X, _) = Gives(), data()
+    run(net, np.round(X), np.zeros((300, 1)), loss="mse", batch_size=300, shuffle=False)
+    np.testing.assert_allclose(net.seen, np.round(X[:, :1]) * 2 / 300, rtol=1e-6)
+
+
 # ---- rooms themselves ----
 
 
