@@ -1,7 +1,7 @@
 """Memory for the arrays that a step of training makes: each step writes where the one before it has written.
 
-New memory costs page faults and cold caches, some 2 % of a step whose matrix products are large. What asks for a room
-need not know whether there is a step: elsewhere, and in any other thread, a room is a new array.
+New memory costs calls and caches, and page faults where malloc has none at hand. What asks for a room need not know
+whether there is a step: elsewhere, and in any other thread, a room is a new array.
 """
 
 from _thread import _local
@@ -24,11 +24,12 @@ def room(shape, dtype):
     return np.empty(shape, dtype) if rooms is None else rooms.next(shape, dtype)
 
 
-def room_in_step(a):
-    """A room for the gradient of `a` within a step. None elsewhere, and where it has another dtype than `a`."""
+def gradient_room(outputs):
+    """A room for the gradient of a loss. None, for an array of its own, outside of steps and for other outputs."""
     rooms = _thread.rooms
-    plain = rooms is not None and type(a) is np.ndarray and a.dtype in (FLOAT32, FLOAT64)
-    return rooms.next(a.shape, a.dtype) if plain else None
+    if rooms is None or type(outputs) is not np.ndarray or outputs.dtype not in (FLOAT32, FLOAT64):
+        return None
+    return rooms.next(outputs.shape, outputs.dtype)
 
 
 def cast(a, dtype):

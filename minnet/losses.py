@@ -11,7 +11,7 @@ import numpy as np
 from minnet import functional as F
 from minnet import metrics
 from minnet._checks import bad_type, bad_value, choice, integer, not_negative, number, words
-from minnet._rooms import room_in_step
+from minnet._rooms import gradient_room
 
 __all__ = [
     "BCELoss",
@@ -63,7 +63,7 @@ class Loss:
     def value_and_grad(self, outputs, target, sample_weight=None, out=None):
         """The loss and its gradient with respect to `outputs`, written to `out` if it is given."""
         self._look_at(outputs)
-        out = room_in_step(outputs) if out is None else out
+        out = gradient_room(outputs) if out is None else out
         return type(self).function(
             outputs, target, sample_weight=sample_weight, return_grad=True, out=out, **self.options
         )
