@@ -54,7 +54,7 @@ class Build(build_ext):
 
 def extension(source):
     """A compiled module of the package."""
-    name, depends = os.path.splitext(source)[0].replace("/", "."), ["minnet/_simd.h", *glob.glob("minnet/*.pxd")]
+    name, depends = os.path.splitext(source)[0].replace("/", "."), glob.glob("minnet/*.h") + glob.glob("minnet/*.pxd")
     return Extension(name, [source], depends=depends, include_dirs=["minnet"], define_macros=forced_level())
 
 

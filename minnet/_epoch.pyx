@@ -22,6 +22,7 @@ from minnet._doors cimport acquire, apart, enter
 from minnet._loops cimport clones
 from minnet._math cimport inlined, real
 from minnet._rows cimport minnet_prefetch, transpose_all
+from minnet._team cimport Meeting, end, helped, join, share
 
 cdef enum:
     TALL = 6      # most rows of a tile
@@ -252,11 +253,46 @@ cdef enum Criterion:
     BCE
     MSE
 
+cdef enum Phase:
+    GATHER
+    MULTIPLY
+    ACTIVATE
+    MULTIPLY_BACK
+    DESCEND
+    UPDATE
+
+cdef enum:
+    SHARED = 1 << 18  # products of a phase from which sharing it is faster, some 8 us
+    ELEMENT = 16      # products that take as long as a number that is moved or activated
+    ROWS = 8          # of a batch that make a part
+    LINES = 64        # of vectors that make one
+
 # How Python names what it asks for.
-MOST_LAYERS, NO_ACTIVATION = MOST, NONE
+MOST_LAYERS, NO_ACTIVATION, SHARED_PHASE = MOST, NONE, SHARED
 ACTIVATIONS = {"sigmoid": _activations.SIGMOID, "tanh": _activations.TANH, "relu": _activations.RELU}
 CRITERIA = {"CrossEntropyLoss": CROSS_ENTROPY, "BCEWithLogitsLoss": BCE, "MSELoss": MSE}
 METHODS = {"plain": _updates.PLAIN, "momentum": _updates.MOMENTUM, "adam": _updates.ADAM}
+
+
+cdef struct Step:              # all that a thread needs to do a part of it; what is void is float or double
+    const Plan* plan
+    const _updates.Rule* rule
+    const void* X              # samples, targets unless they are labels, and which ones of them are the batch
+    const void* t
+    const int64_t* order
+    void* work                 # what `plan` says, and the padded vectors behind it
+    bint doubles
+    bint gradients             # whether they are wanted for themselves
+    int64_t count              # of steps, this one included
+    Meeting* team
+    Py_ssize_t rows, layer     # of the batch; at which we are
+    Phase phase
+    Py_ssize_t length, piece   # of the phase, and of its parts
+
+
+cdef inline real* vector(const Step* step, real* work, int i) noexcept nogil:
+    """The parameters, their gradients, and what the rule remembers: padded vectors 0, 1, 2 and 3."""
+    return work + step.plan.room + i * step.plan.padded
 
 
 cdef void append_ones(real* a, Py_ssize_t step, Py_ssize_t column, Py_ssize_t rows) noexcept nogil:
@@ -265,23 +301,128 @@ cdef void append_ones(real* a, Py_ssize_t step, Py_ssize_t column, Py_ssize_t ro
         a[i * step + column] = 1
 
 
-cdef void go_forward(const Plan* plan, const real* w, real* work, Py_ssize_t rows) noexcept nogil:
-    """From the gathered batch to the outputs of the last layer."""
-    cdef const real* x = work + plan.x
-    cdef const Layer* layer
+# Phases, from start to stop: rows of a batch, columns in whole tiles, or lines of vectors. A large one is cut into parts
+# for several threads. Columns of W stay with a thread, in its cache, from its part of z to its part of dW.
+
+cdef void gather(const Step* step, real* work, Py_ssize_t start, Py_ssize_t stop) noexcept nogil:
+    """Rows of a batch and their targets."""
+    cdef const Plan* plan = step.plan
+    cdef Py_ssize_t i, inputs = plan.layer[0].inputs, outputs = plan.layer[plan.layers - 1].outputs
+    for i in range(start, stop):
+        memcpy(work + plan.x + i * plan.x_step, <const real*>step.X + step.order[i] * inputs, inputs * sizeof(real))
+    if step.t != NULL:
+        for i in range(start, stop):
+            memcpy(work + plan.t + i * outputs, <const real*>step.t + step.order[i] * outputs, outputs * sizeof(real))
+
+
+cdef void multiply(const Step* step, real* work, Py_ssize_t start, Py_ssize_t stop) noexcept nogil:
+    """Columns of z = [x, 1] W."""
+    cdef const Plan* plan = step.plan
+    cdef const Layer* layer = &plan.layer[step.layer]
+    cdef const Layer* below = &plan.layer[step.layer - 1]
     cdef Product p
-    cdef real* y
-    cdef Py_ssize_t l
-    p.rows, p.a_row, p.a_k, p.b_column, p.lr, p.decay, p.w_row = rows, plan.x_step, 1, 1, 0, 0, 0
-    for l in range(plan.layers):
-        layer = &plan.layer[l]
-        y = work + layer.y
-        p.columns, p.depth, p.b_k, p.c_row = layer.columns, layer.inputs + 1, layer.pitch, layer.step
-        product(x, w + layer.padded, y, <real*>NULL, <real*>NULL, &p)
-        if layer.activation != NONE:
-            activation_loop(<Activation>layer.activation, y, y, work + layer.slope, rows * layer.step)
-        append_ones(y, layer.step, layer.outputs, rows)
-        x, p.a_row = y, layer.step
+    p.rows, p.columns, p.depth = step.rows, stop - start, layer.inputs + 1
+    p.a_row, p.a_k, p.b_k, p.b_column = below.step if step.layer > 0 else plan.x_step, 1, layer.pitch, 1
+    p.c_row = layer.step
+    product(
+        work + (below.y if step.layer > 0 else plan.x), vector(step, work, 0) + layer.padded + start,
+        work + layer.y + start, <real*>NULL, <real*>NULL, &p)
+
+
+cdef void activate(const Step* step, real* work, Py_ssize_t start, Py_ssize_t stop) noexcept nogil:
+    """Rows of y from those of z, and slopes."""
+    cdef const Layer* layer = &step.plan.layer[step.layer]
+    cdef real* y = work + layer.y + start * layer.step
+    if layer.activation != NONE:
+        activation_loop(
+            <Activation>layer.activation, y, y, work + layer.slope + start * layer.step, (stop - start) * layer.step)
+    append_ones(y, layer.step, layer.outputs, stop - start)
+
+
+cdef void multiply_back(const Step* step, real* work, Py_ssize_t start, Py_ssize_t stop) noexcept nogil:
+    """Columns of dx = (dz W^T) slope."""
+    cdef const Layer* layer = &step.plan.layer[step.layer]
+    cdef const Layer* below = &step.plan.layer[step.layer - 1]
+    cdef Product p
+    p.rows, p.columns, p.depth = step.rows, min(stop, layer.inputs) - start, layer.outputs
+    p.a_row, p.a_k, p.b_k, p.b_column = layer.dy_step, 1, 1, layer.pitch
+    p.c_row, p.slope_row = below.dy_step, below.step
+    product(
+        work + layer.dy, vector(step, work, 0) + layer.padded + start * layer.pitch, work + below.dy + start, <real*>NULL,
+        NULL if below.activation == NONE else work + below.slope + start, &p)
+
+
+cdef void descend(const Step* step, real* work, Py_ssize_t start, Py_ssize_t stop) noexcept nogil:
+    """Columns of dW = [x, 1]^T dz, or of W -= lr dW, or of both."""
+    cdef const Plan* plan = step.plan
+    cdef const Layer* layer = &plan.layer[step.layer]
+    cdef const Layer* below = &plan.layer[step.layer - 1]
+    cdef Py_ssize_t at = layer.padded + start
+    cdef bint fused = step.rule.method == _updates.PLAIN
+    cdef Product p
+    p.rows, p.columns, p.depth = layer.inputs + 1, stop - start, step.rows
+    p.a_row, p.a_k, p.b_k, p.b_column = 1, below.step if step.layer > 0 else plan.x_step, layer.dy_step, 1
+    p.c_row = p.w_row = layer.pitch
+    p.lr, p.decay = step.rule.lr, step.rule.decay
+    product(
+        work + (below.y if step.layer > 0 else plan.x), work + layer.dy + start,
+        vector(step, work, 1) + at if step.gradients else NULL, vector(step, work, 0) + at if fused else NULL,
+        <real*>NULL, &p)
+
+
+cdef void update(const Step* step, real* work, Py_ssize_t start, Py_ssize_t stop) noexcept nogil:
+    """Parameters from gradients."""
+    cdef Py_ssize_t at = start * LINE
+    _updates.update(
+        step.rule, vector(step, work, 1) + at, vector(step, work, 0) + at, vector(step, work, 2) + at,
+        vector(step, work, 3) + at, (stop - start) * LINE, step.count)
+
+
+cdef void do_part(const Step* step, real* work, Py_ssize_t start, Py_ssize_t stop) noexcept nogil:
+    if step.phase == GATHER:
+        gather(step, work, start, stop)
+    elif step.phase == MULTIPLY:
+        multiply(step, work, start, stop)
+    elif step.phase == ACTIVATE:
+        activate(step, work, start, stop)
+    elif step.phase == MULTIPLY_BACK:
+        multiply_back(step, work, start, stop)
+    elif step.phase == DESCEND:
+        descend(step, work, start, stop)
+    else:
+        update(step, work, start, stop)
+
+
+cdef void do_piece(void* argument, Py_ssize_t part) noexcept nogil:
+    cdef const Step* step = <const Step*>argument
+    cdef Py_ssize_t start = part * step.piece
+    cdef Py_ssize_t stop = min(start + step.piece, step.length)
+    if step.doubles:
+        do_part(step, <double*>step.work, start, stop)
+    else:
+        do_part(step, <float*>step.work, start, stop)
+
+
+cdef void do_phase(
+    Step* step, real* work, Phase phase, Py_ssize_t length, Py_ssize_t piece, Py_ssize_t products,
+) noexcept nogil:
+    """All of a phase; by the team, if there are products enough. No sum is cut, so no digit depends on who does it."""
+    step.phase, step.length, step.piece = phase, length, piece
+    if products < SHARED or not helped(step.team):
+        do_part(step, work, 0, length)
+    else:
+        share(step.team, do_piece, step, (length + piece - 1) // piece)
+
+
+cdef void go_forward(Step* step, real* work) noexcept nogil:
+    """From the samples to the outputs of the last layer."""
+    cdef const Plan* plan = step.plan
+    cdef const Layer* layer
+    do_phase(step, work, GATHER, step.rows, ROWS, step.rows * plan.layer[0].inputs * ELEMENT)
+    for step.layer in range(plan.layers):
+        layer = &plan.layer[step.layer]
+        do_phase(step, work, MULTIPLY, layer.columns, WIDE, step.rows * layer.inputs * layer.columns)
+        do_phase(step, work, ACTIVATE, step.rows, ROWS, step.rows * layer.step * ELEMENT)
 
 
 cdef double criterion_of(
@@ -323,32 +464,19 @@ cdef double lose(const Plan* plan, real* work, Criterion criterion, bint labels,
     return loss
 
 
-cdef void go_backward(
-    const Plan* plan, real* w, real* g, real* work, const _updates.Rule* rule, Py_ssize_t rows,
-) noexcept nogil:
-    """Gradients of the parameters into g, unless it is NULL; w is updated by `rule`, unless that is NULL."""
+cdef void go_backward(Step* step, real* work) noexcept nogil:
+    """Gradients of the parameters, if they are wanted, and the update of the parameters."""
+    cdef const Plan* plan = step.plan
     cdef const Layer* layer
-    cdef const Layer* below
-    cdef Product p
-    cdef Py_ssize_t l
-    for l in range(plan.layers - 1, -1, -1):
-        layer = &plan.layer[l]
-        below = &plan.layer[l - 1]
-        if l > 0:
-            p.rows, p.columns, p.depth = rows, layer.inputs, layer.outputs
-            p.a_row, p.a_k, p.b_k, p.b_column = layer.dy_step, 1, 1, layer.pitch
-            p.c_row, p.slope_row = below.dy_step, below.step
-            product(
-                work + layer.dy, w + layer.padded, work + below.dy, <real*>NULL,
-                NULL if below.activation == NONE else work + below.slope, &p)
-        p.rows, p.columns, p.depth = layer.inputs + 1, layer.columns, rows
-        p.a_row, p.a_k, p.b_k, p.b_column = 1, below.step if l > 0 else plan.x_step, layer.dy_step, 1
-        p.c_row = p.w_row = layer.pitch
-        if rule != NULL:
-            p.lr, p.decay = rule.lr, rule.decay
-        product(
-            work + (below.y if l > 0 else plan.x), work + layer.dy, NULL if g == NULL else g + layer.padded,
-            NULL if rule == NULL else w + layer.padded, <real*>NULL, &p)
+    cdef Py_ssize_t products
+    for step.layer in range(plan.layers - 1, -1, -1):
+        layer = &plan.layer[step.layer]
+        products = step.rows * layer.inputs * layer.columns
+        if step.layer > 0:
+            do_phase(step, work, MULTIPLY_BACK, plan.layer[step.layer - 1].columns, WIDE, products)
+        do_phase(step, work, DESCEND, layer.columns, WIDE, products)
+    if step.rule.method != _updates.PLAIN:
+        do_phase(step, work, UPDATE, plan.padded // LINE, LINES, plan.padded * ELEMENT)
 
 
 # ---- many steps ----------------------------------------------------------------------------------------------------
@@ -360,25 +488,35 @@ def room(const int64_t[:, ::1] layers not None, Py_ssize_t batch):
     return plan.room + 4 * plan.padded + LINE
 
 
-cdef bint gather(
-    const Plan* plan, const real[:, ::1] X, const int64_t[::1] y, const real[:, ::1] t, const int64_t* order,
-    Py_ssize_t rows, real* work,
+cdef bint gather_labels(
+    const Plan* plan, const int64_t[::1] y, const int64_t* order, Py_ssize_t rows, real* work,
 ) noexcept nogil:
-    """The rows of a batch and their targets; whether labels are in range."""
+    """The labels of a batch, if there are any; whether they are in range."""
     cdef Py_ssize_t classes = plan.layer[plan.layers - 1].outputs
     cdef int64_t* labels = <int64_t*>(work + plan.y)
     cdef Py_ssize_t i
     cdef bint right = True
-    for i in range(rows):
-        memcpy(work + plan.x + i * plan.x_step, &X[order[i], 0], X.shape[1] * sizeof(real))
-    if y.shape[0] == 0:
-        for i in range(rows):
-            memcpy(work + plan.t + i * classes, &t[order[i], 0], classes * sizeof(real))
-    else:
-        for i in range(rows):
-            labels[i] = y[order[i]]
-            right = right and 0 <= labels[i] < classes
+    for i in range(rows if y.shape[0] > 0 else 0):
+        labels[i] = y[order[i]]
+        right = right and 0 <= labels[i] < classes
     return right
+
+
+cdef class Team:
+    """Where the helpers of a call of `train` meet the caller; those that come too late find it, and nothing else."""
+
+    cdef Meeting meeting
+
+    def join(self):
+        """Do parts of the steps until the call ends; returns how many."""
+        cdef Py_ssize_t parts
+        with nogil:
+            parts = join(&self.meeting)
+        return parts
+
+    def end(self):
+        """Let the helpers go."""
+        end(&self.meeting)
 
 
 def train(
@@ -386,7 +524,7 @@ def train(
     const real[:, ::1] t not None, const int64_t[::1] order not None, real[::1] params not None, real[::1] grads not None,
     real[::1] first not None, real[::1] second not None, real[:, ::1] outputs not None, double[::1] losses not None,
     real[::1] work not None, Py_ssize_t batch, Py_ssize_t epoch, Criterion criterion, _updates.Rule rule, int64_t steps,
-    bint strict,
+    bint strict, Team team not None,
 ):
     """A step for each batch of rows in `order` (S,), a new batch every `epoch` rows; returns the number of steps.
 
@@ -395,19 +533,20 @@ def train(
     of range, and if `strict` a loss that is not finite, ends it before its step. grads are those of the last step.
     """
     cdef Plan plan
+    cdef Step step
+    cdef real* base = <real*>(<char*>&work[0] + 63 - (<size_t>&work[0] + 63) % 64)
     cdef real* w
     cdef real* g
     cdef real* m
     cdef real* v
-    cdef real* base = <real*>(<char*>&work[0] + 63 - (<size_t>&work[0] + 63) % 64)
-    cdef Py_ssize_t start = 0, stop, rows, done = 0, total = order.shape[0]
-    cdef bint fused = rule.method == _updates.PLAIN, last
+    cdef Py_ssize_t start = 0, stop, done = 0, total = order.shape[0]
     cdef Py_ssize_t panel = PANEL if real is float else PANEL // 2
     cdef double loss
     with nogil:
         lay_out(&plan, layers, batch)
-        w = base + plan.room
-        g, m, v = w + plan.padded, w + 2 * plan.padded, w + 3 * plan.padded
+        step.plan, step.team, step.doubles, step.work, step.rule = &plan, &team.meeting, real is double, base, &rule
+        step.X, step.t = &X[0, 0], &t[0, 0] if t.shape[0] > 0 else NULL
+        w, g, m, v = vector(&step, base, 0), vector(&step, base, 1), vector(&step, base, 2), vector(&step, base, 3)
         memset(base, 0, (plan.room + (2 + (first.shape[0] > 0) + (second.shape[0] > 0)) * plan.padded) * sizeof(real))
         pad(&plan, &params[0], w)
         if first.shape[0] > 0:
@@ -417,22 +556,21 @@ def train(
         append_ones(base + plan.x, plan.x_step, X.shape[1], batch)
         while start < total:
             stop = min(start + batch, (start // epoch + 1) * epoch, total)
-            rows, last = stop - start, stop == total
-            if not gather(&plan, X, y, t, &order[start], rows, base):
+            step.rows, step.order = stop - start, &order[start]
+            if not gather_labels(&plan, y, step.order, step.rows, base):
                 break
-            go_forward(&plan, w, base, rows)
-            loss = lose(&plan, base, criterion, y.shape[0] > 0, rows)
+            go_forward(&step, base)
+            loss = lose(&plan, base, criterion, y.shape[0] > 0, step.rows)
             if strict and not isfinite(loss):
                 break
             losses[done] = loss
             done += 1
             if outputs.shape[0] > 0:
-                copy_rows(base + plan.z, outputs.shape[1], &outputs[start, 0], outputs.shape[1], rows, outputs.shape[1])
-            if fused:
-                go_backward(&plan, w, g if last or rows > panel else NULL, base, &rule, rows)
-            else:
-                go_backward(&plan, w, g, base, <_updates.Rule*>NULL, rows)
-                _updates.update(&rule, g, w, m, v, plan.padded, steps + done)
+                copy_rows(
+                    base + plan.z, outputs.shape[1], &outputs[start, 0], outputs.shape[1], step.rows, outputs.shape[1])
+            step.count = steps + done
+            step.gradients = stop == total or step.rows > panel or rule.method != _updates.PLAIN
+            go_backward(&step, base)
             start = stop
         unpad(&plan, w, &params[0])
         if start == total:

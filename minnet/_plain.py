@@ -3,10 +3,13 @@
 Whatever is not plain, or not as it should be, is left to the layers, which compute it or say what is wrong.
 """
 
+from functools import partial
+
 import numpy as np
 
 from minnet import _epoch
 from minnet._checks import label_array, real_array
+from minnet._threads import run_joined
 from minnet.functional._reduce import like, unit_array
 from minnet.functional._share import NO_ROWS, NONE, by_dtype
 from minnet.losses import BCEWithLogitsLoss, CrossEntropyLoss, MSELoss
@@ -21,16 +24,19 @@ PLAIN_LOSSES = {kind: kind().options for kind in (CrossEntropyLoss, BCEWithLogit
 LOOKED_INTO = {"forward", "backward_params", "value_and_grad", "step", "backward", "product", "backward_product"}
 LOOKED_INTO |= {"forward_biased", "backward_biased", "name"}
 
-# Products x W of one batch and one layer, from which BLAS is the faster one. One core with AVX-512, float32, time of an
-# epoch layer by layer over that in compiled code, by inputs x outputs x rows of the largest layer: 784x30x10 2.7,
-# 784x128x10 2.1, 784x128x64 1.3, 256x256x64 1.3, 512x512x32 1.3, 784x256x64 1.1, 784x256x128 1.0, 784x512x128 1.0, and
-# 0.85 where a layer of 512x512 follows; from there on BLAS may use more threads, besides.
-LARGE = 2**23
+# Products x W of one batch and one layer, from which BLAS is the faster one. One core with AVX-512, time of an epoch
+# layer by layer over that in compiled code, by inputs x outputs x rows of the largest layer: float32 784x30x10 2.7,
+# 784x128x10 2.1, 784x128x64 1.3, 512x512x64 1.2, 784x512x128 1.1, 1024x1024x64 1.1, 1024x1024x128 0.9; float64
+# 784x256x128 1.0, 512x512x64 1.0, 784x512x128 0.8.
+LARGE = {"f": 2**26, "d": 2**24}
 
 # Products that a call makes before Python may look for Ctrl-C, a step counting as STEP more: 0.1 s with AVX-512, 0.5 s
 # without any. All parameters are copied to and fro in each: calls of 10 ms took a fifth longer for 784-512-512-10. The
 # orders of several epochs in one call take no more than ORDERS numbers.
 CALL, STEP, ORDERS = 5e9, 1e4, 2**16
+
+# Products x W of the largest layer in a call, 1 ms, from which helpers are worth calling: they come 0.2 ms late.
+SHARED_CALL = 2**24
 
 
 def plain_steps(net, loss, optimizer, size):
@@ -39,7 +45,7 @@ def plain_steps(net, loss, optimizer, size):
         return None
     if not all(LOOKED_INTO.isdisjoint(vars(thing)) for thing in (net, loss, optimizer, *net.layers)):
         return None  # someone looks in, or has put something else there
-    small = net.plain is not None and _is_small(net.plain, size)
+    small = net.plain is not None and _is_small(net, size)
     return PlainSteps(net, loss, optimizer) if small and _fit(net, optimizer) else None
 
 
@@ -55,8 +61,8 @@ def _is_plain_optimizer(optimizer):
     return optimizer.clip_norm is optimizer.clip_value is None and not optimizer.groups and optimizer.decay_biases
 
 
-def _is_small(layers, rows):
-    return float(np.max(layers[:, 0] * layers[:, 1])) * rows <= LARGE
+def _is_small(net, rows):
+    return float(np.max(net.plain[:, 0] * net.plain[:, 1])) * rows <= LARGE[net.dtype.char]
 
 
 def _fit(net, optimizer):
@@ -113,9 +119,16 @@ class PlainSteps:
         first, second = ([optimizer.state[name] for name in optimizer.slots] + 2 * [NONE[self.char]])[:2]
         arrays = net.params, net.grads, first, second, outputs, losses, self.work
         settings = size, epoch, _epoch.CRITERIA[self.loss.__name__], self.rule, optimizer.steps, strict
-        done = TRAIN[self.char](self.layers, X, *targets, order, *arrays, *settings)
+        team = _epoch.Team()
+        train = partial(TRAIN[self.char], self.layers, X, *targets, order, *arrays, *settings, team)
+        done = run_joined(train, team) if self._is_shared(len(order), size) else train()
         optimizer.steps += done
         return losses[:done]
+
+    def _is_shared(self, rows, size):
+        """Whether threads share a call: some of its phases must be long enough, and all of it, as helpers come late."""
+        products = float(np.max(self.layers[:, 0] * self.layers[:, 1]))
+        return size * products >= _epoch.SHARED_PHASE and rows * products >= SHARED_CALL
 
     def outputs(self, rows):
         """Room for the outputs of so many rows."""

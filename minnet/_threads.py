@@ -156,12 +156,7 @@ class _Job:
         return [self.results[start] for start in self.starts]
 
     def call_helpers(self, locks, threads):
-        try:
-            pool = _pool(threads - 1, os.getpid())
-            for lock in locks:
-                pool.submit(copy_context().run, _help, ref(self), lock)
-        except RuntimeError:  # the system has no more threads, or the interpreter is going down: the caller does it all
-            _pool.cache_clear()
+        _call_helpers([(copy_context().run, _help, ref(self), lock) for lock in locks], threads)
 
     def work(self):
         """Take chunks until none is left."""
@@ -198,6 +193,39 @@ def _wait(locks):
     except BaseException:  # an interrupt: kernels still write to the caller's arrays
         _wait(locks)
         raise
+
+
+def _call_helpers(calls, threads):
+    """Let threads of the pool make calls (function, *arguments), soon, late or never."""
+    try:
+        pool = _pool(threads - 1, os.getpid())
+        for call in calls:
+            pool.submit(*call)
+    except RuntimeError:  # the system has no more threads, or the interpreter is going down: the caller does it all
+        _pool.cache_clear()
+
+
+def run_joined(function, team):
+    """``function()``, while helpers are in ``team.join()``, until ``team.end()``.
+
+    For work in compiled code that shares itself, see `_team.h`: it needs none of them. Calls that are made at the same
+    time have their part of the threads each: helpers that wait for the next phase are in the way of other callers.
+    """
+    threads, teams = 1 if _helping.get() else get_num_threads(), _teams(os.getpid())
+    try:
+        teams.add(team)
+        if threads > 1:
+            _call_helpers([(team.join,)] * (threads // len(teams) - 1), threads)
+        return function()
+    finally:
+        team.end()
+        teams.discard(team)
+
+
+@lru_cache(maxsize=1)
+def _teams(process):
+    """Those that are at work in this process: after a fork, those of other threads are not."""
+    return set()
 
 
 @lru_cache(maxsize=1)
