@@ -7,7 +7,7 @@ from functools import partial
 
 import numpy as np
 
-from minnet import _epoch
+from minnet import _epoch, _simd
 from minnet._checks import label_array, real_array
 from minnet._threads import run_joined
 from minnet.functional._reduce import like, unit_array
@@ -24,11 +24,13 @@ PLAIN_LOSSES = {kind: kind().options for kind in (CrossEntropyLoss, BCEWithLogit
 LOOKED_INTO = {"forward", "backward_params", "value_and_grad", "step", "backward", "product", "backward_product"}
 LOOKED_INTO |= {"forward_biased", "backward_biased", "name"}
 
-# Products x W of one batch and one layer, from which BLAS is the faster one. One core with AVX-512, time of an epoch
-# layer by layer over that in compiled code, by inputs x outputs x rows of the largest layer: float32 784x30x10 2.7,
-# 784x128x10 2.1, 784x128x64 1.3, 512x512x64 1.2, 784x512x128 1.1, 1024x1024x64 1.1, 1024x1024x128 0.9; float64
-# 784x256x128 1.0, 512x512x64 1.0, 784x512x128 0.8.
-LARGE = {"f": 2**26, "d": 2**24}
+# Products x W of one batch and one layer, times the bytes of a number, beyond which BLAS is no slower and may use more
+# threads. Time of an epoch layer by layer over that in compiled code, one core of Zen 4, by layers x rows. AVX-512,
+# float32: 784-30-10 x 10 3.4, 784-128-10 x 64 1.36, 784-256-10 x 128 1.21, 784-512-512-10 x 128 1.17, 784-1024-1024-10
+# x 128 1.13, 784-512-10 x 512 1.04, 784-2048-2048-10 x 256 0.9. float64: 784-512-512-10 x 128 1.05, 784-1024-1024-10
+# x 128 0.9. AVX2, float32: 784-1024-1024-10 x 128 1.1. Without AVX, where BLAS still chooses by the CPU: 784-30-10 x 10
+# 1.4, 784-128-10 x 10 0.95, 784-128-10 x 64 0.5.
+LARGE = {"x86-64-v4": 2**29, "x86-64-v3": 2**29, "baseline": 2**21}[_simd.level()]
 
 # Products that a call makes before Python may look for Ctrl-C, a step counting as STEP more: 0.1 s with AVX-512, 0.5 s
 # without any. All parameters are copied to and fro in each: calls of 10 ms took a fifth longer for 784-512-512-10. The
@@ -62,7 +64,8 @@ def _is_plain_optimizer(optimizer):
 
 
 def _is_small(net, rows):
-    return float(np.max(net.plain[:, 0] * net.plain[:, 1])) * rows <= LARGE[net.dtype.char]
+    weights = float(np.max(net.plain[:, 0] * net.plain[:, 1]))
+    return weights * rows * net.dtype.itemsize <= LARGE
 
 
 def _fit(net, optimizer):

@@ -376,7 +376,7 @@ NOT_PLAIN = {
     "no layer with weights": {"net": mn.Sequential([mn.ReLU()])},
     "a net in a net": {"net": mn.Sequential([mn.MLP([4, 5]), mn.Linear(5, 3)])},
     "very many layers": {"net": mn.MLP([4] * 40)},
-    "large products": {"net": mn.MLP([1000, 1000, 3]), "size": 70},
+    "large products": {"net": mn.MLP([1000, 1000, 3]), "size": 256},
     "smoothing": {"loss": mn.CrossEntropyLoss(label_smoothing=0.1)},
     "weights": {"loss": mn.CrossEntropyLoss(weight=[1, 2, 3])},
     "sum": {"loss": mn.MSELoss(reduction="sum")},
