@@ -90,17 +90,18 @@ cdef inline inlined exponentials(const real* z, real* e, real* L, Py_ssize_t n) 
 
 
 cdef clones bce_with_logits_loop(const real* z, const real* t, real* loss, real* dz, Py_ssize_t n) noexcept nogil:
+    """Here both shares have the sign of z: wrong is 1 - t or -t, right is t or t - 1."""
     cdef real e[CHUNK]
     cdef real L[CHUNK]
-    cdef real wrong, paid, slope
+    cdef real side, wrong, paid
     cdef Py_ssize_t i
     exponentials(z, e, L, n)
     for i in range(n):
-        wrong = t[i] if z[i] < 0 else <real>1 - t[i]
-        paid = wrong * _math.magnitude(z[i])
-        loss[i] = (paid if wrong > 0 else <real>0) + L[i]
-        slope = (wrong - (<real>1 - wrong) * e[i]) / (<real>1 + e[i])
-        dz[i] = -slope if z[i] < 0 else slope
+        side = <real>0.5 + _math.with_sign(<real>0.5, z[i])   # 1 or 0
+        wrong = side - t[i]
+        paid = wrong * z[i]
+        loss[i] = (<real>0 if wrong == 0 else paid) + L[i]
+        dz[i] = (wrong - (t[i] - (<real>1 - side)) * e[i]) / (<real>1 + e[i])
 
 
 # With options the target is smoothed, t' = t (1 - s) + s / 2, and its two shares are weighed: yes = positive t' and

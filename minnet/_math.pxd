@@ -29,6 +29,14 @@ cdef inline real magnitude(real x) noexcept nogil:
         return fabs(x)
 
 
+cdef inline real with_sign(real x, real sign) noexcept nogil:
+    """x with another sign."""
+    if real is float:
+        return copysignf(x, sign)
+    else:
+        return copysign(x, sign)
+
+
 cdef inline real root(real x) noexcept nogil:
     if real is float:
         return sqrtf(x)
@@ -160,9 +168,12 @@ cdef inline real ln2_high(real unused) noexcept nogil:
     return <real>0.693359375 if real is float else <real>0.693147180369123816490
 
 
-cdef inline real log1p_rest(real f, real k) noexcept nogil:
-    """k ln2_high - (k ln 2 + log(1 + f)) for -1/4 <= f <= 1/2; relative error of R: 2.9e-9 (float), 1.4e-19 (double)."""
-    cdef real LN2_LOW = -2.12194440054690583e-4 if real is float else 1.90821492927058770002e-10
+cdef inline real ln2_low(real unused) noexcept nogil:
+    return <real>-2.12194440054690583e-4 if real is float else <real>1.90821492927058770002e-10
+
+
+cdef inline real log1p_rest(real f, real low) noexcept nogil:
+    """-(low + log(1 + f)) for -1/4 <= f <= 1/2; relative error of R: 2.9e-9 (float), 1.4e-19 (double)."""
     cdef real s = f / (<real>2 + f)
     cdef real z = s * s
     cdef real half_square = <real>0.5 * f * f
@@ -174,17 +185,19 @@ cdef inline real log1p_rest(real f, real k) noexcept nogil:
         tail = (0.666666666666666 + 0.4000000000005594 * z) + z2 * (0.28571428556007317 + 0.22222224276187294 * z)
         tail = tail + z2 * z2 * (
             (0.18181667089399284 + 0.1539107239925067 * z) + z2 * (0.13174262347775498 + 0.1383856345321007 * z))
-    return (half_square - (s * (half_square + tail * z) + k * LN2_LOW)) - f
+    return (half_square - (s * (half_square + tail * z) + low)) - f
 
 
 cdef inline real log1p_reduced(real f, real k) noexcept nogil:
     """k ln 2 + log(1 + f)."""
-    return k * ln2_high(k) - log1p_rest(f, k)
+    return k * ln2_high(k) - log1p_rest(f, k * ln2_low(k))
 
 
 cdef inline real log1p_unit(real y) noexcept nogil:
     """log(1 + y) for 0 <= y <= 1."""
-    return log1p_reduced((y - <real>1) * <real>0.5 if y > <real>0.5 else y, <real>1 if y > <real>0.5 else <real>0)
+    cdef real high = ln2_high(y) if y > <real>0.5 else <real>0
+    cdef real low = ln2_low(y) if y > <real>0.5 else <real>0
+    return high - log1p_rest((y - <real>1) * <real>0.5 if y > <real>0.5 else y, low)
 
 
 cdef inline real exponent(real u) noexcept nogil:
@@ -277,10 +290,7 @@ cdef inline real tanh(real x) noexcept nogil:
     c = <real>2 - t
     q = t / c
     q = q + (low - q * (((<real>2 - c) - t) - low)) * (<real>1 + q) * <real>0.5
-    if real is float:
-        return copysignf(q, x)
-    else:
-        return copysign(q, x)
+    return with_sign(q, x)
 
 
 cdef inline real tanh_slope(real x) noexcept nogil:
@@ -326,7 +336,7 @@ cdef inline inlined times_log(real g, real u, real* high, real* low) noexcept no
     cdef real LEAST = 1.1754943508222875e-38 if real is float else 2.2250738585072014e-308
     cdef real v = LEAST if LEAST > u else u
     cdef real k = exponent(v)
-    cdef real rest = log1p_rest(v * pow2(rounder(k) - k) - <real>1, k)
+    cdef real rest = log1p_rest(v * pow2(rounder(k) - k) - <real>1, k * ln2_low(k))
     cdef real log_high = k * ln2_high(k) - rest
     cdef real log_low = (k * ln2_high(k) - log_high) - rest
     cdef real g1 = head(g), l1 = head(log_high)
