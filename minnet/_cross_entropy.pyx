@@ -434,27 +434,23 @@ cdef clones share_tile(
 
 # ---- batches -------------------------------------------------------------------------------------------------------
 
-cdef clones settle_rows(
-    const double* values, const double* weight, real* loss, Py_ssize_t rows, double* high, double* low,
-) noexcept nogil:
-    """Weigh the losses of some rows, store them if they are wanted, add them to high + low, each row to a lane."""
-    cdef double weighed[ROWS]
+cdef clones settle_rows(double* values, const double* weight, Py_ssize_t rows, double* high, double* low) noexcept nogil:
+    """Weigh the losses of some rows, add them to high + low, each row to a lane."""
     cdef Py_ssize_t j
+    for j in range(rows if weight != NULL else 0):
+        values[j] = 0.0 if weight[j] == 0 else values[j] * weight[j]
     for j in range(rows):
-        weighed[j] = values[j] if weight == NULL else 0.0 if weight[j] == 0 else values[j] * weight[j]
-    for j in range(rows if loss != NULL else 0):
-        loss[j] = weighed[j]
-    for j in range(rows):
-        add(&high[j], &low[j], weighed[j])
+        add(&high[j], &low[j], values[j])
 
 
-cdef clones add_lanes(double* high, double* low, double* total) noexcept nogil:
+cdef double add_lanes(double* high, double* low) noexcept nogil:
+    """The sum of all lanes: once a call, so that one level will do."""
     fold(high, low, 16)
     fold(high, low, 8)
     fold(high, low, 4)
     fold(high, low, 2)
     fold(high, low, 1)
-    total[0] = high[0] + low[0] if low[0] == low[0] else high[0]   # of infinite losses nothing is rounded off
+    return high[0] + low[0] if low[0] == low[0] else high[0]   # of infinite losses nothing is rounded off
 
 
 cdef bint skipped(const double* weight, real* dz, Py_ssize_t n) noexcept nogil:
@@ -496,12 +492,11 @@ cdef double batch(
     cdef const real* row
     cdef const real* shares = NULL
     cdef const int64_t* labels = NULL
-    cdef real* losses = NULL
     cdef real* slope = NULL
     cdef double high[ROWS]
     cdef double low[ROWS]
-    cdef double total, row_scale
-    cdef Py_ssize_t i, rows
+    cdef double row_scale
+    cdef Py_ssize_t i, j, rows
     cdef bint label = t == NULL and (o.s == 0 or o.gamma == 0)
     cdef const real* of_rows = w if label and o.s == 0 else NULL   # the weight of the class is one of the row
     for i in range(ROWS):
@@ -513,8 +508,6 @@ cdef double batch(
             shares = t + i * classes
         if y != NULL:
             labels = y + i
-        if loss != NULL:
-            losses = loss + i
         if dz != NULL:
             slope = dz + i * classes
         row = z + i * classes
@@ -536,10 +529,11 @@ cdef double batch(
             label_row(row, labels[0], w, values, slope, classes, row_scale, o)
         else:
             share_row(row, shares, labels, w, work, values, slope, classes, row_scale, o)
-        settle_rows(values, u, losses, rows, high, low)
+        settle_rows(values, u, rows, high, low)
+        for j in range(rows if loss != NULL else 0):
+            loss[i + j] = values[j]
         i += rows
-    add_lanes(high, low, &total)
-    return total
+    return add_lanes(high, low)
 
 
 cdef Options options(const real[::1] w, Py_ssize_t classes, double s, double gamma) noexcept nogil:
