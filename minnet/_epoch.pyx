@@ -27,7 +27,7 @@ from minnet._team cimport Meeting, end, helped, join, share
 cdef enum:
     TALL = 6      # most rows of a tile
     WIDE = 16     # its columns; gcc must not unroll loops over them before it makes vectors of them, see setup.py
-    PANEL = 136   # rows of B that stay in the first cache while tiles go down C, 128 and a bias; half as many doubles
+    PANEL = 136   # rows of B that stay in the first cache while tiles go down C: 128 and a bias
     MOST = 16     # layers
     LINE = 16     # floats of a line of the cache
     SHORT = 8     # numbers in whose multiples the rows of few outputs are apart
@@ -139,14 +139,12 @@ cdef clones product(
     """
     cdef real packed[PANEL * WIDE]
     cdef Product q = p[0]
-    cdef Py_ssize_t panel = PANEL if real is float else PANEL // 2
+    cdef Py_ssize_t panel = p.depth if C == NULL else <Py_ssize_t>PANEL
     cdef Py_ssize_t b, k = 0, n
     cdef const real* part
-    cdef bint last, copied = p.b_column != 1 or (p.rows > 4 * TALL and (C != NULL or p.depth <= panel))
+    cdef bint last, copied = p.b_column != 1 or (p.rows > 4 * TALL and (C != NULL or p.depth <= PANEL))
     if copied:
         q.b_k = WIDE
-    if C == NULL:
-        panel = p.depth
     while k < p.depth:
         n = min(panel, p.depth - k)
         last = k + n == p.depth
@@ -540,7 +538,6 @@ def train(
     cdef real* m
     cdef real* v
     cdef Py_ssize_t start = 0, stop, done = 0, total = order.shape[0]
-    cdef Py_ssize_t panel = PANEL if real is float else PANEL // 2
     cdef double loss
     with nogil:
         lay_out(&plan, layers, batch)
@@ -569,7 +566,7 @@ def train(
                 copy_rows(
                     base + plan.z, outputs.shape[1], &outputs[start, 0], outputs.shape[1], step.rows, outputs.shape[1])
             step.count = steps + done
-            step.gradients = stop == total or step.rows > panel or rule.method != _updates.PLAIN
+            step.gradients = stop == total or step.rows > PANEL or rule.method != _updates.PLAIN
             go_backward(&step, base)
             start = stop
         unpad(&plan, w, &params[0])
