@@ -436,11 +436,14 @@ cdef clones share_tile(
 
 cdef clones settle_rows(double* values, const double* weight, Py_ssize_t rows, double* high, double* low) noexcept nogil:
     """Weigh the losses of some rows, add them to high + low, each row to a lane."""
+    cdef double copies[ROWS]   # arrays of the caller might overlap, and the loop would not vectorise
     cdef Py_ssize_t j
     for j in range(rows if weight != NULL else 0):
         values[j] = 0.0 if weight[j] == 0 else values[j] * weight[j]
+    for j in range(ROWS):
+        copies[j] = values[j] if j < rows else 0.0
     for j in range(rows):
-        add(&high[j], &low[j], values[j])
+        add(&high[j], &low[j], copies[j])
 
 
 cdef double add_lanes(double* high, double* low) noexcept nogil:
