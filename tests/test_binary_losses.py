@@ -705,3 +705,15 @@ def test_a_net_learns_with_the_focal_loss():
     )
     assert np.all((net.forward(X) > 0) == y)
     assert history is not None
+
+
+@by_dtype
+def test_the_range_of_targets_ends_at_0_and_1_to_the_last_bit(dtype):
+    one = np.ones(1, dtype)[0]
+    inside = np.array([-0.0, 0, LEAST[dtype], 0.5, one - EPS[dtype] / 2, 1] * 30, dtype)
+    assert _elementwise.first_outside_unit(inside) == -1
+    for bad in (-LEAST[dtype], one + EPS[dtype], -1, 2, np.finfo(dtype).max, INF, -INF, NAN):
+        for place in (0, 70, 179):
+            t = inside.copy()
+            t[place] = bad
+            assert _elementwise.first_outside_unit(t) == place
