@@ -139,7 +139,7 @@ cdef clones weighted_bce_loop(
         shares_of(z[i], t[i], positive[i], negative[i], keep, lift, &wrong, &right)
         paid = (wrong * (_math.magnitude(z[i]) + L[i]) if wrong > 0 else <real>0) + right * L[i]
         slope = (wrong - right * e[i]) / (<real>1 + e[i])
-        keep_counted(z[i], positive[i] + negative[i], paid, slope, &loss[i], &dz[i])
+        keep_counted(z[i], wrong + right, paid, slope, &loss[i], &dz[i])
 
 
 # The focal loss multiplies each share by a power of the probability of the other answer: with P = 1 / (1 + e) the
@@ -149,92 +149,134 @@ cdef clones weighted_bce_loop(
 # and no power below gamma is met: the slope is finite for gamma < 1, too.
 #
 # Some gammas, 2 by far the commonest, have powers that are products and roots. Else P^gamma = exp(-gamma L) and Q^gamma =
-# exp(-gamma (a + L)), whose argument can be so large that its rounding error costs many ulp of the power: both parts of
-# the sum and of the product, Dekker's, go into exp, but where that is 0 anyway: there they may be anything. Beyond FAR Q
-# is 0, and 0 times FAR is 0, where 0 times inf is not.
+# exp(-gamma (a + L)). Beyond FAR Q is 0, and 0 times FAR is 0, where 0 times inf is not.
 #
-# Where targets are labels, 0 or 1, one share of each is 0: then the other power is enough.
+# Where targets are labels, 0 or 1, one share is 0, and one power is enough. With x = z or -z, so that x > 0 is wrong:
+#     loss = w s(x)^gamma (max(x, 0) + L)
+#     d loss / d x = w s(x)^gamma (s(x) + gamma s(-x) (max(x, 0) + L)),   s(x) = P where x > 0, else Q
 
 cdef inline inlined bounded(real a, real* near) noexcept nogil:
     cdef real FAR = 1000
     near[0] = FAR if FAR < a else a
 
 
-cdef inline inlined side_power(real a, real L, real g, real g_low, real* power) noexcept nogil:
-    """exp(-(g + g_low) (a + L)) for a, L >= 0."""
-    cdef real s = a + L
-    cdef real a_part = s - L
-    cdef real s_low = (a - a_part) + (L - (s - a_part))
-    cdef real g1 = _math.head(g), s1 = _math.head(s)
-    cdef real g2 = g - g1, s2 = s - s1
-    cdef real product = g * s
-    cdef real low = ((g1 * s1 - product) + (g1 * s2 + g2 * s1)) + (g2 * s2 + (g_low * s + g * s_low))
-    s = _math.exp_shifted(-product, -low) * _math.unshift(low)
-    power[0] = <real>0 if _math.lowest(low) > -product else s
+cdef inline inlined side_power(real a, real L, double gamma, real* power) noexcept nogil:
+    """exp(-gamma (a + L)) for a, L >= 0.
+
+    The argument can be so large that its rounding error would cost many ulp. So its large part is never rounded: gamma and a
+    are cut in halves, whose product is exact, and so is its difference to n ln2_high.
+    """
+    cdef real LOG2E = 1.4426950408889634
+    cdef real LN2_HIGH = 0.693359375 if real is float else 0.693147180369123816490
+    cdef real LN2_LOW = -2.12194440054690583e-4 if real is float else 1.90821492927058770002e-10
+    cdef real SHIFTED = 12583103.0 if real is float else 6755399441057279.0
+    cdef real g = gamma
+    cdef real g1 = _math.head(g)
+    cdef real g2 = gamma - g1
+    cdef real product = g * (a + L)
+    cdef real s1 = _math.head(a + L)
+    cdef real t = SHIFTED - product * LOG2E
+    cdef real n = t - SHIFTED
+    cdef real rest = (n * LN2_LOW + g * ((a - s1) + L)) + g2 * s1
+    cdef real y = _math.exp_reduced((n * -LN2_HIGH - g1 * s1) - rest, t) * _math.unshift(g)
+    power[0] = <real>0 if product > -_math.lowest(g) else y
 
 
 cdef inline inlined label_powers(
     const real* z, const real* t, const real* L, real* power, Py_ssize_t n, double gamma,
 ) noexcept nogil:
     """The power of the probability of the other answer than t, which is a label."""
-    cdef real g = gamma
-    cdef real g_low = gamma - g
     cdef real a
     cdef Py_ssize_t i
     for i in range(n):
-        bounded(z[i] if t[i] > 0 else -z[i], &a)
-        side_power(a if a > 0 else <real>0, L[i], g, g_low, &power[i])
+        a = z[i] if t[i] > 0 else -z[i]
+        side_power(a if a > 0 else <real>0, L[i], gamma, &power[i])
 
 
 cdef inline inlined both_powers(
     const real* z, const real* L, real* P_power, real* Q_power, Py_ssize_t n, double gamma,
 ) noexcept nogil:
     cdef real g = gamma
-    cdef real g_low = gamma - g
-    cdef real a
     cdef Py_ssize_t i
     for i in range(n):
-        side_power(<real>0, L[i], g, g_low, &P_power[i])
+        P_power[i] = _math.exp(-(g * L[i]))
     for i in range(n):
-        bounded(_math.magnitude(z[i]), &a)
-        side_power(a, L[i], g, g_low, &Q_power[i])
+        side_power(_math.magnitude(z[i]), L[i], gamma, &Q_power[i])
 
 
 cdef inline inlined are_labels(const real* t, int* all_labels, Py_ssize_t n) noexcept nogil:
-    cdef int between = 0
-    cdef Py_ssize_t i
-    for i in range(n):
-        between |= (t[i] > 0) & (t[i] < 1)
-    all_labels[0] = between == 0
+    cdef real between[LANES]
+    cdef int found = 0
+    cdef Py_ssize_t block, j
+    for j in range(LANES):
+        between[j] = 0
+    for block in range(n // LANES):
+        for j in range(LANES):
+            between[j] += t[block * LANES + j] * (<real>1 - t[block * LANES + j])
+    for j in range(n % LANES):
+        between[j] += t[n - n % LANES + j] * (<real>1 - t[n - n % LANES + j])
+    for j in range(LANES):
+        found |= between[j] > 0
+    all_labels[0] = found == 0
 
 
 cdef inline inlined focal_term(
-    real z, real counted, real wrong, real right, real e, real L, real P, real g, real P_power, real Q_power, real* loss,
-    real* dz,
+    real z, real wrong, real right, real e, real L, real P, real g, real P_power, real Q_power, real* loss, real* dz,
 ) noexcept nogil:
     cdef real near, paid, slope
     bounded(_math.magnitude(z), &near)
     paid = wrong * (_math.magnitude(z) + L) * P_power
     paid = (paid if wrong > 0 else <real>0) + right * L * Q_power
     slope = wrong * (P + g * (e * P * (near + L))) * P_power - right * (e * P + g * (P * L)) * Q_power
-    keep_counted(z, counted, paid, slope, loss, dz)
+    keep_counted(z, wrong + right, paid, slope, loss, dz)
+
+
+cdef inline inlined label_terms(
+    const real* z, const real* t, const real* positive, const real* negative, const real* e, const real* L,
+    const real* power, real* loss, real* dz, Py_ssize_t n, double gamma, bint rooted,
+) noexcept nogil:
+    """The powers are given, or, for a gamma that is a constant where this is called, `rooted`."""
+    cdef real g = gamma
+    cdef real x, w, P, Q, own, other, cost, near, factor, slope
+    cdef Py_ssize_t i
+    for i in range(n):
+        x = -z[i] if t[i] > 0 else z[i]
+        w = positive[i] if t[i] > 0 else negative[i]
+        P = <real>1 / (<real>1 + e[i])
+        Q = e[i] * P
+        own = P if x > 0 else Q
+        other = Q if x > 0 else P
+        cost = (x if x > 0 else <real>0) + L[i]
+        bounded(cost, &near)
+        if rooted:
+            _math.root_power(own, gamma, &factor)
+        else:
+            factor = power[i]
+        factor *= w
+        slope = factor * (own + g * (other * near))
+        cost *= factor
+        loss[i] = cost if w > 0 else <real>0
+        slope = slope if w > 0 else <real>0
+        dz[i] = -slope if t[i] > 0 else slope
 
 
 cdef inline inlined rooted_terms(
     const real* z, const real* t, const real* positive, const real* negative, const real* e, const real* L, real* loss,
-    real* dz, Py_ssize_t n, real keep, real lift, double gamma,
+    real* dz, Py_ssize_t n, real keep, real lift, double gamma, bint labels,
 ) noexcept nogil:
     """For a gamma that is a constant where this is called."""
     cdef real g = gamma
     cdef real wrong, right, P, P_power, Q_power
     cdef Py_ssize_t i
+    if labels:
+        label_terms(z, t, positive, negative, e, L, e, loss, dz, n, gamma, True)
+        return
     for i in range(n):
         shares_of(z[i], t[i], positive[i], negative[i], keep, lift, &wrong, &right)
         P = <real>1 / (<real>1 + e[i])
         _math.root_power(P, gamma, &P_power)
         _math.root_power(e[i] * P, gamma, &Q_power)
-        focal_term(
-            z[i], positive[i] + negative[i], wrong, right, e[i], L[i], P, g, P_power, Q_power, &loss[i], &dz[i])
+        focal_term(z[i], wrong, right, e[i], L[i], P, g, P_power, Q_power, &loss[i], &dz[i])
 
 
 cdef clones focal_bce_loop(
@@ -244,36 +286,34 @@ cdef clones focal_bce_loop(
     cdef real e[CHUNK]
     cdef real L[CHUNK]
     cdef real power[CHUNK]
-    cdef real other_power[CHUNK]
-    cdef real* Q_power = power
+    cdef real Q_power[CHUNK]
     cdef real keep = 1 - smoothing, lift = smoothing / 2
     cdef real g = gamma
     cdef real wrong, right, P
     cdef int labels
     cdef Py_ssize_t i
     exponentials(z, e, L, n)
+    are_labels(t, &labels, n)
+    labels = labels and smoothing == 0
     if gamma == 0.5:
-        rooted_terms(z, t, positive, negative, e, L, loss, dz, n, keep, lift, 0.5)
+        rooted_terms(z, t, positive, negative, e, L, loss, dz, n, keep, lift, 0.5, labels)
     elif gamma == 1:
-        rooted_terms(z, t, positive, negative, e, L, loss, dz, n, keep, lift, 1.0)
+        rooted_terms(z, t, positive, negative, e, L, loss, dz, n, keep, lift, 1.0, labels)
     elif gamma == 1.5:
-        rooted_terms(z, t, positive, negative, e, L, loss, dz, n, keep, lift, 1.5)
+        rooted_terms(z, t, positive, negative, e, L, loss, dz, n, keep, lift, 1.5, labels)
     elif gamma == 2:
-        rooted_terms(z, t, positive, negative, e, L, loss, dz, n, keep, lift, 2.0)
+        rooted_terms(z, t, positive, negative, e, L, loss, dz, n, keep, lift, 2.0, labels)
     elif gamma == 3:
-        rooted_terms(z, t, positive, negative, e, L, loss, dz, n, keep, lift, 3.0)
+        rooted_terms(z, t, positive, negative, e, L, loss, dz, n, keep, lift, 3.0, labels)
+    elif labels:
+        label_powers(z, t, L, power, n, gamma)
+        label_terms(z, t, positive, negative, e, L, power, loss, dz, n, gamma, False)
     else:
-        are_labels(t, &labels, n)
-        if labels and smoothing == 0:
-            label_powers(z, t, L, power, n, gamma)
-        else:
-            Q_power = other_power
-            both_powers(z, L, power, Q_power, n, gamma)
+        both_powers(z, L, power, Q_power, n, gamma)
         for i in range(n):
             shares_of(z[i], t[i], positive[i], negative[i], keep, lift, &wrong, &right)
             P = <real>1 / (<real>1 + e[i])
-            focal_term(
-                z[i], positive[i] + negative[i], wrong, right, e[i], L[i], P, g, power[i], Q_power[i], &loss[i], &dz[i])
+            focal_term(z[i], wrong, right, e[i], L[i], P, g, power[i], Q_power[i], &loss[i], &dz[i])
 
 
 # Other losses of logarithms and exponentials are computed in double throughout, in loops that come before the last one
@@ -677,7 +717,7 @@ def brier(
 
 # ---- weights -------------------------------------------------------------------------------------------------------
 
-cdef clones survey(const double* w, double* total, double* largest, Py_ssize_t n) noexcept nogil:
+cdef clones survey(const real* w, double* total, double* largest, Py_ssize_t n) noexcept nogil:
     """Their sum and the largest, NaN if one is negative or NaN."""
     cdef double sums[LANES]
     cdef double most[LANES]
@@ -706,7 +746,7 @@ cdef clones survey(const double* w, double* total, double* largest, Py_ssize_t n
     total[0], largest[0] = sums[0], NAN if wrong[0] > 0 else most[0]
 
 
-def add_weights(const double[::1] w not None):
+def add_weights(const real[::1] w not None):
     """sum = sum_i w_i and the largest w_i, which is NaN if one is negative or NaN; w: (N,)."""
     cdef double total, largest
     with nogil:

@@ -91,6 +91,12 @@ cdef inline real lowest(real unused) noexcept nogil:
     return <real>-131.0 if real is float else <real>-1060.0
 
 
+cdef inline real exp_reduced(real r, real t) noexcept nogil:
+    """2^n exp(r) for t = n + rounder and |r| <= ln 2 / 2."""
+    cdef real r2 = r * r
+    return (<real>1 + (r + r2 * expm1_tail(r, r2))) * pow2(t)
+
+
 cdef inline real exp_shifted(real x, real low) noexcept nogil:
     """exp(x + low) / unshift for lowest <= x <= 0 and |low| <= ulp(x); below lowest, that of lowest. Within 1 ulp.
 
@@ -104,13 +110,11 @@ cdef inline real exp_shifted(real x, real low) noexcept nogil:
     cdef real LN2_HIGH = 0.693359375 if real is float else 0.693147180369123816490
     cdef real LN2_LOW = -2.12194440054690583e-4 if real is float else 1.90821492927058770002e-10
     cdef real SHIFTED = 12583103.0 if real is float else 6755399441057279.0   # rounder + 64 or 512
-    cdef real t, n, r, r2, bounded
+    cdef real t, n, bounded
     bounded = lowest(x) if lowest(x) > x else x
     t = bounded * LOG2E + SHIFTED
     n = t - SHIFTED
-    r = (bounded - n * LN2_HIGH) - (n * LN2_LOW - low)
-    r2 = r * r
-    return (<real>1 + (r + r2 * expm1_tail(r, r2))) * pow2(t)
+    return exp_reduced((bounded - n * LN2_HIGH) - (n * LN2_LOW - low), t)
 
 
 cdef inline real exp(real x) noexcept nogil:

@@ -6,7 +6,7 @@ import numpy as np
 
 from minnet import _elementwise as kernels
 from minnet._checks import number, real_array
-from minnet.functional._reduce import Losses, element_array, gradient, like, spread, unit_array
+from minnet.functional._reduce import ONES, Losses, element_array, gradient, like, spread, unit_array
 from minnet.functional._share import by_dtype
 
 MOST_GAMMA = 1e30  # beyond, products with it would leave float32
@@ -105,7 +105,9 @@ def binary_cross_entropy_with_logits(
     grad = gradient(owner, z, return_grad, out)
     if weights is None and smoothing == gamma == 0:
         return losses.run(_plain, z.reshape(-1), t, grad)
-    periods, shares = spread(owner, "weight and pos_weight", z, *(weights or (1.0, 1.0)))
+    periods, shares = (1, 1), [ONES[z.dtype.char]] * 2
+    if weights is not None:
+        periods, shares = spread(owner, "weight and pos_weight", z, *weights)
     scalars = (*periods, smoothing, gamma)
     return losses.run(_focal, z.reshape(-1), t, grad, *shares, scalars=scalars, periods=periods)
 

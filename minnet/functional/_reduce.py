@@ -14,9 +14,11 @@ from minnet._cross_entropy import first_outside_range
 from minnet.functional._share import NO_ROWS, NONE, SHARE, by_dtype, rows_a_share, share
 
 REDUCTIONS = ("mean", "sum", "none", "batchmean")
+ONES = {char: np.ones(1 + kernels.WRAP, char) for char in "fd"}  # the weight of elements without one, as by `spread`
 MODERATE = 1e-90, 1e90  # weights whose sums and products with weights of classes are far from overflow and underflow
 
 _first_outside_unit = by_dtype(kernels.first_outside_unit)
+_add_weights = by_dtype(kernels.add_weights)
 
 
 def unit_array(owner, name, x, dtype):
@@ -142,8 +144,8 @@ class Losses:
 
 
 def add_weights(owner, name, weight):
-    """The sum of weights and the largest one; they must be finite and not negative, and are float64."""
-    total, largest = kernels.add_weights(weight)
+    """The sum of weights (any shape, real) and the largest one; they must be finite and not negative."""
+    total, largest = _add_weights[weight.dtype.char](weight.reshape(-1))
     if not largest < math.inf:
         not_negative(owner, name, weight)
     return total, largest
@@ -171,7 +173,8 @@ def _row_weights(owner, sample_weight, rows, scaled):
 
 def element_array(owner, name, values, shape):
     """`values` for losses of `shape`: a number, one an entry of the last axis or one a loss; finite, not negative."""
-    a = not_negative(owner, name, values)
+    a = real_array(owner, name, values)
+    add_weights(owner, name, a)
     if a.shape not in ((), (1,), shape[-1:], shape):
         fitting = f"{shape[-1:]} or {shape}" if len(shape) > 1 else f"{shape}"
         raise bad_value(owner, f"{name} must be a number or have shape {fitting}", a.shape)
@@ -186,11 +189,24 @@ def spread(owner, names, x, *arrays):
     period, P + WRAP = k P makes P at most WRAP.)
     """
     different = {id(a): a for a in arrays}  # often they are one array
-    largest = max(float(np.max(a, initial=0.0)) for a in different.values())
-    if not largest <= float(np.finfo(x.dtype).max):
-        raise bad_value(owner, f"{names} must be finite in {x.dtype}", largest)
-    with np.errstate(under="ignore"):
-        converted = {key: np.ascontiguousarray(a, x.dtype).reshape(-1) for key, a in different.items()}
-    arrays = [converted[id(a)] for a in arrays]
-    periods = [max(a.size, 1) for a in arrays]
-    return periods, [a if a.size == x.size else np.resize(a, max(a.size, 1) + kernels.WRAP) for a in arrays]
+    ready = {key: _repeated(_converted(owner, names, a, x.dtype), x.size) for key, a in different.items()}
+    return [max(np.size(a), 1) for a in arrays], [ready[id(a)] for a in arrays]
+
+
+def _converted(owner, names, a, dtype):
+    """A flat array in the dtype of the outputs, of which it must not leave the range."""
+    a = np.asarray(a)
+    if a.dtype != dtype:
+        largest = float(np.max(a, initial=0.0))
+        if not largest <= float(np.finfo(dtype).max):
+            raise bad_value(owner, f"{names} must be finite in {dtype}", largest)
+        with np.errstate(under="ignore"):
+            a = a.astype(dtype)
+    return np.ascontiguousarray(a).reshape(-1)
+
+
+def _repeated(a, size):
+    """`a`, or, where it is not as long as the outputs, one period of it and WRAP elements more."""
+    if a.size == size:
+        return a
+    return np.full(1 + kernels.WRAP, a[0]) if a.size == 1 else np.resize(a, max(a.size, 1) + kernels.WRAP)
