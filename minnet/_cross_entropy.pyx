@@ -256,62 +256,122 @@ cdef inline inlined term(real z, real T, double m, double* loss) noexcept nogil:
 
 
 cdef inline inlined focal_term(
-    real z, real e, real m, real L, real u, real power, real inverse, real gamma, real* T, double* loss,
+    real z, real e, real T, real m, real L, real u, real power, real inverse, real gamma, real* G, double* loss,
 ) noexcept nogil:
-    """T becomes G, loss = T u^gamma c."""
+    """G, and loss = T u^gamma c."""
     cdef real c = (<real>0 if z == m else m - z) + L
     cdef real p = e * inverse
     cdef real ratio = c / u
     ratio = gamma * p * (ratio if u > 0 else <real>1)
-    power *= T[0]
+    power *= T
     loss[0] = <real>0 if power == 0 else power * c
-    T[0] = power * (<real>1 + (ratio if p > 0 else <real>0))
+    G[0] = power * (<real>1 + (ratio if p > 0 else <real>0))
+
+
+# Where no probability is large, the power is a short series for any gamma, and no quotient is needed:
+#     V = (1 - p)^(gamma - 1) = sum_i C(gamma - 1, i) (-p)^i,   loss = T V u c,   G = T V (u + gamma p c)
+# Nor does the gradient need its longer form: p_k sum(G) - G_k has terms that are larger by a 15th at most.
+
+cdef enum:
+    SMALL = 16   # the inverse of a small probability
+    MOST = 8     # gamma up to which the series keeps its digits: no coefficient is above 35
+
+
+cdef inline inlined series(real p, const real* c, real* sum) noexcept nogil:
+    cdef real p2 = p * p
+    cdef real p4 = p2 * p2
+    cdef real first = (c[0] + c[1] * p) + p2 * (c[2] + c[3] * p)
+    cdef real next = (c[4] + c[5] * p) + p2 * (c[6] if real is float else c[6] + c[7] * p)
+    if real is double:
+        next += p4 * (((c[8] + c[9] * p) + p2 * (c[10] + c[11] * p)) + p4 * (c[12] + c[13] * p))
+    sum[0] = first + p4 * next
+
+
+cdef inline inlined series_term(
+    real z, real e, real T, real m, real L, real inverse, real gamma, const real* c, real* G, double* loss,
+) noexcept nogil:
+    """The same where p is small and m finite."""
+    cdef real FAR = 1000
+    cdef real p = e * inverse
+    cdef real u = <real>1 - p
+    cdef real cost = (m - z) + L
+    cdef real near = FAR if FAR < cost else cost   # 0 inf is NaN
+    cdef real V
+    series(p, c, &V)
+    V *= T
+    loss[0] = <real>0 if T == 0 else V * u * cost
+    G[0] = V * (u + gamma * (p * near))
+
+
+cdef inline inlined are_small(const real* e, real m, real S, double gamma, int* small, Py_ssize_t n) noexcept nogil:
+    """Whether the probabilities are; in long rows, where S alone tells, they are not looked at."""
+    cdef real bound = S / SMALL
+    cdef int large = 0
+    cdef Py_ssize_t j
+    if S < SMALL:
+        for j in range(n):
+            large |= e[j] > bound
+    small[0] = not large and m < INFINITY and gamma <= MOST
 
 
 cdef inline inlined share_block(
-    const real* z, const real* e, real* T, real m, real L, real others, real S, real gamma, double* losses, double* masses,
-    Py_ssize_t n,
+    const real* z, const real* e, const real* T, real* G, real m, real L, real others, real S, double gamma,
+    const real* c, double* losses, double* masses, Py_ssize_t n,
 ) noexcept nogil:
-    """Losses and masses of up to LANES entries, added lane by lane; with gamma, T becomes G."""
+    """Losses and masses of up to LANES entries, added lane by lane; with gamma, G is kept."""
     cdef double loss[LANES]
+    cdef real slope[LANES]
     cdef real u[LANES]
     cdef real power[LANES]
     cdef real low[LANES]
     cdef real inverse = <real>1 / S
+    cdef int small
     cdef Py_ssize_t j
     if gamma == 0:
         for j in range(n):
             term(z[j], T[j], m, &loss[j])
+            slope[j] = T[j]
     else:
+        are_small(e, m, S, gamma, &small, n)
+        if small:
+            for j in range(n):
+                series_term(z[j], e[j], T[j], m, L, inverse, <real>gamma, c, &slope[j], &loss[j])
+        else:
+            for j in range(n):
+                u[j] = (others if z[j] == m else S - e[j]) * inverse
+            _math.powers(u, power, low, n, gamma)
+            for j in range(n):
+                focal_term(z[j], e[j], T[j], m, L, u[j], power[j], inverse, <real>gamma, &slope[j], &loss[j])
         for j in range(n):
-            u[j] = (others if z[j] == m else S - e[j]) * inverse
-        _math.powers(u, power, low, n, gamma)
-        for j in range(n):
-            focal_term(z[j], e[j], m, L, u[j], power[j], inverse, gamma, &T[j], &loss[j])
+            G[j] = slope[j]
     for j in range(n):
         losses[j] += loss[j]
-        masses[j] += T[j]
+        masses[j] += slope[j]
 
 
 cdef inline inlined share_sums(
-    const real* z, const real* e, real* T, real m, real L, real others, real S, real gamma, double* loss, double* mass,
-    Py_ssize_t n,
+    const real* z, const real* e, const real* T, real* G, real m, real L, real others, real S, const Options* o,
+    double* loss, double* mass, Py_ssize_t n,
 ) noexcept nogil:
-    """The loss of a row and the sum of its G, which take the place of T."""
+    """The loss of a row and the sum of its G."""
+    cdef real c[TERMS]
     cdef double sums[2 * LANES]
     cdef double high[2 * LANES]
     cdef double low[2 * LANES]
     cdef Py_ssize_t block, j
+    for j in range(TERMS):
+        c[j] = o.series[j]
     for j in range(2 * LANES):
         sums[j] = high[j] = low[j] = 0
     for block in range(n // LANES):
         j = block * LANES
-        share_block(z + j, e + j, T + j, m, L, others, S, gamma, sums, sums + LANES, LANES)
+        share_block(
+            z + j, e + j, T + j, G + j, m, L, others, S, o.gamma, c, sums, sums + LANES, LANES)
         if real is double and block % FLUSH == FLUSH - 1:
             flush(sums, high, low)
             flush(sums + LANES, high + LANES, low + LANES)
     j = n - n % LANES
-    share_block(z + j, e + j, T + j, m, L, others, S, gamma, sums, sums + LANES, n % LANES)
+    share_block(z + j, e + j, T + j, G + j, m, L, others, S, o.gamma, c, sums, sums + LANES, n % LANES)
     flush(sums, high, low)
     flush(sums + LANES, high + LANES, low + LANES)
     fold_all(high, low)
@@ -328,50 +388,54 @@ cdef clones share_row(
     const real* z, const real* t, const int64_t* y, const real* w, real* work, double* loss, real* dz, Py_ssize_t n,
     double scale, const Options* o,
 ) noexcept nogil:
-    """`work` is room for 2 n numbers."""
-    cdef real m
+    """`work` is room for 4 n numbers, of which the third n are not touched."""
+    cdef real m, pull
     cdef real* e = work if dz == NULL else dz
-    cdef real* T = work + n
+    cdef const real* T = t   # nobody writes to it
+    cdef const real* G
     cdef double others, low, log_sum, mass
     cdef Py_ssize_t k
     row_max(z, &m, n)
     exp_others(z, m, _math.unshift(m), &others, &low, e, n, False)
     others = others if m > -INFINITY else <double>NAN
     log_total(others, low, &log_sum)
-    if w == NULL and y == NULL and o.s == 0 and o.gamma == 0:
-        T = <real*>t   # nobody writes to it
-    else:
-        spread(t, y, w, T, n, 1, <real>o.s)
-    share_sums(z, e, T, m, <real>log_sum, <real>others, <real>(1.0 + others), <real>o.gamma, loss, &mass, n)
+    if w != NULL or y != NULL or o.s > 0:
+        spread(t, y, w, work + n, n, 1, <real>o.s)
+        T = work + n
+    share_sums(z, e, T, work + 3 * n, m, <real>log_sum, <real>others, <real>(1.0 + others), o, loss, &mass, n)
+    G = T if o.gamma == 0 else work + 3 * n
     if o.gamma == 0:
         loss[0] += log_sum * mass
-    if dz != NULL:
+    if dz != NULL and others >= SMALL and m < INFINITY:
+        pull = mass * scale / (1.0 + others)
+        for k in range(n):
+            dz[k] = dz[k] * pull - G[k] * <real>scale
+    elif dz != NULL:
         for k in range(n):
             share_gradient(
-                z[k], T[k], m, <real>mass, <real>others, <real>(1.0 + others), <real>(scale / (1.0 + others)), &dz[k])
+                z[k], G[k], m, <real>mass, <real>others, <real>(1.0 + others), <real>(scale / (1.0 + others)), &dz[k])
 
 
 cdef inline inlined share_lanes(
-    const real* z, const real* e, real* T, const real* m, const real* L, const real* others, const real* S, real gamma,
-    double* loss, double* loss_low, double* mass, double* mass_low,
+    const real* z, const real* e, real* T, const real* m, const real* L, const real* others, const real* S,
+    const real* inverse, double gamma, double* loss, double* loss_low, double* mass, double* mass_low,
 ) noexcept nogil:
-    """One class of a tile."""
+    """One class of a tile; with gamma, T becomes G."""
     cdef double losses[ROWS]
     cdef real u[ROWS]
     cdef real power[ROWS]
     cdef real low[ROWS]
-    cdef real inverse[ROWS]
     cdef Py_ssize_t j
     if gamma == 0:
         for j in range(ROWS):
             term(z[j], T[j], m[j], &losses[j])
     else:
         for j in range(ROWS):
-            inverse[j] = <real>1 / S[j]
             u[j] = (others[j] if z[j] == m[j] else S[j] - e[j]) * inverse[j]
         _math.powers(u, power, low, ROWS, gamma)
         for j in range(ROWS):
-            focal_term(z[j], e[j], m[j], L[j], u[j], power[j], inverse[j], gamma, &T[j], &losses[j])
+            focal_term(
+                z[j], e[j], T[j], m[j], L[j], u[j], power[j], inverse[j], <real>gamma, &T[j], &losses[j])
     for j in range(ROWS):
         if real is float:
             loss[j] += losses[j]
@@ -392,6 +456,7 @@ cdef clones share_tile(
     cdef real L[ROWS]
     cdef real rest[ROWS]
     cdef real S[ROWS]
+    cdef real inverse[ROWS]
     cdef real total[ROWS]
     cdef real factor[ROWS]
     cdef double others[ROWS]
@@ -412,10 +477,11 @@ cdef clones share_tile(
         others[j] = others[j] if m[j] > -INFINITY else <double>NAN
         log_total(others[j], low[j], &low[j])
         L[j], rest[j], S[j] = low[j], others[j], 1.0 + others[j]
+        inverse[j] = <real>1 / S[j]
         loss[j] = loss_low[j] = mass[j] = mass_low[j] = 0
     for k in range(n):
         share_lanes(
-            zs + k * ROWS, es + k * ROWS, Ts + k * ROWS, m, L, rest, S, <real>o.gamma, loss, loss_low, mass, mass_low)
+            zs + k * ROWS, es + k * ROWS, Ts + k * ROWS, m, L, rest, S, inverse, o.gamma, loss, loss_low, mass, mass_low)
     for j in range(ROWS):
         loss[j] += loss_low[j] if loss[j] < INFINITY else 0.0   # the low part of an infinite sum is NaN
         mass[j] += mass_low[j]
@@ -543,6 +609,9 @@ cdef Options options(const real[::1] w, Py_ssize_t classes, double s, double gam
     cdef Options o
     cdef Py_ssize_t k
     o.s, o.gamma, o.mass, o.ignored, o.masked = s, gamma, classes, 0, False
+    o.series[0] = 1
+    for k in range(1, TERMS):
+        o.series[k] = o.series[k - 1] * ((k - gamma) / k)
     if w.shape[0] > 0:
         o.mass = 0
         for k in range(classes):
@@ -562,7 +631,7 @@ def cross_entropy_index(
     cdef double total
     cdef Options o = options(w, z.shape[1], s, gamma)
     o.ignored, o.masked = ignored, masked
-    cdef real* work = <real*>malloc(3 * (z.shape[1] + 1) * sizeof(real))
+    cdef real* work = <real*>malloc(4 * (z.shape[1] + 1) * sizeof(real))
     if work == NULL:
         raise MemoryError()
     with nogil:
@@ -582,7 +651,7 @@ def cross_entropy_soft(
     """The same for probabilities t, T_k = w_k ((1 - s) t_k + s / C); z, t, dz: (N, C), w: (C,), the others (N,)."""
     cdef double total
     cdef Options o = options(w, z.shape[1], s, gamma)
-    cdef real* work = <real*>malloc(3 * (z.shape[1] + 1) * sizeof(real))
+    cdef real* work = <real*>malloc(4 * (z.shape[1] + 1) * sizeof(real))
     if work == NULL:
         raise MemoryError()
     with nogil:

@@ -335,33 +335,43 @@ cdef inline inlined root_powers(const real* u, real* power, Py_ssize_t n, double
         root_power(u[j], g, &power[j])
 
 
-cdef inline inlined times_log(real g, real u, real* high, real* low) noexcept nogil:
-    """high + low = g log(u) for 0 < u. Below the least normal number, u counts as that."""
+cdef inline inlined cut_log(real u, real* k, real* rest) noexcept nogil:
+    """log(u) = k ln2_high + rest for 0 < u. Below the least normal number, u counts as that."""
     cdef real LEAST = 1.1754943508222875e-38 if real is float else 2.2250738585072014e-308
     cdef real v = LEAST if LEAST > u else u
-    cdef real k = exponent(v)
-    cdef real rest = log1p_rest(v * pow2(rounder(k) - k) - <real>1, k * ln2_low(k))
-    cdef real log_high = k * ln2_high(k) - rest
-    cdef real log_low = (k * ln2_high(k) - log_high) - rest
-    cdef real g1 = head(g), l1 = head(log_high)
-    cdef real g2 = g - g1, l2 = log_high - l1
-    high[0] = g * log_high
-    low[0] = (((g1 * l1 - high[0]) + g1 * l2) + g2 * l1) + (g2 * l2 + g * log_low)
+    k[0] = exponent(v)
+    rest[0] = -log1p_rest(v * pow2(rounder(v) - k[0]) - <real>1, k[0] * ln2_low(v))
 
 
-cdef inline inlined powers(const real* u, real* power, real* low, Py_ssize_t n, real g) noexcept nogil:
-    """u^g for 0 <= u <= 1, or what rounds to 1, and g > 0; `low` is room for n numbers."""
-    cdef real x
+cdef inline inlined exp_product(double gamma, real k, real rest, real* y) noexcept nogil:
+    """exp(gamma (k ln2_high + rest)) = 2^n exp(r), r = (gamma k - n) ln2_high + gamma rest - n ln2_low.
+
+    k and n have few digits, and so has the first half of gamma: what is large cancels before it is rounded.
+    """
+    cdef real LOG2E = 1.4426950408889634
+    cdef real LN2_LOW = -2.12194440054690583e-4 if real is float else 1.90821492927058770002e-10
+    cdef real SHIFTED = 12583103.0 if real is float else 6755399441057279.0
+    cdef real g = gamma
+    cdef real g1 = head(g)
+    cdef real g2 = gamma - g1
+    cdef real x = g * (k * ln2_high(k) + rest)
+    cdef real t = x * LOG2E + SHIFTED
+    cdef real n = t - SHIFTED
+    cdef real r = ((g1 * k - n) + g2 * k) * ln2_high(k) + (g * rest - n * LN2_LOW)
+    y[0] = <real>0 if lowest(x) > x else exp_reduced(r, t) * unshift(x)
+
+
+cdef inline inlined powers(const real* u, real* power, real* rest, Py_ssize_t n, double g) noexcept nogil:
+    """u^g for 0 <= u <= 1, or what rounds to 1, and g > 0; `rest` is room for n numbers."""
     cdef Py_ssize_t j
     if has_roots(g):
         root_powers(u, power, n, g)
         return
     for j in range(n):
-        times_log(g, u[j], &power[j], &low[j])
+        cut_log(u[j], &power[j], &rest[j])
     for j in range(n):
-        x = power[j]
-        x = <real>0 if lowest(x) > x else exp_shifted(x, low[j]) * unshift(x)
-        power[j] = <real>0 if u[j] == 0 else x
+        exp_product(g, power[j], rest[j], &power[j])
+        power[j] = <real>0 if u[j] == 0 else power[j]
 
 
 # ---- exp and log of any number -------------------------------------------------------------------------------------
