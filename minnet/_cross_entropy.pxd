@@ -4,12 +4,13 @@ from libc.stdint cimport int64_t
 from minnet._math cimport real
 
 cdef enum:
-    TERMS = 14  # of a series for 53 digits; 7 for 24
+    TERMS = 22  # of a polynomial for 53 digits; 10 for 24
 
 cdef struct Options:
     double s       # label smoothing
     double gamma   # focus
-    double series[TERMS]  # (1 - p)^(gamma - 1) = sum_i series_i p^i
+    double fit[TERMS]  # (1 - p)^(gamma - 1 - whole) = sum_i fit_i x^i, x = 4 p - 1
+    Py_ssize_t whole   # whole part of gamma - 1
     double mass    # sum of the weights of the classes
     int64_t ignored  # label of rows that count nowhere
     bint masked      # whether there are any

@@ -7,7 +7,7 @@ at: its loss and gradient are 0 whatever it holds.
 """
 
 from cpython.buffer cimport PyBuffer_Release
-from libc.math cimport INFINITY, NAN
+from libc.math cimport INFINITY, M_PI, NAN, cos, pow
 from libc.stdint cimport int64_t
 from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy
@@ -19,6 +19,8 @@ from minnet._math cimport inlined, real
 from minnet._rows cimport (
     FEW, FLUSH, ROWS, add, exp_others, flush, fold, fold_all, log_total, row_max, tile_load, tile_others, transpose_all,
 )
+
+cdef double LARGE = 1e15   # a gamma that is whole, if it is a double
 
 # ---- labels --------------------------------------------------------------------------------------------------------
 # With S = 1 + others = sum_k e_k and p_k = e_k / S:
@@ -255,129 +257,165 @@ cdef inline inlined term(real z, real T, double m, double* loss) noexcept nogil:
     loss[0] = 0.0 if T == 0 else T * (0.0 if z == m else m - z)
 
 
-cdef inline inlined focal_term(
-    real z, real e, real T, real m, real L, real u, real power, real inverse, real gamma, real* G, double* loss,
+# The focal factor of the most likely class is that of a label, in double. For the others p <= 1/2, and with u = 1 - p and
+# V = u^(gamma - 1)
+#     loss = T V u c,   G = T V (u + gamma p c),   V = u^i (1 - p)^f,   i whole, |f| < 1
+# where (1 - p)^f is nearly a polynomial: no logarithm, exponential, root or quotient is needed, whatever gamma is.
+
+cdef void fit(double f, double* c, Py_ssize_t terms) noexcept nogil:
+    """(1 - p)^f = sum_i c_i x^i with x = 4 p - 1 for 0 <= p <= 1/2, from the values at Chebyshev's nodes.
+
+    The power has its singularity at x = 3, so that its series in Chebyshev's polynomials falls by 3 + sqrt(8) a term.
+    """
+    cdef double cosine[4 * TERMS]     # of multiples of the first node's angle
+    cdef double y[TERMS]
+    cdef double t[TERMS]              # T_k, and T_(k - 1), by powers of x; T_-1 = T_1
+    cdef double t_before[TERMS]
+    cdef double a
+    cdef Py_ssize_t i, k
+    for i in range(4 * terms):
+        cosine[i] = cos(M_PI * i / (2 * terms))
+    for i in range(terms):
+        y[i] = pow((3 - cosine[2 * i + 1]) / 4, f) - 1
+        t[i], t_before[i], c[i] = i == 0, i == 1, i == 0
+    for k in range(terms):
+        a = 0
+        for i in range(terms):
+            a += y[i] * cosine[k * (2 * i + 1) % (4 * terms)]
+        a *= (1.0 if k == 0 else 2.0) / terms
+        for i in range(terms - 1, -1, -1):
+            c[i] += a * t[i]
+            t[i], t_before[i] = (2 * t[i - 1] if i > 0 else 0.0) - t_before[i], t[i]
+
+
+cdef inline inlined quad(real x, real x2, const real* c, real* sum) noexcept nogil:
+    sum[0] = (c[0] + c[1] * x) + x2 * (c[2] + c[3] * x)
+
+
+cdef inline inlined small_power(real p, const real* c, real* power) noexcept nogil:
+    """(1 - p)^f for 0 <= p <= 1/2 by `fit`: 10 terms for 24 digits, 22 for 53."""
+    cdef real x = <real>4 * p - <real>1
+    cdef real x2 = x * x
+    cdef real x4 = x2 * x2
+    cdef real first, second, third, fourth, fifth
+    quad(x, x2, c, &first)
+    quad(x, x2, c + 4, &second)
+    if real is float:
+        power[0] = first + x4 * (second + x4 * (c[8] + c[9] * x))
+    else:
+        quad(x, x2, c + 8, &third)
+        quad(x, x2, c + 12, &fourth)
+        quad(x, x2, c + 16, &fifth)
+        power[0] = first + x4 * (second + x4 * (third + x4 * (fourth + x4 * (fifth + x4 * (c[20] + c[21] * x)))))
+
+
+cdef inline inlined small_powers(
+    real* u, real* V, const real* c, Py_ssize_t whole, Py_ssize_t n,
 ) noexcept nogil:
-    """G, and loss = T u^gamma c."""
-    cdef real c = (<real>0 if z == m else m - z) + L
-    cdef real p = e * inverse
-    cdef real ratio = c / u
-    ratio = gamma * p * (ratio if u > 0 else <real>1)
-    power *= T
-    loss[0] = <real>0 if power == 0 else power * c
-    G[0] = power * (<real>1 + (ratio if p > 0 else <real>0))
-
-
-# Where no probability is large, the power is a short series for any gamma, and no quotient is needed:
-#     V = (1 - p)^(gamma - 1) = sum_i C(gamma - 1, i) (-p)^i,   loss = T V u c,   G = T V (u + gamma p c)
-# Nor does the gradient need its longer form: p_k sum(G) - G_k has terms that are larger by a 15th at most.
-
-cdef enum:
-    SMALL = 16   # the inverse of a small probability
-    MOST = 8     # gamma up to which the series keeps its digits: no coefficient is above 35
-
-
-cdef inline inlined series(real p, const real* c, real* sum) noexcept nogil:
-    cdef real p2 = p * p
-    cdef real p4 = p2 * p2
-    cdef real first = (c[0] + c[1] * p) + p2 * (c[2] + c[3] * p)
-    cdef real next = (c[4] + c[5] * p) + p2 * (c[6] if real is float else c[6] + c[7] * p)
-    if real is double:
-        next += p4 * (((c[8] + c[9] * p) + p2 * (c[10] + c[11] * p)) + p4 * (c[12] + c[13] * p))
-    sum[0] = first + p4 * next
-
-
-cdef inline inlined series_term(
-    real z, real e, real T, real m, real L, real inverse, real gamma, const real* c, real* G, double* loss,
-) noexcept nogil:
-    """The same where p is small and m finite."""
-    cdef real FAR = 1000
-    cdef real p = e * inverse
-    cdef real u = <real>1 - p
-    cdef real cost = (m - z) + L
-    cdef real near = FAR if FAR < cost else cost   # 0 inf is NaN
-    cdef real V
-    series(p, c, &V)
-    V *= T
-    loss[0] = <real>0 if T == 0 else V * u * cost
-    G[0] = V * (u + gamma * (p * near))
-
-
-cdef inline inlined are_small(const real* e, real m, real S, double gamma, int* small, Py_ssize_t n) noexcept nogil:
-    """Whether the probabilities are; in long rows, where S alone tells, they are not looked at."""
-    cdef real bound = S / SMALL
-    cdef int large = 0
+    """u = p on entry becomes 1 - p, or a power of it; V = (1 - p)^(whole + f)."""
     cdef Py_ssize_t j
-    if S < SMALL:
+    if c[1] == 0:
         for j in range(n):
-            large |= e[j] > bound
-    small[0] = not large and m < INFINITY and gamma <= MOST
+            V[j] = 1
+    else:
+        for j in range(n):
+            small_power(u[j], c, &V[j])
+    for j in range(n):
+        u[j] = <real>1 - u[j]
+    while whole > 0:   # by squaring
+        if whole & 1:
+            for j in range(n):
+                V[j] *= u[j]
+        whole >>= 1
+        if whole > 0:
+            for j in range(n):
+                u[j] *= u[j]
+
+
+cdef inline inlined focal_term(
+    real z, real p, real T, real m, real L, real gamma, real V, real F, real H, real* G, real* loss,
+) noexcept nogil:
+    """G, and loss = T u^gamma c; F and H are those of the maximum, for T = 1."""
+    cdef real FAR = 1000
+    cdef real u = <real>1 - p
+    cdef real c = (m - z) + L
+    cdef real near = FAR if FAR < c else c   # 0 inf is NaN
+    cdef real share = V * (u + gamma * (p * near))
+    cdef real cost = V * u * c
+    share = H if z == m else share
+    cost = F if z == m else cost
+    G[0] = T * share
+    loss[0] = <real>0 if T == 0 else T * cost
+
+
+cdef inline inlined focus_maximum(double others, double log_sum, double power, double gamma, double* F, double* H) noexcept nogil:
+    """loss = F and gradient G = H of a class at the maximum, for T = 1."""
+    F[0] = log_sum
+    focus(1.0 / (1.0 + others), others / (1.0 + others), power, gamma, F, H)
 
 
 cdef inline inlined share_block(
-    const real* z, const real* e, const real* T, real* G, real m, real L, real others, real S, double gamma,
-    const real* c, double* losses, double* masses, Py_ssize_t n,
+    const real* z, const real* e, const real* T, real* G, real m, real L, real inverse, real F, real H, const real* c,
+    const Options* o, double* losses, double* masses, Py_ssize_t n,
 ) noexcept nogil:
     """Losses and masses of up to LANES entries, added lane by lane; with gamma, G is kept."""
-    cdef double loss[LANES]
+    cdef double wide[LANES]
+    cdef real loss[LANES]
     cdef real slope[LANES]
     cdef real u[LANES]
-    cdef real power[LANES]
-    cdef real low[LANES]
-    cdef real inverse = <real>1 / S
-    cdef int small
+    cdef real V[LANES]
+    cdef real gamma = o.gamma
     cdef Py_ssize_t j
-    if gamma == 0:
+    if o.gamma == 0:
         for j in range(n):
-            term(z[j], T[j], m, &loss[j])
-            slope[j] = T[j]
-    else:
-        are_small(e, m, S, gamma, &small, n)
-        if small:
-            for j in range(n):
-                series_term(z[j], e[j], T[j], m, L, inverse, <real>gamma, c, &slope[j], &loss[j])
-        else:
-            for j in range(n):
-                u[j] = (others if z[j] == m else S - e[j]) * inverse
-            _math.powers(u, power, low, n, gamma)
-            for j in range(n):
-                focal_term(z[j], e[j], T[j], m, L, u[j], power[j], inverse, <real>gamma, &slope[j], &loss[j])
+            term(z[j], T[j], m, &wide[j])
         for j in range(n):
-            G[j] = slope[j]
+            losses[j] += wide[j]
+            masses[j] += T[j]
+        return
     for j in range(n):
+        u[j] = e[j] * inverse
+    small_powers(u, V, c, o.whole, n)
+    for j in range(n):
+        focal_term(z[j], e[j] * inverse, T[j], m, L, gamma, V[j], F, H, &slope[j], &loss[j])
+    for j in range(n):
+        G[j] = slope[j]
         losses[j] += loss[j]
         masses[j] += slope[j]
 
 
 cdef inline inlined share_sums(
-    const real* z, const real* e, const real* T, real* G, real m, real L, real others, real S, const Options* o,
+    const real* z, const real* e, const real* T, real* G, real m, real L, real inverse, real F, real H, const Options* o,
     double* loss, double* mass, Py_ssize_t n,
 ) noexcept nogil:
-    """The loss of a row and the sum of its G."""
+    """The loss of a row and the sum of its G, or its T where gamma is 0."""
     cdef real c[TERMS]
     cdef double sums[2 * LANES]
     cdef double high[2 * LANES]
     cdef double low[2 * LANES]
     cdef Py_ssize_t block, j
     for j in range(TERMS):
-        c[j] = o.series[j]
+        c[j] = o.fit[j] if o.gamma > 0 else 0.0
     for j in range(2 * LANES):
         sums[j] = high[j] = low[j] = 0
     for block in range(n // LANES):
         j = block * LANES
-        share_block(
-            z + j, e + j, T + j, G + j, m, L, others, S, o.gamma, c, sums, sums + LANES, LANES)
+        share_block(z + j, e + j, T + j, G + j, m, L, inverse, F, H, c, o, sums, sums + LANES, LANES)
         if real is double and block % FLUSH == FLUSH - 1:
             flush(sums, high, low)
             flush(sums + LANES, high + LANES, low + LANES)
     j = n - n % LANES
-    share_block(z + j, e + j, T + j, G + j, m, L, others, S, o.gamma, c, sums, sums + LANES, n % LANES)
+    share_block(z + j, e + j, T + j, G + j, m, L, inverse, F, H, c, o, sums, sums + LANES, n % LANES)
     flush(sums, high, low)
     flush(sums + LANES, high + LANES, low + LANES)
     fold_all(high, low)
     fold_all(high + LANES, low + LANES)
     loss[0] = high[0] + (low[0] if high[0] < INFINITY else 0.0)   # the low part of an infinite sum is NaN
     mass[0] = high[LANES] + low[LANES]
+
+
+cdef enum:
+    MANY = 16   # what `others` is where no p is large, and the terms of p_k sum(G) - G_k are hardly larger than the longer form's
 
 
 cdef inline inlined share_gradient(real z, real G, real m, real mass, real others, real S, real factor, real* e) noexcept nogil:
@@ -393,7 +431,7 @@ cdef clones share_row(
     cdef real* e = work if dz == NULL else dz
     cdef const real* T = t   # nobody writes to it
     cdef const real* G
-    cdef double others, low, log_sum, mass
+    cdef double others, low, log_sum, mass, u, power, F = 0, H = 0
     cdef Py_ssize_t k
     row_max(z, &m, n)
     exp_others(z, m, _math.unshift(m), &others, &low, e, n, False)
@@ -402,11 +440,15 @@ cdef clones share_row(
     if w != NULL or y != NULL or o.s > 0:
         spread(t, y, w, work + n, n, 1, <real>o.s)
         T = work + n
-    share_sums(z, e, T, work + 3 * n, m, <real>log_sum, <real>others, <real>(1.0 + others), o, loss, &mass, n)
+    if o.gamma > 0:
+        u = others / (1.0 + others)
+        _math.powers(&u, &power, &low, 1, o.gamma)
+        focus_maximum(others, log_sum, power, o.gamma, &F, &H)
+    share_sums(z, e, T, work + 3 * n, m, <real>log_sum, <real>(1.0 / (1.0 + others)), <real>F, <real>H, o, loss, &mass, n)
     G = T if o.gamma == 0 else work + 3 * n
     if o.gamma == 0:
         loss[0] += log_sum * mass
-    if dz != NULL and others >= SMALL and m < INFINITY:
+    if dz != NULL and others >= MANY and m < INFINITY:
         pull = mass * scale / (1.0 + others)
         for k in range(n):
             dz[k] = dz[k] * pull - G[k] * <real>scale
@@ -417,25 +459,26 @@ cdef clones share_row(
 
 
 cdef inline inlined share_lanes(
-    const real* z, const real* e, real* T, const real* m, const real* L, const real* others, const real* S,
-    const real* inverse, double gamma, double* loss, double* loss_low, double* mass, double* mass_low,
+    const real* z, const real* e, real* T, const real* m, const real* L, const real* inverse, const real* F, const real* H,
+    const real* c, const Options* o, double* loss, double* loss_low, double* mass, double* mass_low,
 ) noexcept nogil:
     """One class of a tile; with gamma, T becomes G."""
     cdef double losses[ROWS]
+    cdef real cost[ROWS]
     cdef real u[ROWS]
-    cdef real power[ROWS]
-    cdef real low[ROWS]
+    cdef real V[ROWS]
+    cdef real gamma = o.gamma
     cdef Py_ssize_t j
-    if gamma == 0:
+    if o.gamma == 0:
         for j in range(ROWS):
             term(z[j], T[j], m[j], &losses[j])
     else:
         for j in range(ROWS):
-            u[j] = (others[j] if z[j] == m[j] else S[j] - e[j]) * inverse[j]
-        _math.powers(u, power, low, ROWS, gamma)
+            u[j] = e[j] * inverse[j]
+        small_powers(u, V, c, o.whole, ROWS)
         for j in range(ROWS):
-            focal_term(
-                z[j], e[j], T[j], m[j], L[j], u[j], power[j], inverse[j], <real>gamma, &T[j], &losses[j])
+            focal_term(z[j], e[j] * inverse[j], T[j], m[j], L[j], gamma, V[j], F[j], H[j], &T[j], &cost[j])
+            losses[j] = cost[j]
     for j in range(ROWS):
         if real is float:
             loss[j] += losses[j]
@@ -443,6 +486,22 @@ cdef inline inlined share_lanes(
         else:
             add(&loss[j], &loss_low[j], losses[j])
             add(&mass[j], &mass_low[j], T[j])
+
+
+cdef inline inlined focus_maxima(
+    const double* others, const double* log_sums, double gamma, real* F, real* H,
+) noexcept nogil:
+    """The same for the rows of a tile."""
+    cdef double u[ROWS]
+    cdef double power[ROWS]
+    cdef double room[ROWS]
+    cdef Py_ssize_t j
+    for j in range(ROWS):
+        u[j] = others[j] / (1.0 + others[j])
+    _math.powers(u, power, room, ROWS, gamma)
+    for j in range(ROWS):
+        focus_maximum(others[j], log_sums[j], power[j], gamma, &u[j], &room[j])
+        F[j], H[j] = u[j], room[j]
 
 
 cdef clones share_tile(
@@ -457,6 +516,9 @@ cdef clones share_tile(
     cdef real rest[ROWS]
     cdef real S[ROWS]
     cdef real inverse[ROWS]
+    cdef real F[ROWS]
+    cdef real H[ROWS]
+    cdef real c[TERMS]
     cdef real total[ROWS]
     cdef real factor[ROWS]
     cdef double others[ROWS]
@@ -477,11 +539,15 @@ cdef clones share_tile(
         others[j] = others[j] if m[j] > -INFINITY else <double>NAN
         log_total(others[j], low[j], &low[j])
         L[j], rest[j], S[j] = low[j], others[j], 1.0 + others[j]
-        inverse[j] = <real>1 / S[j]
+        inverse[j] = 1.0 / (1.0 + others[j])
         loss[j] = loss_low[j] = mass[j] = mass_low[j] = 0
+    if o.gamma > 0:
+        focus_maxima(others, low, o.gamma, F, H)
+        for k in range(TERMS):
+            c[k] = o.fit[k]
     for k in range(n):
         share_lanes(
-            zs + k * ROWS, es + k * ROWS, Ts + k * ROWS, m, L, rest, S, inverse, o.gamma, loss, loss_low, mass, mass_low)
+            zs + k * ROWS, es + k * ROWS, Ts + k * ROWS, m, L, inverse, F, H, c, o, loss, loss_low, mass, mass_low)
     for j in range(ROWS):
         loss[j] += loss_low[j] if loss[j] < INFINITY else 0.0   # the low part of an infinite sum is NaN
         mass[j] += mass_low[j]
@@ -609,9 +675,11 @@ cdef Options options(const real[::1] w, Py_ssize_t classes, double s, double gam
     cdef Options o
     cdef Py_ssize_t k
     o.s, o.gamma, o.mass, o.ignored, o.masked = s, gamma, classes, 0, False
-    o.series[0] = 1
-    for k in range(1, TERMS):
-        o.series[k] = o.series[k - 1] * ((k - gamma) / k)
+    if gamma > 0:
+        for k in range(TERMS):
+            o.fit[k] = 0
+        o.whole = <Py_ssize_t>min(max(gamma - 1, 0), LARGE)
+        fit(gamma - 1 - o.whole if gamma < LARGE else 0.0, o.fit, 10 if real is float else TERMS)
     if w.shape[0] > 0:
         o.mass = 0
         for k in range(classes):
