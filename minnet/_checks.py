@@ -127,7 +127,7 @@ def not_negative(owner, name, x):
 
 def number(owner, name, value, low=-math.inf, high=math.inf, *, above=False):
     """`value` as a float in [low, high], or in (low, high] with `above`."""
-    if not isinstance(value, numbers.Real) or isinstance(value, bool):
+    if type(value) is not float and (not isinstance(value, numbers.Real) or isinstance(value, bool)):
         raise bad_type(owner, f"{name} must be a number", value)
     if not (low < value if above else low <= value) or not value <= high or not math.isfinite(value):
         low_rule = "" if low == -math.inf else f" {'>' if above else '>='} {low:g}"

@@ -238,18 +238,15 @@ cdef inline inlined spread(
     const real* t, const int64_t* y, const real* w, real* T, Py_ssize_t n, Py_ssize_t step, real s,
 ) noexcept nogil:
     """The shares of a row, `step` apart: of the probabilities t, or where t is NULL of the label y."""
-    cdef real rest = s / n
+    cdef real rest = s / n, keep = <real>1 - s
     cdef Py_ssize_t k
     if t == NULL:
         for k in range(n):
-            T[k * step] = rest
-        T[y[0] * step] = (<real>1 - s) + rest
+            T[k * step] = rest if w == NULL else rest * w[k]
+        T[y[0] * step] = (keep + rest) * (<real>1 if w == NULL else w[y[0]])
     else:
         for k in range(n):
-            T[k * step] = (<real>1 - s) * t[k] + rest
-    if w != NULL:
-        for k in range(n):
-            T[k * step] *= w[k]
+            T[k * step] = keep * t[k] + rest if w == NULL else (keep * t[k] + rest) * w[k]
 
 
 cdef inline inlined term(real z, real T, double m, double* loss) noexcept nogil:
@@ -777,12 +774,19 @@ def count_labels(
     cdef double sums[4]
     cdef double v
     cdef int64_t found
-    cdef Py_ssize_t i
+    cdef Py_ssize_t i, start = 0
     cdef bint by_class = w.shape[0] > 0, by_row = weight.shape[0] > 0
     with nogil:
         count_label(&y[0], &found, y.shape[0], ignored)
         sums[0] = sums[1] = sums[2] = sums[3] = 0
-        for i in range(y.shape[0] if by_class or by_row else 0):
+        if by_class and not by_row and found == 0:
+            for i in range(0, y.shape[0] - 3, 4):
+                sums[0] += w[y[i]]
+                sums[1] += w[y[i + 1]]
+                sums[2] += w[y[i + 2]]
+                sums[3] += w[y[i + 3]]
+            start = y.shape[0] // 4 * 4
+        for i in range(start, y.shape[0] if by_class or by_row else 0):
             v = w[y[i]] if by_class and y[i] != ignored else 1.0
             v = v * weight[i] if by_row else v
             sums[i & 3] += 0.0 if y[i] == ignored else v
