@@ -235,7 +235,7 @@ cdef inline inlined label_terms(
     const real* z, const real* t, const real* positive, const real* negative, const real* e, const real* L,
     const real* power, real* loss, real* dz, Py_ssize_t n, double gamma, bint rooted,
 ) noexcept nogil:
-    """The powers are given, or, for a gamma that is a constant where this is called, `rooted`."""
+    """Where gamma has roots, `power` is NULL; that, and `rooted`, are constants where this is called."""
     cdef real g = gamma
     cdef real x, w, P, Q, own, other, cost, near, factor, slope
     cdef Py_ssize_t i
@@ -248,8 +248,8 @@ cdef inline inlined label_terms(
         other = Q if x > 0 else P
         cost = (x if x > 0 else <real>0) + L[i]
         bounded(cost, &near)
-        if rooted:
-            _math.root_power(own, gamma, &factor)
+        if power == NULL:
+            _math.root_power(own, gamma, rooted, &factor)
         else:
             factor = power[i]
         factor *= w
@@ -262,20 +262,20 @@ cdef inline inlined label_terms(
 
 cdef inline inlined rooted_terms(
     const real* z, const real* t, const real* positive, const real* negative, const real* e, const real* L, real* loss,
-    real* dz, Py_ssize_t n, real keep, real lift, double gamma, bint labels,
+    real* dz, Py_ssize_t n, real keep, real lift, double gamma, bint labels, bint rooted,
 ) noexcept nogil:
-    """For a gamma that is a constant where this is called."""
+    """For a gamma that has roots; `rooted` is a constant where this is called."""
     cdef real g = gamma
     cdef real wrong, right, P, P_power, Q_power
     cdef Py_ssize_t i
     if labels:
-        label_terms(z, t, positive, negative, e, L, e, loss, dz, n, gamma, True)
+        label_terms(z, t, positive, negative, e, L, <const real*>NULL, loss, dz, n, gamma, rooted)
         return
     for i in range(n):
         shares_of(z[i], t[i], positive[i], negative[i], keep, lift, &wrong, &right)
         P = <real>1 / (<real>1 + e[i])
-        _math.root_power(P, gamma, &P_power)
-        _math.root_power(e[i] * P, gamma, &Q_power)
+        _math.root_power(P, gamma, rooted, &P_power)
+        _math.root_power(e[i] * P, gamma, rooted, &Q_power)
         focal_term(z[i], wrong, right, e[i], L[i], P, g, P_power, Q_power, &loss[i], &dz[i])
 
 
@@ -290,21 +290,15 @@ cdef clones focal_bce_loop(
     cdef real keep = 1 - smoothing, lift = smoothing / 2
     cdef real g = gamma
     cdef real wrong, right, P
-    cdef int labels
+    cdef int labels = 0
     cdef Py_ssize_t i
     exponentials(z, e, L, n)
-    are_labels(t, &labels, n)
-    labels = labels and smoothing == 0
-    if gamma == 0.5:
-        rooted_terms(z, t, positive, negative, e, L, loss, dz, n, keep, lift, 0.5, labels)
-    elif gamma == 1:
-        rooted_terms(z, t, positive, negative, e, L, loss, dz, n, keep, lift, 1.0, labels)
-    elif gamma == 1.5:
-        rooted_terms(z, t, positive, negative, e, L, loss, dz, n, keep, lift, 1.5, labels)
-    elif gamma == 2:
-        rooted_terms(z, t, positive, negative, e, L, loss, dz, n, keep, lift, 2.0, labels)
-    elif gamma == 3:
-        rooted_terms(z, t, positive, negative, e, L, loss, dz, n, keep, lift, 3.0, labels)
+    if smoothing == 0:
+        are_labels(t, &labels, n)
+    if _math.is_rooted(gamma):
+        rooted_terms(z, t, positive, negative, e, L, loss, dz, n, keep, lift, gamma, labels, True)
+    elif _math.has_roots(gamma):
+        rooted_terms(z, t, positive, negative, e, L, loss, dz, n, keep, lift, gamma, labels, False)
     elif labels:
         label_powers(z, t, L, power, n, gamma)
         label_terms(z, t, positive, negative, e, L, power, loss, dz, n, gamma, False)

@@ -314,25 +314,30 @@ cdef inline bint has_roots(double g) noexcept nogil:
     return g == 0.5 or g == 1 or g == 1.5 or g == 2 or g == 3
 
 
-cdef inline inlined root_power(real u, double g, real* power) noexcept nogil:
-    """u^g where `has_roots`; worth it where g is a constant."""
-    if g == 0.5:
-        power[0] = root(u)
-    elif g == 1:
-        power[0] = u
-    elif g == 1.5:
-        power[0] = u * root(u)
-    elif g == 2:
-        power[0] = u * u
-    else:
-        power[0] = u * u * u
+cdef inline inlined root_power(real u, double g, bint rooted, real* power) noexcept nogil:
+    """u^g where `has_roots`: u or, if `rooted`, sqrt(u), times u as often as it takes.
+
+    One loop does for all g with roots, and one for all without.
+    """
+    cdef real once = g >= 1.5, twice = g == 3
+    power[0] = (root(u) if rooted else u) * (once * u + (<real>1 - once))
+    if not rooted:
+        power[0] *= twice * u + (<real>1 - twice)
+
+
+cdef inline bint is_rooted(double g) noexcept nogil:
+    return g == 0.5 or g == 1.5
 
 
 cdef inline inlined root_powers(const real* u, real* power, Py_ssize_t n, double g) noexcept nogil:
-    """The same for n of them; gcc makes a loop of its own for each g."""
+    """The same for n of them."""
     cdef Py_ssize_t j
-    for j in range(n):
-        root_power(u[j], g, &power[j])
+    if is_rooted(g):
+        for j in range(n):
+            root_power(u[j], g, True, &power[j])
+    else:
+        for j in range(n):
+            root_power(u[j], g, False, &power[j])
 
 
 cdef inline inlined cut_log(real u, real* k, real* rest) noexcept nogil:
