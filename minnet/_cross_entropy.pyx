@@ -20,8 +20,6 @@ from minnet._rows cimport (
     FEW, FLUSH, ROWS, add, exp_others, flush, fold, fold_all, log_total, row_max, tile_load, tile_others, transpose_all,
 )
 
-cdef double LARGE = 1e15   # a gamma that is whole, if it is a double
-
 # ---- labels --------------------------------------------------------------------------------------------------------
 # With S = 1 + others = sum_k e_k and p_k = e_k / S:
 #     c = logsumexp(z) - z_y = (m - z_y) + log(S)                  both terms >= 0, nothing cancels
@@ -254,10 +252,13 @@ cdef inline inlined term(real z, real T, double m, double* loss) noexcept nogil:
     loss[0] = 0.0 if T == 0 else T * (0.0 if z == m else m - z)
 
 
-# The focal factor of the most likely class is that of a label, in double. For the others p <= 1/2, and with u = 1 - p and
-# V = u^(gamma - 1)
+# The focal factor of the most likely class is that of a label, in double. For the others p <= 1/2, and with u = 1 - p
+# and V = u^(gamma - 1)
 #     loss = T V u c,   G = T V (u + gamma p c),   V = u^i (1 - p)^f,   i whole, |f| < 1
 # where (1 - p)^f is nearly a polynomial: no logarithm, exponential, root or quotient is needed, whatever gamma is.
+
+cdef double WHOLE = 1e15   # a gamma beyond counts as this, where it would leave float32
+
 
 cdef void fit(double f, double* c, Py_ssize_t terms) noexcept nogil:
     """(1 - p)^f = sum_i c_i x^i with x = 4 p - 1 for 0 <= p <= 1/2, from the values at Chebyshev's nodes.
@@ -306,12 +307,10 @@ cdef inline inlined small_power(real p, const real* c, real* power) noexcept nog
         power[0] = first + x4 * (second + x4 * (third + x4 * (fourth + x4 * (fifth + x4 * (c[20] + c[21] * x)))))
 
 
-cdef inline inlined small_powers(
-    real* u, real* V, const real* c, Py_ssize_t whole, Py_ssize_t n,
-) noexcept nogil:
+cdef inline inlined small_powers(real* u, real* V, const real* c, Py_ssize_t whole, Py_ssize_t n) noexcept nogil:
     """u = p on entry becomes 1 - p, or a power of it; V = (1 - p)^(whole + f)."""
     cdef Py_ssize_t j
-    if c[1] == 0:
+    if c[1] == 0:   # f = 0
         for j in range(n):
             V[j] = 1
     else:
@@ -345,7 +344,9 @@ cdef inline inlined focal_term(
     loss[0] = <real>0 if T == 0 else T * cost
 
 
-cdef inline inlined focus_maximum(double others, double log_sum, double power, double gamma, double* F, double* H) noexcept nogil:
+cdef inline inlined focus_maximum(
+    double others, double log_sum, double power, double gamma, double* F, double* H,
+) noexcept nogil:
     """loss = F and gradient G = H of a class at the maximum, for T = 1."""
     F[0] = log_sum
     focus(1.0 / (1.0 + others), others / (1.0 + others), power, gamma, F, H)
@@ -361,7 +362,7 @@ cdef inline inlined share_block(
     cdef real slope[LANES]
     cdef real u[LANES]
     cdef real V[LANES]
-    cdef real gamma = o.gamma
+    cdef real gamma = min(o.gamma, WHOLE)
     cdef Py_ssize_t j
     if o.gamma == 0:
         for j in range(n):
@@ -382,8 +383,8 @@ cdef inline inlined share_block(
 
 
 cdef inline inlined share_sums(
-    const real* z, const real* e, const real* T, real* G, real m, real L, real inverse, real F, real H, const Options* o,
-    double* loss, double* mass, Py_ssize_t n,
+    const real* z, const real* e, const real* T, real* G, real m, real L, real inverse, real F, real H,
+    const Options* o, double* loss, double* mass, Py_ssize_t n,
 ) noexcept nogil:
     """The loss of a row and the sum of its G, or its T where gamma is 0."""
     cdef real c[TERMS]
@@ -412,7 +413,7 @@ cdef inline inlined share_sums(
 
 
 cdef enum:
-    MANY = 16   # what `others` is where no p is large, and the terms of p_k sum(G) - G_k are hardly larger than the longer form's
+    MANY = 16   # Where `others` is as much, no p is large: the terms of p_k sum(G) - G_k are larger by a 15th at most.
 
 
 cdef inline inlined share_gradient(real z, real G, real m, real mass, real others, real S, real factor, real* e) noexcept nogil:
@@ -424,7 +425,7 @@ cdef clones share_row(
     double scale, const Options* o,
 ) noexcept nogil:
     """`work` is room for 4 n numbers, of which the third n are not touched."""
-    cdef real m, pull
+    cdef real m, inverse, pull
     cdef real* e = work if dz == NULL else dz
     cdef const real* T = t   # nobody writes to it
     cdef const real* G
@@ -441,7 +442,8 @@ cdef clones share_row(
         u = others / (1.0 + others)
         _math.powers(&u, &power, &low, 1, o.gamma)
         focus_maximum(others, log_sum, power, o.gamma, &F, &H)
-    share_sums(z, e, T, work + 3 * n, m, <real>log_sum, <real>(1.0 / (1.0 + others)), <real>F, <real>H, o, loss, &mass, n)
+    inverse = 1.0 / (1.0 + others)
+    share_sums(z, e, T, work + 3 * n, m, <real>log_sum, inverse, <real>F, <real>H, o, loss, &mass, n)
     G = T if o.gamma == 0 else work + 3 * n
     if o.gamma == 0:
         loss[0] += log_sum * mass
@@ -456,15 +458,15 @@ cdef clones share_row(
 
 
 cdef inline inlined share_lanes(
-    const real* z, const real* e, real* T, const real* m, const real* L, const real* inverse, const real* F, const real* H,
-    const real* c, const Options* o, double* loss, double* loss_low, double* mass, double* mass_low,
+    const real* z, const real* e, real* T, const real* m, const real* L, const real* inverse, const real* F,
+    const real* H, const real* c, const Options* o, double* loss, double* loss_low, double* mass, double* mass_low,
 ) noexcept nogil:
     """One class of a tile; with gamma, T becomes G."""
     cdef double losses[ROWS]
     cdef real cost[ROWS]
     cdef real u[ROWS]
     cdef real V[ROWS]
-    cdef real gamma = o.gamma
+    cdef real gamma = min(o.gamma, WHOLE)
     cdef Py_ssize_t j
     if o.gamma == 0:
         for j in range(ROWS):
@@ -675,8 +677,8 @@ cdef Options options(const real[::1] w, Py_ssize_t classes, double s, double gam
     if gamma > 0:
         for k in range(TERMS):
             o.fit[k] = 0
-        o.whole = <Py_ssize_t>min(max(gamma - 1, 0), LARGE)
-        fit(gamma - 1 - o.whole if gamma < LARGE else 0.0, o.fit, 10 if real is float else TERMS)
+        o.whole = <Py_ssize_t>min(max(gamma - 1, 0), WHOLE)
+        fit(gamma - 1 - o.whole if gamma < WHOLE else 0.0, o.fit, 10 if real is float else TERMS)
     if w.shape[0] > 0:
         o.mass = 0
         for k in range(classes):

@@ -306,12 +306,16 @@ cdef inline real tanh_slope(real x) noexcept nogil:
 # ---- powers of probabilities ---------------------------------------------------------------------------------------
 
 # Squares, roots and their products cost little, and round once or twice: u^1.5 = u sqrt(u). Any other power is
-# exp(g log(u)), with what rounding takes from the logarithm and from the product: without these parts the error is
+# exp(g log(u)), where neither the logarithm nor the product is rounded as a whole: with the rounded one the error is
 # |g log(u)| / 2 ulp. Two loops, since one is bound by the length of its chain of operations.
 
 cdef inline bint has_roots(double g) noexcept nogil:
     """Whether u^g is a product of u and sqrt(u)."""
     return g == 0.5 or g == 1 or g == 1.5 or g == 2 or g == 3
+
+
+cdef inline bint is_rooted(double g) noexcept nogil:
+    return g == 0.5 or g == 1.5
 
 
 cdef inline inlined root_power(real u, double g, bint rooted, real* power) noexcept nogil:
@@ -323,10 +327,6 @@ cdef inline inlined root_power(real u, double g, bint rooted, real* power) noexc
     power[0] = (root(u) if rooted else u) * (once * u + (<real>1 - once))
     if not rooted:
         power[0] *= twice * u + (<real>1 - twice)
-
-
-cdef inline bint is_rooted(double g) noexcept nogil:
-    return g == 0.5 or g == 1.5
 
 
 cdef inline inlined root_powers(const real* u, real* power, Py_ssize_t n, double g) noexcept nogil:
