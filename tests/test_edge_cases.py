@@ -290,3 +290,24 @@ def test_focal_gradients_keep_the_digits_of_small_probabilities(gamma):
         pull = u**gamma * (1 + gamma * p[y] * cost / u)
         exact = [float(pull * (p[k] if k != y else -u)) for k in range(4)]
     np.testing.assert_allclose(ce([z], [y], gamma=gamma)[1][0], exact, rtol=8 * 2.3e-16 * max(gamma, 1))
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("classes", [5, 90])
+@pytest.mark.parametrize("gamma", [1e-3, 0.3, 1.0, 1.7, 2.5, 4.9, 9.0])
+def test_focal_shares_keep_their_digits_for_every_gamma(gamma, classes, dtype):
+    # one-hot rows, so that nothing cancels: flat and peaked ones, the share at the maximum and elsewhere
+    mp = pytest.importorskip("mpmath").mp
+    z = (np.random.default_rng(5).normal(size=(6, classes)) * [[0.1], [1], [3], [9], [9], [25]]).astype(dtype)
+    y = np.array([0, 1, 2, z[3].argmax(), 4, z[5].argmax()])
+    losses, grad = ce(z, np.eye(classes, dtype=dtype)[y], gamma=gamma, reduction="none")
+    with mp.workprec(200):
+        for row, label, loss, slopes in zip(z.tolist(), y.tolist(), losses, grad, strict=True):
+            e = [mp.exp(mp.mpf(v)) for v in row]
+            p = [v / mp.fsum(e) for v in e]
+            u, cost = mp.fsum(p[:label] + p[label + 1 :]), -mp.log(p[label])
+            pull = u ** mp.mpf(gamma) * (1 + mp.mpf(gamma) * p[label] * cost / u)
+            exact = [float(pull * (p[k] if k != label else -u)) for k in range(classes)]
+            bound = {"rtol": 8 * np.finfo(dtype).eps * max(gamma, 1), "atol": np.finfo(dtype).tiny}
+            np.testing.assert_allclose(loss, float(u ** mp.mpf(gamma) * cost), **bound)
+            np.testing.assert_allclose(slopes, exact, **bound)
