@@ -58,7 +58,7 @@ class Layer:
         """Move into `params` and `grads`, flat vectors of `size`; values, if there were any, are copied and cast."""
         if self.params.size:
             params[...] = self.params
-        self.params, self.grads = params, grads
+        self.__dict__.update(params=params, grads=grads)
         start = 0
         for name, shape in self.shapes.items():
             stop = start + math.prod(shape)
@@ -67,13 +67,15 @@ class Layer:
             start = stop
 
     def __setattr__(self, name, value):
-        # An array put in the place of a parameter would be trained by nobody and saved by nobody: its values move in.
-        if name not in self.shapes or name not in self.__dict__:
+        # An array put in the place of a parameter, or of all of them, would be trained by nobody or used by nobody: its
+        # values move in.
+        if name not in self.__dict__ or (name not in self.shapes and name not in ("params", "grads")):
             object.__setattr__(self, name, value)
-        elif np.shape(value) == self.shapes[name]:
-            self.__dict__[name][...] = value
-        else:
-            raise bad_value(type(self).__name__, f"{name} must have shape {self.shapes[name]}", np.shape(value))
+            return
+        kept = self.__dict__[name]
+        if np.shape(value) != kept.shape:
+            raise bad_value(type(self).__name__, f"{name} must have shape {kept.shape}", np.shape(value))
+        kept[...] = value
 
     def initialize(self, rng):
         """Draw starting values of the parameters; nothing to do where there are none."""

@@ -73,7 +73,7 @@ class Sequential(Layer):
 
     def bind(self, params, grads):
         """Move all layers into `params` and `grads`, flat vectors of `size`."""
-        self.params, self.grads = params, grads
+        self.__dict__.update(params=params, grads=grads)
         start = 0
         for layer in self.layers:
             stop = start + layer.size

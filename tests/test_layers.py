@@ -473,3 +473,18 @@ def test_values_assigned_to_a_parameter_move_into_the_vector():
     np.testing.assert_allclose(net.predict_proba(x), mn.functional.sigmoid(net.forward(x)[:, 0]), rtol=1e-6)
     with pytest.raises(ValueError, match=r"^Linear: W must have shape \(2, 3\), got \(3,\)"):
         layer.W = np.zeros(3)
+
+
+def test_a_vector_assigned_to_a_model_moves_into_that_of_its_layers():
+    net, x = mn.MLP([2, 3, 1], seed=0), np.ones((1, 2), np.float32)
+    params, halves = net.params, net.params / 2
+    net.params = halves
+    assert net.params is params
+    np.testing.assert_array_equal(net.params, halves)
+    np.testing.assert_array_equal(net.layers[0].W, halves[:6].reshape(2, 3))
+    net.params *= 0
+    np.testing.assert_array_equal(net.forward(x), 0)
+    net.grads = np.ones(net.size)
+    np.testing.assert_array_equal(net.layers[-1].db, 1)
+    with pytest.raises(ValueError, match=r"^MLP: params must have shape \(13,\), got \(2,\)"):
+        net.params = np.zeros(2)
