@@ -233,9 +233,10 @@ cdef inline inlined transpose_strip(
 ) noexcept nogil:
     """Blocks that follow one another, n elements in all, at steps of a_next and b_next; the last overlaps that before."""
     cdef Py_ssize_t i
-    for i in range(0, n, 4):
-        i = min(i, n - 4)
-        transpose(a + i * a_next, a_step, b + i * b_next, b_step)
+    for i in range(n // 4):
+        transpose(a + 4 * i * a_next, a_step, b + 4 * i * b_next, b_step)
+    if n % 4:
+        transpose(a + (n - 4) * a_next, a_step, b + (n - 4) * b_next, b_step)
 
 
 cdef inline inlined transpose_all(
