@@ -5,6 +5,8 @@ import json
 import re
 import subprocess
 import sys
+import threading
+import time
 from pathlib import Path
 
 import numpy as np
@@ -151,6 +153,21 @@ def test_noise_is_the_median_spread():
 def test_calls_fill_a_block(seconds):
     calls = timing.calls_per_block(None, clock=lambda _, calls: calls * max(seconds, 1e-9))
     assert calls == 1 or timing.BLOCK / 2 <= calls * max(seconds, 1e-9) <= 2 * timing.BLOCK
+
+
+def test_a_turn_waits_for_threads_that_still_work():
+    """As those of BLAS do, on a CPU that the next contender needs."""
+    done = []
+
+    def spin():
+        stop = time.process_time() + 0.1
+        while time.process_time() < stop:
+            pass
+        done.append(True)
+
+    threading.Thread(target=spin).start()
+    timing.settle()
+    assert done
 
 
 def test_rounds_fit_the_budget():
