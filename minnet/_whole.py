@@ -29,11 +29,8 @@ def whole_epochs(run):
         run.several = False  # it would go wrong there again
         return False
     means = _sum(losses, data.size, len(data.X)) / len(data.X)
-    seconds, rate = (time.perf_counter() - started) / count, optimizer.rate
-    run.history.rows += [
-        {"epoch": epoch, "loss": loss, "lr": rate, "seconds": seconds}
-        for epoch, loss in enumerate(means.tolist(), run.epoch + 1)
-    ]
+    seconds = (time.perf_counter() - started) / count
+    run.history.add_call(run.epoch + 1, means, lr=optimizer.rate, seconds=seconds)
     run.history.path, run.epoch, optimizer.epochs = "epoch", run.epoch + count, optimizer.epochs + count
     return True
 

@@ -21,7 +21,7 @@ class History:
     Attributes
     ----------
     rows : list of dict
-        One an epoch.
+        One an epoch; of epochs that were trained in one call, made when it is first asked for.
     interrupted : bool
         Whether Ctrl-C ended the run.
     path : {"epoch", "layers", None}
@@ -30,7 +30,18 @@ class History:
     """
 
     def __init__(self):
-        self.rows, self.interrupted, self.path = [], False, None
+        self._rows, self._calls, self.interrupted, self.path = [], [], False, None
+
+    @property
+    def rows(self):
+        while self._calls:
+            first, losses, rest = self._calls.pop(0)
+            self._rows += [{"epoch": i, "loss": loss, **rest} for i, loss in enumerate(losses.tolist(), first)]
+        return self._rows
+
+    def add_call(self, first, losses, **rest):
+        """Add epochs that went together, from the `first` on: a dict each would take as long as a tiny net trains."""
+        self._calls.append((first, losses, rest))
 
     def __len__(self):
         return len(self.rows)
