@@ -798,14 +798,16 @@ def count_labels(
 # ---- the door: see _doors.pxd --------------------------------------------------------------------------------------
 
 cdef double mean_loss(
-    const real* z, const int64_t* y, real* dz, Py_ssize_t n, Py_ssize_t classes,
+    const real* z, const int64_t* y, real* dz, Py_ssize_t n, Py_ssize_t classes, double s, double gamma,
 ) noexcept nogil:
-    """The mean cross-entropy of n rows of few classes and its gradient; -1 if a label is out of range."""
+    """The mean cross-entropy of n rows of few classes and its gradient; -1 if a label is out of range.
+
+    Smoothed or focal, but not both: that would need room for the shares of classes.
+    """
     cdef double scale = 1.0 / n
     cdef Options o
     cdef int64_t wrong
-    o.s = o.gamma = 0
-    o.masked = False
+    o.s, o.gamma, o.mass, o.masked = s, gamma, classes, False
     count_outside(y, &wrong, n, classes, 0, False)
     if wrong:
         return -1
@@ -813,8 +815,11 @@ cdef double mean_loss(
         z, <const real*>NULL, y, <const real*>NULL, NULL, <real*>NULL, <real*>NULL, dz, n, classes, scale, &o)
 
 
-def cross_entropy_door(z not None, y not None, dz not None):
-    """loss = mean(logsumexp(z) - z_y) and its gradient dz, if z, dz (N, C) and y (N,) are small and plain; else None."""
+def cross_entropy_door(z not None, y not None, dz not None, double s, double gamma):
+    """loss = mean(logsumexp(z) - z_y) and its gradient dz, if z, dz (N, C) and y (N,) are small and plain; else None.
+
+    Smoothed by s or with the focus gamma, as in cross_entropy_index, but not both.
+    """
     cdef Py_buffer a, b, c
     cdef double loss = -1
     if not enter(z, &a, False):
@@ -825,10 +830,12 @@ def cross_entropy_door(z not None, y not None, dz not None):
                 if labels_of(&b, a.shape[0]) and 0 < a.shape[1] <= FEW:
                     if a.format[0] == b"f":
                         with nogil:
-                            loss = mean_loss(<float*>a.buf, <int64_t*>b.buf, <float*>c.buf, a.shape[0], a.shape[1])
+                            loss = mean_loss(
+                                <float*>a.buf, <int64_t*>b.buf, <float*>c.buf, a.shape[0], a.shape[1], s, gamma)
                     elif a.format[0] == b"d":
                         with nogil:
-                            loss = mean_loss(<double*>a.buf, <int64_t*>b.buf, <double*>c.buf, a.shape[0], a.shape[1])
+                            loss = mean_loss(
+                                <double*>a.buf, <int64_t*>b.buf, <double*>c.buf, a.shape[0], a.shape[1], s, gamma)
             PyBuffer_Release(&c)
         PyBuffer_Release(&b)
     PyBuffer_Release(&a)

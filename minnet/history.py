@@ -33,7 +33,7 @@ class History:
         self._rows, self._calls, self.interrupted, self.path = [], [], False, None
 
     @property
-    def rows(self):
+    def rows(self):  # noqa: D102
         while self._calls:
             first, losses, rest = self._calls.pop(0)
             self._rows += [{"epoch": i, "loss": loss, **rest} for i, loss in enumerate(losses.tolist(), first)]

@@ -23,6 +23,8 @@ _index = by_dtype(kernels.cross_entropy_index)
 _soft = by_dtype(kernels.cross_entropy_soft)
 _count = by_dtype(kernels.count_labels)
 
+NUMBERS, MOST = (int, float), 1e30  # the types, and the largest gamma, that a door takes
+
 
 def cross_entropy(
     logits,
@@ -96,10 +98,10 @@ def cross_entropy(
     """
     owner = "cross_entropy"
     plain = return_grad and weight is None and sample_weight is None and grad_output is None and reduction == "mean"
-    plain = plain and label_smoothing == 0 and gamma == 0 and ignore_index == -100
+    plain = plain and ignore_index == -100 and _is_at_most_one(label_smoothing, gamma)
     if plain and type(logits) is type(target) is np.ndarray:
         grad = np.empty_like(logits) if out is None else out
-        value = kernels.cross_entropy_door(logits, target, grad)
+        value = kernels.cross_entropy_door(logits, target, grad, label_smoothing, gamma)
         if value is not None:
             return value, grad
     logits = real_array(owner, "logits", logits)
@@ -108,6 +110,13 @@ def cross_entropy(
     options |= {"label_smoothing": label_smoothing, "reduction": reduction, "grad_output": grad_output}
     kernel, t, losses = prepare(owner, z, target, single=logits.ndim == 1, **options)
     return losses.run({z.dtype.char: kernel}, z, t, gradient(owner, logits, return_grad, out))
+
+
+def _is_at_most_one(label_smoothing, gamma):
+    """Whether there is smoothing or focus, or neither, and they are numbers that need no further look."""
+    if type(label_smoothing) not in NUMBERS or type(gamma) not in NUMBERS:
+        return False
+    return (label_smoothing == 0 and 0 <= gamma <= MOST) or (gamma == 0 and 0 <= label_smoothing <= 1)
 
 
 def prepare(owner, z, target, *, label_smoothing, gamma, reduction, grad_output, single=False, **counting):
