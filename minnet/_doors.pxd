@@ -10,8 +10,7 @@ from cpython.buffer cimport (
 )
 
 cdef enum:
-    SMALL = (1 << 17) - (1 << 11)  # elements up to which an array may go through a door: functional would not cut them, either,
-                                   # into chunks of 2^17 or the next whole number of tiles (_share.py)
+    SMALL = (1 << 17) - (1 << 11)  # elements up to which an array may go through a door: work that nobody would cut
 
 
 cdef inline bint enter(object x, Py_buffer* view, bint writable) noexcept:
