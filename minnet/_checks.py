@@ -138,7 +138,7 @@ def number(owner, name, value, low=-math.inf, high=math.inf, *, above=False):
 
 def integer(owner, name, value, low=-math.inf):
     """`value` as an int of at least `low`."""
-    if not isinstance(value, numbers.Integral) or isinstance(value, bool):
+    if type(value) is not int and (not isinstance(value, numbers.Integral) or isinstance(value, bool)):
         raise bad_type(owner, f"{name} must be an integer", value)
     if value < low:
         raise bad_value(owner, f"{name} must be at least {low}", value)
