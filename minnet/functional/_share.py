@@ -6,8 +6,8 @@ import numpy as np
 
 from minnet._threads import get_num_threads, run_chunks
 
-# Elements of a chunk when large work is cut for several threads: 0.1 to 0.3 ms of it, several times what it costs to hand
-# a chunk over. Part of the definition of a sum: other cuts would round otherwise.
+# Elements of a chunk when large work is cut for several threads: 0.1 to 0.3 ms of it, several times what it costs to
+# hand a chunk over. Part of the definition of a sum: other cuts would round otherwise.
 SHARE = 2**18
 
 NONE = {"f": np.empty(0, np.float32), "d": np.empty(0, np.float64)}  # an output that is not wanted
