@@ -73,7 +73,7 @@ def _fit(net, optimizer):
     size = sum((inputs + 1) * outputs for inputs, outputs, _ in net.plain.tolist())
     vectors = net.params, net.grads, *optimizer.state.values()
     if not _is_part(net.layers[0].params, net.params):
-        return False  # another vector was put there, which the layers do not know
+        return False  # the layers were bound to memory of their own
     return all(v.shape == (size,) and v.dtype == net.dtype and v.flags.carray for v in vectors)
 
 

@@ -1,13 +1,17 @@
 """Shared by all tests: floating-point errors raise, as warnings do (see pyproject); examples run once."""
 
+import contextlib
 import functools
 import os
 import runpy
+import threading
 from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
+
+from minnet._threads import run_chunks, set_num_threads
 
 USUAL_FLOATS = {"all": "warn", "under": "ignore"}  # numpy's own, in which examples run
 
@@ -21,6 +25,31 @@ def _strict_floats():
 @pytest.fixture
 def rng():
     return np.random.default_rng(0)
+
+
+@pytest.fixture
+def busy_helper():
+    """A context, for two threads, in which the only helper of the pool is busy: who asks for it gets it too late."""
+
+    @contextlib.contextmanager
+    def busy(wait=20):
+        set_num_threads(2)
+        begun, go_on = threading.Barrier(3, timeout=wait), threading.Event()
+
+        def block(start, stop):
+            begun.wait()
+            go_on.wait(wait)
+
+        blocker = threading.Thread(target=run_chunks, args=(block, 2, 1))
+        blocker.start()
+        begun.wait()
+        try:
+            yield
+        finally:
+            go_on.set()
+            blocker.join()
+
+    return busy
 
 
 @functools.cache

@@ -414,12 +414,15 @@ def test_weights_and_methods_that_were_put_into_a_layer_are_used():
     def another_vector(net):
         net.params = net.params / 2
 
+    def memory_of_its_own(net):
+        net.layers[0].bind(np.zeros(48), np.zeros(48))
+
     def another_method(net):
         product = net.layers[0].product
         net.layers[0].product = lambda x: 2 * product(x)
 
     X, y, _ = data("labels", 5, 3)
-    for change in (another_array, another_vector, another_method):
+    for change in (another_array, another_vector, memory_of_its_own, another_method):
         nets = [stack(kind, (5, 8, 3), "relu", "float64") for kind in (mn.Sequential, Layers)]
         for net in nets:
             change(net)

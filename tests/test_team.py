@@ -17,7 +17,7 @@ import pytest
 
 import minnet as mn
 from minnet import _epoch, _plain, _threads
-from minnet._threads import get_num_threads, run_alone, run_chunks, run_joined, set_num_threads
+from minnet._threads import get_num_threads, run_alone, run_joined, set_num_threads
 
 ROOT = Path(__file__).parents[1]
 WAIT = 20  # seconds after which a test has failed
@@ -188,22 +188,9 @@ def samples_after_use():
     return weakref.ref(X)
 
 
-def test_helpers_that_come_late_find_nothing_to_do():
-    set_num_threads(2)
-    begun, go_on = threading.Barrier(3, timeout=WAIT), threading.Event()
-
-    def block(start, stop):
-        begun.wait()
-        go_on.wait(WAIT)
-
-    blocker = threading.Thread(target=run_chunks, args=(block, 2, 1))
-    blocker.start()
-    begun.wait()  # the only helper is busy from here on
-    try:
+def test_helpers_that_come_late_find_nothing_to_do(busy_helper):
+    with busy_helper():
         assert samples_after_use()() is None
-    finally:
-        go_on.set()
-        blocker.join()
     assert trained()
     late = _epoch.Team()
     late.end()

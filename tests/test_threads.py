@@ -151,22 +151,9 @@ def test_chunks_see_the_callers_context():
         assert run_chunks(chunk, 3, 1) == [expected] * 3
 
 
-def test_helpers_that_come_late_keep_nothing_alive():
-    set_num_threads(2)
-    begun, go_on = threading.Barrier(3, timeout=WAIT), threading.Event()
-
-    def block(start, stop):
-        begun.wait()
-        go_on.wait(WAIT)
-
-    blocker = threading.Thread(target=run_chunks, args=(block, 2, 1))
-    blocker.start()
-    begun.wait()  # the only helper is busy from here on
-    try:
+def test_helpers_that_come_late_keep_nothing_alive(busy_helper):
+    with busy_helper():
         assert array_after_use()() is None
-    finally:
-        go_on.set()
-        blocker.join()
 
 
 def array_after_use():

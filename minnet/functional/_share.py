@@ -43,7 +43,7 @@ def rows_a_share(columns):
 def free_share(total, least):
     """Elements or rows of a chunk of work without sums, whose cuts change no bit: two chunks a thread, whole lines.
 
-    A chunk costs some microseconds of Python, which 8 of them add to an update of 10^6 parameters.
+    Fewer and larger ones than `SHARE` makes of large work, as each costs some microseconds of Python.
     """
     threads = get_num_threads()
     return max(least, total if threads == 1 else -(-total // (128 * threads)) * 64)
