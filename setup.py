@@ -16,7 +16,11 @@ from setuptools.command.build_ext import build_ext
 UNIX = ["-O3", "-g0", "-fno-math-errno", "-fno-trapping-math"]
 MSVC = ["/O2"]
 # gcc unrolls loops of up to 16 rounds completely, and then finds no vectors. Tiles of products are 16 wide.
-UNROLLED = {"minnet._epoch": ["--param=max-completely-peel-times=8"]}
+UNROLLED = {
+    "minnet._cross_entropy": ["--param=max-completely-peel-times=8"],
+    "minnet._epoch": ["--param=max-completely-peel-times=8"],
+    "minnet._softmax": ["--param=max-completely-peel-times=8"],
+}
 # A wheel goes without the names of functions, 70 kB of 2 MB; where the tests read the disassembly, they stay.
 STRIPPED = ["-Wl,-s"]
 # Cython's own code for typed memoryviews, 70 kB of the wheel a module, is one module that all share; Cython writes it.

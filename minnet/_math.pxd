@@ -97,8 +97,21 @@ cdef inline real exp_reduced(real r, real t) noexcept nogil:
     return (<real>1 + (r + r2 * expm1_tail(r, r2))) * pow2(t)
 
 
+cdef inline inlined reduce(real x, real low, real* t, real* first, real* rest) noexcept nogil:
+    """x + low = n ln 2 + first - rest for lowest <= x <= 0, where `first` is exact; t is n, shifted, + rounder."""
+    cdef real LOG2E = 1.4426950408889634
+    cdef real LN2_HIGH = 0.693359375 if real is float else 0.693147180369123816490
+    cdef real LN2_LOW = -2.12194440054690583e-4 if real is float else 1.90821492927058770002e-10
+    cdef real SHIFTED = 12583103.0 if real is float else 6755399441057279.0   # rounder + 64 or 512
+    cdef real n
+    t[0] = x * LOG2E + SHIFTED
+    n = t[0] - SHIFTED
+    first[0] = x - n * LN2_HIGH
+    rest[0] = n * LN2_LOW - low
+
+
 cdef inline real exp_shifted(real x, real low) noexcept nogil:
-    """exp(x + low) / unshift for lowest <= x <= 0 and |low| <= ulp(x); below lowest, that of lowest. Within 1 ulp.
+    """exp(x + low) / unshift for x <= 0 and |low| <= ulp(x); below lowest, that of lowest. Within 1 ulp.
 
     Sums of exponentials are made of these and unshifted once: rounded to subnormal numbers each, they would lose digits,
     and many that are too small for one subnormal number can have a sum that is not.
@@ -106,15 +119,9 @@ cdef inline real exp_shifted(real x, real low) noexcept nogil:
     1 + (r + r^2 q) rounds once in the last place, and r^2 q, below 0.07, adds little: the error is 0.99 ulp (float), and
     nothing is gained by a sum in two parts, which would take five operations more.
     """
-    cdef real LOG2E = 1.4426950408889634
-    cdef real LN2_HIGH = 0.693359375 if real is float else 0.693147180369123816490
-    cdef real LN2_LOW = -2.12194440054690583e-4 if real is float else 1.90821492927058770002e-10
-    cdef real SHIFTED = 12583103.0 if real is float else 6755399441057279.0   # rounder + 64 or 512
-    cdef real t, n, bounded
-    bounded = lowest(x) if lowest(x) > x else x
-    t = bounded * LOG2E + SHIFTED
-    n = t - SHIFTED
-    return exp_reduced((bounded - n * LN2_HIGH) - (n * LN2_LOW - low), t)
+    cdef real t, first, rest
+    reduce(lowest(x) if lowest(x) > x else x, low, &t, &first, &rest)
+    return exp_reduced(first - rest, t)
 
 
 cdef inline real exp(real x) noexcept nogil:
@@ -122,45 +129,56 @@ cdef inline real exp(real x) noexcept nogil:
     return exp_shifted(x, <real>0) * unshift(x)
 
 
+cdef inline inlined difference(real a, real b, real* d, real* low) noexcept nogil:
+    """a - b = d + low (Knuth's TwoSum); `low` is NaN where a is -inf.
+
+    By minimum and maximum it is an operation less, and slower.
+    """
+    cdef real b_part
+    d[0] = a - b
+    b_part = d[0] - a
+    low[0] = (a - (d[0] - b_part)) - (b + b_part)
+
+
+cdef inline real exp_sum(real d, real low) noexcept nogil:
+    """exp(d + low) / unshift for what `difference` gives; 0 below `lowest`, where the rest may come to anything."""
+    cdef real t, first, rest
+    reduce(d, low, &t, &first, &rest)
+    return <real>0 if lowest(d) > d else exp_reduced(first - rest, t)
+
+
+cdef inline inlined exp_sum_parts(real d, real d_low, real* high, real* low) noexcept nogil:
+    """The same as a sum of two: `high` within 0.82 ulp, and what it lacks.
+
+    1 + first is rounded with its error kept, which joins the small terms, so that only the last sum counts.
+    """
+    cdef real t, first, rest, r, r2, s, p, y, scale
+    reduce(d, d_low, &t, &first, &rest)
+    r = first - rest
+    r2 = r * r
+    s = <real>1 + first
+    p = r2 * expm1_tail(r, r2) + ((first - (s - <real>1)) - rest)
+    y = s + p
+    scale = <real>0 if lowest(d) > d else pow2(t)
+    high[0] = <real>0 if lowest(d) > d else y * scale
+    low[0] = (<real>0 if lowest(d) > d else p - (y - s)) * scale
+
+
 cdef inline real exp_difference(real a, real b) noexcept nogil:
     """exp(a - b) / unshift for b >= a, as exact as exp itself: the rounding error of a - b goes into the reduction.
 
-    Without it the error of the result is |a - b| / 2 ulp. The error term is Knuth's TwoSum; it is NaN where a is -inf,
-    which is below `lowest`.
+    Without it the error of the result is |a - b| / 2 ulp.
     """
-    cdef real d = a - b
-    cdef real b_part = d - a
-    cdef real low = (a - (d - b_part)) - (b + b_part)
-    return <real>0 if lowest(d) > d else exp_shifted(d, low)
+    cdef real d, low
+    difference(a, b, &d, &low)
+    return exp_sum(d, low)
 
 
 cdef inline inlined exp_difference_parts(real a, real b, real* high, real* low) noexcept nogil:
-    """exp(a - b) / unshift as a sum of two: `high` within 0.82 ulp, and what the roundings of r and of the sum have taken.
-
-    1 + r and r^2 q are added with the rounding error of the former, which a p = r + r^2 q on its own would bury.
-    """
-    cdef real LOG2E = 1.4426950408889634
-    cdef real LN2_HIGH = 0.693359375 if real is float else 0.693147180369123816490
-    cdef real LN2_LOW = -2.12194440054690583e-4 if real is float else 1.90821492927058770002e-10
-    cdef real SHIFTED = 12583103.0 if real is float else 6755399441057279.0
-    cdef real d = a - b
-    cdef real b_part = d - a
-    cdef real d_low = (a - (d - b_part)) - (b + b_part)
-    cdef real bounded = lowest(d) if lowest(d) > d else d
-    cdef real t = bounded * LOG2E + SHIFTED
-    cdef real n = t - SHIFTED
-    cdef real scale = pow2(t)
-    cdef real first = bounded - n * LN2_HIGH
-    cdef real rest = n * LN2_LOW - d_low
-    cdef real r = first - rest
-    cdef real r_low = (first - r) - rest
-    cdef real r2 = r * r
-    cdef real s = <real>1 + r
-    cdef real p = r2 * expm1_tail(r, r2) + (r - (s - <real>1))
-    cdef real y = s + p
-    cdef real y_low = (p - (y - s)) + r_low * y
-    high[0] = <real>0 if lowest(d) > d else y * scale
-    low[0] = <real>0 if lowest(d) > d else y_low * scale
+    """The same as a sum of two."""
+    cdef real d, d_low
+    difference(a, b, &d, &d_low)
+    exp_sum_parts(d, d_low, high, low)
 
 
 # ---- log1p ---------------------------------------------------------------------------------------------------------

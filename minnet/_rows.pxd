@@ -23,6 +23,7 @@ cdef enum:
     LINE = 64  # bytes of a line of the cache
     ROWS = 32  # rows of few classes that go side by side
     FEW = 64   # classes up to which they do
+    STRIP = 16
     FLUSH = 2  # blocks that are added in one part where a few eps are promised, not 2 ulp
 
 
@@ -93,45 +94,111 @@ cdef inline inlined fetch(const real* z) noexcept nogil:
         minnet_prefetch(<const char*>z + j * LINE)
 
 
-cdef inline inlined exp_block(
-    const real* z, real m, real scale, real* e, double* high, double* low, real* rest, real* maxima, Py_ssize_t first,
-    bint exact,
+cdef inline inlined exp_strip(
+    const real* z, real m, real scale, real* e, real* y, real* y_low, real* maxima, bint exact,
 ) noexcept nogil:
-    """e = exp(z - m) for one block, shifted, times scale. From lane `first` on, the shifted ones below the maximum are
-    summed, lane by lane, and the others counted.
+    """y = exp(z - m), shifted, and 0 where z = m, which is counted; e = exp(z - m), shifted, times scale.
 
-    `exact` keeps what is rounded off an exponential, in the sum `rest`: where a row holds one number many times, all
-    have the same error, and their sum has it, too. For a loss, of which 4 eps are promised, that is good enough.
+    `exact` keeps what is rounded off an exponential: where a row holds one number many times, all have the same error,
+    and their sum has it, too. For a loss, of which 4 eps are promised, y alone is good enough.
+    """
+    cdef real d[STRIP]
+    cdef real d_low[STRIP]
+    cdef real x
+    cdef Py_ssize_t j
+    for j in range(STRIP):
+        _math.difference(z[j], m, &d[j], &d_low[j])
+    for j in range(STRIP):
+        if exact:
+            _math.exp_sum_parts(d[j], d_low[j], &x, &y_low[j])
+        else:
+            x = _math.exp_sum(d[j], d_low[j])
+        if e != NULL:
+            e[j] = x * scale
+        y[j] = x if d[j] != 0 else <real>0
+        maxima[j] += <real>0 if d[j] != 0 else <real>1
+
+
+cdef inline inlined add_strip(const real* y, double* high, real* low) noexcept nogil:
+    """high + low += y, lane by lane.
 
     A double has 29 bits to spare for floats. Doubles need two parts: in rows of two values, of which every second is half
     an ulp of the other, even pairs that are added in one part round alike, to 2.6 ulp of softmax.
-
-    Two loops, because one is bound by the length of its chain of operations, of which a CPU overlaps only so many.
     """
-    cdef real x[LANES]
-    cdef real y[LANES]
-    cdef real x_low[LANES]
     cdef Py_ssize_t j
-    for j in range(LANES):
-        if exact:
-            _math.exp_difference_parts(z[j], m, &x[j], &x_low[j])
-        else:
-            x[j] = _math.exp_difference(z[j], m)
-        y[j] = <real>0 if z[j] == m else x[j]
-    for j in range(first):
-        y[j] = x_low[j] = 0
-    if exact:
-        for j in range(LANES):
-            rest[j] += x_low[j]
-    for j in range(LANES):
+    for j in range(STRIP):
         if real is float:
             high[j] += y[j]
         else:
             add(&high[j], &low[j], y[j])
-    for j in range(first, LANES):
-        maxima[j] += <real>1 if z[j] == m else <real>0
-    for j in range(LANES):
-        e[j] = x[j] * scale
+
+
+cdef inline inlined exp_pair(
+    const real* z, real m, real scale, real* e, real* sums, double* high, real* low, real* maxima, bint exact,
+) noexcept nogil:
+    """Two strips, whose `exact` terms are added to high + low, and others to each other."""
+    cdef real a[STRIP]
+    cdef real b[STRIP]
+    cdef real a_low[STRIP]
+    cdef real b_low[STRIP]
+    cdef Py_ssize_t j
+    exp_strip(z, m, scale, e, a, a_low, maxima, exact)
+    if exact:
+        add_strip(a, high, low)
+        for j in range(STRIP):
+            low[j] += a_low[j]
+    exp_strip(z + STRIP, m, scale, e if e == NULL else e + STRIP, b, b_low, maxima, exact)
+    if exact:
+        add_strip(b, high, low)
+        for j in range(STRIP):
+            low[j] += b_low[j]
+    else:
+        for j in range(STRIP):
+            sums[j] = a[j] + b[j]
+
+
+cdef inline inlined exp_block(
+    const real* z, real m, real scale, real* e, double* high, real* low, real* maxima, bint exact,
+) noexcept nogil:
+    """e = exp(z - m) for a block of four strips, shifted, times scale. The shifted ones below the maximum are summed, lane
+    by lane, and the others counted. A loss can do with sums of four in one part, which lose an eps at most.
+    """
+    cdef real first[STRIP]
+    cdef real second[STRIP]
+    cdef Py_ssize_t j
+    exp_pair(z, m, scale, e, first, high, low, maxima, exact)
+    exp_pair(z + 2 * STRIP, m, scale, e if e == NULL else e + 2 * STRIP, second, high, low, maxima, exact)
+    if not exact:
+        for j in range(STRIP):
+            first[j] += second[j]
+        add_strip(first, high, low)
+
+
+cdef inline inlined exp_blocks(
+    const real* z, real m, real scale, real* e, double* high, real* low, real* maxima, Py_ssize_t n, bint exact,
+) noexcept nogil:
+    """A row of a block at least: sums stay in registers where a loop is known to run. The last block overlaps the one
+    before, whose entries are left out.
+
+    Meanwhile the next row is fetched, because here alone the memory has time for it.
+    """
+    cdef real rest[LANES]
+    cdef real x[LANES]
+    cdef real done = LANES - n % LANES
+    cdef Py_ssize_t i = 0, j
+    while True:
+        fetch(z + n + i)
+        exp_block(z + i, m, scale, e if e == NULL else e + i, high, low, maxima, exact)
+        i += LANES
+        if i > n - LANES:
+            break
+    if i < n:
+        i = n - LANES
+        for j in range(LANES):
+            rest[j] = -INFINITY if <real>j < done else z[i + j]
+        exp_block(rest, m, scale, x, high, low, maxima, exact)
+        for j in range(0 if e == NULL else LANES):
+            e[i + j] = e[i + j] if <real>j < done else x[j]
 
 
 cdef inline inlined flush(double* sums, double* high, double* low) noexcept nogil:
@@ -171,40 +238,44 @@ cdef inline inlined infinite_others(
             e[k * step] = scale / _math.unshift(scale) if z[k * step] == INFINITY else 0
 
 
+cdef inline inlined fold_lanes(double* high, real* low, real* maxima, Py_ssize_t width) noexcept nogil:
+    cdef Py_ssize_t j
+    for j in range(width):
+        maxima[j] += maxima[j + width]
+        low[j] += low[j + width]
+        if real is float:
+            high[j] += high[j + width]
+        else:
+            add(&high[j], &low[j], high[j + width])
+
+
 cdef inline inlined finite_others(
     const real* z, real m, real scale, double* others, double* others_low, real* e, Py_ssize_t n, bint exact,
 ) noexcept nogil:
-    """Meanwhile the next row is fetched, because here alone the memory has time for it.
-
-    The last block overlaps the one before; a row of less than a block is filled up, and its e is not wanted.
-    """
-    cdef double high[LANES]
-    cdef double low[LANES]
-    cdef real rest[LANES]
-    cdef real maxima[LANES]
+    """A row of less than a block is filled up, and its e is not wanted."""
+    cdef double high[STRIP]
+    cdef double sum_low
+    cdef real low[STRIP]
+    cdef real maxima[STRIP]
     cdef real padded[LANES]
-    cdef real scratch[LANES]
-    cdef Py_ssize_t block, j
-    for j in range(LANES):
-        high[j] = low[j] = 0
-        rest[j] = maxima[j] = 0
-    for block in range(n // LANES):
-        j = block * LANES
-        fetch(z + n + j)
-        exp_block(z + j, m, scale, &scratch[0] if e == NULL else e + j, high, low, rest, maxima, 0, exact)
+    cdef Py_ssize_t j
+    for j in range(STRIP):
+        high[j] = 0
+        low[j] = maxima[j] = 0
     if n < LANES:
         pad(z, padded, n)
-        exp_block(padded, m, scale, scratch, high, low, rest, maxima, 0, exact)
-    elif n % LANES:
-        j = n - LANES
-        exp_block(z + j, m, scale, &scratch[0] if e == NULL else e + j, high, low, rest, maxima, LANES - n % LANES, exact)
-    for j in range(LANES):
-        low[j] += rest[j]
-    fold_all(high, low)
-    for j in range(1, LANES):
-        maxima[0] += maxima[j]
-    add(&high[0], &low[0], (maxima[0] - 1) / _math.unshift(m))
-    unshift_sum(high[0], low[0], _math.unshift(m), others, others_low)
+        exp_block(padded, m, scale, <real*>NULL, high, low, maxima, exact)
+    elif e == NULL:
+        exp_blocks(z, m, scale, <real*>NULL, high, low, maxima, n, exact)
+    else:
+        exp_blocks(z, m, scale, e, high, low, maxima, n, exact)
+    fold_lanes(high, low, maxima, 8)
+    fold_lanes(high, low, maxima, 4)
+    fold_lanes(high, low, maxima, 2)
+    fold_lanes(high, low, maxima, 1)
+    sum_low = low[0]
+    add(&high[0], &sum_low, (maxima[0] - 1) / _math.unshift(m))
+    unshift_sum(high[0], sum_low, _math.unshift(m), others, others_low)
 
 
 cdef inline inlined exp_others(
