@@ -17,7 +17,8 @@ from minnet._doors cimport alike, apart, enter, labels_of
 from minnet._loops cimport LANES, clones, whole_clones
 from minnet._math cimport inlined, real
 from minnet._rows cimport (
-    FEW, FLUSH, ROWS, add, exp_others, flush, fold, fold_all, log_total, row_max, tile_load, tile_others, transpose_all,
+    FEW, FLUSH, ROWS, add, exp_others, flush, fold, fold_all, log_total, row_max, tile_load, tile_max, tile_others,
+    tile_store,
 )
 
 # ---- labels --------------------------------------------------------------------------------------------------------
@@ -31,15 +32,12 @@ from minnet._rows cimport (
 #     loss = sum_k T_k ((m - z_k) + log(S)),   d loss / d z_k = p_k sum(T) - T_k, with T_k = w_k s / C but at the label.
 
 cdef inline inlined settle_label(
-    real z_y, real e_y, real m, double others, double low, double* loss, double* wrong, double* total,
+    real z_y, real e_y, real m, double others, double log_sum, double* loss, double* wrong, double* total,
 ) noexcept nogil:
-    """From the sums of a row: its c, the sum of the e of other classes, and S."""
-    total[0] = 1.0 + others if m > -INFINITY else <double>NAN
+    """From the sum of a row and its log(S): its c, the sum of the e of other classes, and S."""
+    total[0] = 1.0 + others
     wrong[0] = others if z_y == m else (1.0 - e_y) + others
-    loss[0] = _math.log1p(others)
-    if real is double:   # for floats, of which a double keeps 29 bits more, a division that nobody would notice
-        loss[0] += low / total[0]
-    loss[0] = (0.0 if z_y == m else <double>m - z_y) + (loss[0] if m > -INFINITY else <double>NAN)
+    loss[0] = (0.0 if z_y == m else <double>m - z_y) + log_sum
 
 
 cdef inline inlined focus(double p_y, double u, double power, double gamma, double* loss, double* pull) noexcept nogil:
@@ -104,7 +102,9 @@ cdef clones label_row(
     row_max(z, &m, n)
     exp_others(z, m, _math.unshift(m), &others, &low, dz, n, False)
     e_y = _math.exp_difference(z[y], m) * _math.unshift(m)
-    settle_label(z[y], e_y, m, others, low, loss, &wrong, &total)
+    others = others if m > -INFINITY else <double>NAN
+    log_total(others, low, &log_sum)
+    settle_label(z[y], e_y, m, others, log_sum, loss, &wrong, &total)
     slope = -wrong
     if o.gamma > 0:
         u = wrong / total
@@ -113,7 +113,6 @@ cdef clones label_row(
         slope *= mass
     elif o.s > 0:
         distance_sum(z, w, m, &distances, n)
-        log_total(others, low, &log_sum)
         smooth(1.0 if w == NULL else w[y], distances, 1.0 if z[y] == m else e_y, wrong, total, log_sum, n, o, loss, &mass, &slope)
     if dz == NULL:
         return
@@ -131,72 +130,94 @@ cdef clones label_row(
     dz[y] = slope * (scale / total)
 
 
-cdef clones label_tile(
+cdef inline inlined label_lanes(
     const real* z, const int64_t* y, const real* w, const double* weight, double* loss, real* dz, Py_ssize_t rows,
     Py_ssize_t n, double scale, const Options* o,
 ) noexcept nogil:
+    """A tile of rows; o is NULL, a constant of the caller, where there is neither smoothing nor focus."""
     cdef real t[FEW * ROWS]
     cdef real e[FEW * ROWS]
     cdef real m[ROWS]
     cdef real z_y[ROWS]
     cdef real e_y[ROWS]
+    cdef real label[ROWS]
     cdef real factor[ROWS]
+    cdef real slope[ROWS]
     cdef real rest[ROWS]
     cdef double others[ROWS]
-    cdef double low[ROWS]
+    cdef double log_sum[ROWS]
+    cdef double losses[ROWS]
     cdef double wrong[ROWS]
     cdef double total[ROWS]
     cdef double scales[ROWS]
     cdef double mass[ROWS]
     cdef double u[ROWS]
-    cdef double product_low[ROWS]
+    cdef double power[ROWS]
+    cdef double room[ROWS]
+    cdef double inverse
     cdef Py_ssize_t j, k
     tile_load(z, weight, t, rows, n)
-    for j in range(rows, ROWS):
-        z_y[j] = 0
-    for j in range(rows):
-        z_y[j] = t[y[j] * ROWS + j]
-    tile_others(t, m, _math.unshift(<real>0), others, low, e, n, False)
+    tile_max(t, m, n)
     for j in range(ROWS):
-        e_y[j] = _math.exp_difference(z_y[j], m[j]) * _math.unshift(m[j])   # as it stands in e
-        scales[j] = scale
+        label[j], z_y[j], scales[j] = 0, 0, scale
+    for j in range(rows):
+        label[j], z_y[j] = y[j], t[y[j] * ROWS + j]
+    tile_others(t, m, _math.unshift(<real>0), others, e, n)
     for j in range(rows if weight != NULL else 0):
         scales[j] *= weight[j]
     for j in range(ROWS):
-        settle_label(z_y[j], e_y[j], m[j], others[j], low[j], &loss[j], &wrong[j], &total[j])
-    if o.gamma > 0:
+        e_y[j] = _math.exp_difference(z_y[j], m[j]) * _math.unshift(m[j])   # as it stands in e
+        log_sum[j] = _math.log1p(others[j])
+        settle_label(z_y[j], e_y[j], m[j], others[j], log_sum[j], &losses[j], &wrong[j], &total[j])
+        inverse = scales[j] / total[j]
+        factor[j], slope[j] = inverse, -wrong[j] * inverse
+    if o != NULL and o.gamma > 0:
         for j in range(ROWS):
             u[j] = wrong[j] / total[j]
-        _math.powers(u, low, product_low, ROWS, o.gamma)
+        _math.powers(u, power, room, ROWS, o.gamma)
         for j in range(ROWS):
-            focus(e_y[j] / total[j], u[j], low[j], o.gamma, &loss[j], &mass[j])
-            scales[j] *= mass[j]
-    elif o.s > 0:
-        smooth_tile(t, y, w, m, e_y, others, low, total, o, loss, wrong, mass, rows, n)
+            focus(e_y[j] / total[j], u[j], power[j], o.gamma, &losses[j], &mass[j])
+            inverse = scales[j] * mass[j] / total[j]
+            factor[j], slope[j] = inverse, -wrong[j] * inverse
+    elif o != NULL and o.s > 0:
+        smooth_tile(t, y, w, m, e_y, log_sum, total, o, losses, wrong, mass, rows, n)
+    for j in range(ROWS):
+        loss[j] = losses[j]
     if dz == NULL:
         return
-    for j in range(ROWS):
-        rest[j] = o.s / n * scales[j]
-        scales[j] /= total[j]
-        factor[j] = scales[j]
-        wrong[j] *= -scales[j]
-    if o.gamma == 0 and o.s > 0:
+    if o != NULL and o.s > 0 and o.gamma == 0:
         for j in range(ROWS):
-            factor[j] = mass[j] * scales[j]
+            rest[j] = o.s / n * scales[j]
+            factor[j] = mass[j] * scales[j] / total[j]
+            slope[j] = -wrong[j] * (scales[j] / total[j])
         for k in range(n):
             for j in range(ROWS):
                 e[k * ROWS + j] = e[k * ROWS + j] * factor[j] - rest[j] * (<real>1 if w == NULL else w[k])
+                e[k * ROWS + j] = slope[j] if label[j] == <real>k else e[k * ROWS + j]
     else:
         for k in range(n):
             for j in range(ROWS):
                 e[k * ROWS + j] *= factor[j]
-    for j in range(rows):
-        e[y[j] * ROWS + j] = wrong[j]
-    transpose_all(e, ROWS, dz, n, n, rows, True)
+                e[k * ROWS + j] = slope[j] if label[j] == <real>k else e[k * ROWS + j]
+    tile_store(e, dz, rows, n)
+
+
+cdef clones plain_tile(
+    const real* z, const int64_t* y, const double* weight, double* loss, real* dz, Py_ssize_t rows, Py_ssize_t n,
+    double scale,
+) noexcept nogil:
+    label_lanes(z, y, <const real*>NULL, weight, loss, dz, rows, n, scale, NULL)
+
+
+cdef clones label_tile(
+    const real* z, const int64_t* y, const real* w, const double* weight, double* loss, real* dz, Py_ssize_t rows,
+    Py_ssize_t n, double scale, const Options* o,
+) noexcept nogil:
+    label_lanes(z, y, w, weight, loss, dz, rows, n, scale, o)
 
 
 cdef inline inlined smooth_tile(
-    const real* t, const int64_t* y, const real* w, const real* m, const real* e_y, const double* others, double* low,
+    const real* t, const int64_t* y, const real* w, const real* m, const real* e_y, const double* log_sum,
     const double* total, const Options* o, double* loss, double* wrong, double* mass, Py_ssize_t rows, Py_ssize_t n,
 ) noexcept nogil:
     """Smoothing for the rows of a tile; -S times the gradient at the label takes the place of `wrong`."""
@@ -208,7 +229,6 @@ cdef inline inlined smooth_tile(
     for j in range(ROWS):
         sums[j] = sums_low[j] = 0
         w_y[j] = w[y[j]] if w != NULL and j < rows else 1.0
-        log_total(others[j], low[j], &low[j])
     for k in range(n):
         if w == NULL or w[k] != 0:
             for j in range(ROWS):
@@ -220,7 +240,7 @@ cdef inline inlined smooth_tile(
                     add(&sums[j], &sums_low[j], d)
     for j in range(ROWS):
         sums[j] += sums_low[j] if sums[j] < INFINITY else 0.0
-        smooth(w_y[j], sums[j], e_y[j], wrong[j], total[j], low[j], n, o, &loss[j], &mass[j], &wrong[j])
+        smooth(w_y[j], sums[j], e_y[j], wrong[j], total[j], log_sum[j], n, o, &loss[j], &mass[j], &wrong[j])
         wrong[j] = -wrong[j]
 
 
@@ -533,10 +553,10 @@ cdef clones share_tile(
     for j in range(rows):
         if weight == NULL or weight[j] != 0:
             spread(t if t == NULL else t + j * n, y if y == NULL else y + j, w, Ts + j, n, ROWS, <real>o.s)
-    tile_others(zs, m, _math.unshift(<real>0), others, low, es, n, False)
+    tile_max(zs, m, n)
+    tile_others(zs, m, _math.unshift(<real>0), others, es, n)
     for j in range(ROWS):
-        others[j] = others[j] if m[j] > -INFINITY else <double>NAN
-        log_total(others[j], low[j], &low[j])
+        low[j] = _math.log1p(others[j])
         L[j], rest[j], S[j] = low[j], others[j], 1.0 + others[j]
         inverse[j] = 1.0 / (1.0 + others[j])
         loss[j] = loss_low[j] = mass[j] = mass_low[j] = 0
@@ -560,7 +580,7 @@ cdef clones share_tile(
         for j in range(ROWS):
             share_gradient(
                 zs[k * ROWS + j], Ts[k * ROWS + j], m[j], total[j], rest[j], S[j], factor[j], &es[k * ROWS + j])
-    transpose_all(es, ROWS, dz, n, n, rows, True)
+    tile_store(es, dz, rows, n)
 
 
 # ---- batches -------------------------------------------------------------------------------------------------------
@@ -653,7 +673,9 @@ cdef double batch(
         if dz == z and classes > FEW:
             memcpy(work + 2 * classes, row, classes * sizeof(real))
             row = work + 2 * classes
-        if classes <= FEW and label:
+        if classes <= FEW and label and o.s == 0 and o.gamma == 0:
+            plain_tile(row, labels, u, values, slope, rows, classes, scale)
+        elif classes <= FEW and label:
             label_tile(row, labels, w, u, values, slope, rows, classes, scale, o)
         elif classes <= FEW:
             share_tile(row, shares, labels, w, u, values, slope, rows, classes, scale, o)

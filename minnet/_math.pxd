@@ -62,6 +62,13 @@ cdef inline real pow2(real t) noexcept nogil:
         return minnet_pow2_f64(t)
 
 
+cdef inline real short_tail(real r, real r2) noexcept nogil:
+    """q(r) to the digits of a float."""
+    cdef real a = <real>0.49999994 + <real>0.16666521 * r
+    cdef real b = <real>0.04166839 + <real>0.00836871 * r
+    return a + r2 * (b + r2 * <real>0.0013814613)
+
+
 cdef inline real expm1_tail(real r, real r2) noexcept nogil:
     """q(r) for |r| <= ln 2 / 2, r2 = r^2; error relative to exp: 3.1e-9 (float), 3.6e-18 (double).
 
@@ -69,9 +76,7 @@ cdef inline real expm1_tail(real r, real r2) noexcept nogil:
     """
     cdef real a, b, c, r4
     if real is float:
-        a = <real>0.49999994 + <real>0.16666521 * r
-        b = <real>0.04166839 + <real>0.00836871 * r
-        return a + r2 * (b + r2 * <real>0.0013814613)
+        return short_tail(r, r2)
     else:
         r4 = r2 * r2
         a = (0.5000000000000011 + 0.16666666666666413 * r) + r2 * (0.041666666666530267 + 0.008333333333494333 * r)
@@ -93,8 +98,8 @@ cdef inline real lowest(real unused) noexcept nogil:
 
 cdef inline real exp_reduced(real r, real t) noexcept nogil:
     """2^n exp(r) for t = n + rounder and |r| <= ln 2 / 2."""
-    cdef real r2 = r * r
-    return (<real>1 + (r + r2 * expm1_tail(r, r2))) * pow2(t)
+    cdef real r2 = r * r, scale = pow2(t)
+    return scale + scale * (r + r2 * expm1_tail(r, r2))   # scaling is exact: this rounds as 1 + ... does
 
 
 cdef inline inlined reduce(real x, real low, real* t, real* first, real* rest) noexcept nogil:
@@ -147,6 +152,21 @@ cdef inline real exp_sum(real d, real low) noexcept nogil:
     return <real>0 if lowest(d) > d else exp_reduced(first - rest, t)
 
 
+cdef inline inlined exp_terms(real d, real d_low, real* scale, real* p, real* p_low) noexcept nogil:
+    """exp(d + d_low) / unshift = scale (1 + p + p_low), for d >= lowest.
+
+    `first` is exact, so that p rounds but once, and p_low is what that has taken.
+    """
+    cdef real t, first, rest, r, r2, tail
+    reduce(d, d_low, &t, &first, &rest)
+    r = first - rest
+    r2 = r * r
+    tail = r2 * expm1_tail(r, r2) - rest
+    p[0] = first + tail
+    p_low[0] = tail - (p[0] - first)
+    scale[0] = pow2(t)
+
+
 cdef inline inlined exp_sum_parts(real d, real d_low, real* high, real* low) noexcept nogil:
     """The same as a sum of two: `high` within 0.82 ulp, and what it lacks.
 
@@ -179,6 +199,19 @@ cdef inline inlined exp_difference_parts(real a, real b, real* high, real* low) 
     cdef real d, d_low
     difference(a, b, &d, &d_low)
     exp_sum_parts(d, d_low, high, low)
+
+
+cdef inline double exp_wide(double x) noexcept nogil:
+    """exp(x) for x <= 0 within 3.1e-9, for floats: there are digits to spare, so that nothing is kept in parts.
+
+    Below -708.7 it is 0, as then the low bits of t, which are the exponent field of 2^n, are.
+    """
+    cdef double bounded = -709.0 if -709.0 > x else x
+    cdef double t = bounded * 1.4426950408889634 + rounder(x)
+    cdef double r = bounded - (t - rounder(x)) * 0.6931471805599453
+    cdef double r2 = r * r
+    cdef double scale = pow2(t)
+    return scale + scale * (r + r2 * short_tail(r, r2))
 
 
 # ---- log1p ---------------------------------------------------------------------------------------------------------

@@ -227,15 +227,15 @@ cdef inline inlined fold_all(double* high, double* low) noexcept nogil:
 
 
 cdef inline inlined infinite_others(
-    const real* z, real scale, double* others, double* others_low, real* e, Py_ssize_t n, Py_ssize_t step,
+    const real* z, real scale, double* others, double* others_low, real* e, Py_ssize_t n,
 ) noexcept nogil:
-    """The same as exp_others for a row whose maximum is +inf, and whose entries are a step apart."""
+    """The same as exp_others for a row whose maximum is +inf."""
     cdef Py_ssize_t k
     others[0], others_low[0] = -1.0, 0.0
     for k in range(n):
-        others[0] += NAN if z[k * step] != z[k * step] else 1.0 if z[k * step] == INFINITY else 0.0
+        others[0] += NAN if z[k] != z[k] else 1.0 if z[k] == INFINITY else 0.0
         if e != NULL:
-            e[k * step] = scale / _math.unshift(scale) if z[k * step] == INFINITY else 0
+            e[k] = scale / _math.unshift(scale) if z[k] == INFINITY else 0
 
 
 cdef inline inlined fold_lanes(double* high, real* low, real* maxima, Py_ssize_t width) noexcept nogil:
@@ -286,7 +286,7 @@ cdef inline inlined exp_others(
     They are shifted by 1 / unshift, so that none is subnormal, and then multiplied by `scale`.
     """
     if m == INFINITY:
-        infinite_others(z, scale, others, others_low, e, n, 1)
+        infinite_others(z, scale, others, others_low, e, n)
     else:
         finite_others(z, m, scale, others, others_low, e, n, exact)
 
@@ -332,17 +332,48 @@ cdef inline inlined transpose_all(
             transpose_strip(a + k, a_step, a_step, b + k * b_step, b_step, 1, rows)
 
 
+cdef inline inlined deal(const real* z, real* t, Py_ssize_t rows, Py_ssize_t n) noexcept nogil:
+    """t[k, j] = z[j, k] for an n that is a constant of the caller: gcc makes vectors of it."""
+    cdef Py_ssize_t j, k
+    for j in range(rows):
+        for k in range(n):
+            t[k * ROWS + j] = z[j * n + k]
+
+
+cdef inline inlined collect(const real* t, real* y, Py_ssize_t rows, Py_ssize_t n) noexcept nogil:
+    """y[j, k] = t[k, j], likewise."""
+    cdef Py_ssize_t j, k
+    for j in range(rows):
+        for k in range(n):
+            y[j * n + k] = t[k * ROWS + j]
+
+
 cdef inline inlined tile_load(const real* z, const double* weight, real* t, Py_ssize_t rows, Py_ssize_t n) noexcept nogil:
     """t[k, j] = z[j, k]; lanes without a row, or whose row has the weight 0, hold 0."""
     cdef Py_ssize_t j, k
     if rows < ROWS:
         for k in range(n * ROWS):
             t[k] = 0
-    transpose_all(z, n, t, ROWS, rows, n, False)
+    if n == 2:
+        deal(z, t, rows, 2)
+    elif n == 3:
+        deal(z, t, rows, 3)
+    else:
+        transpose_all(z, n, t, ROWS, rows, n, False)
     if weight != NULL:
         for j in range(rows):
             for k in range(n if weight[j] == 0 else 0):
                 t[k * ROWS + j] = 0
+
+
+cdef inline inlined tile_store(const real* t, real* y, Py_ssize_t rows, Py_ssize_t n) noexcept nogil:
+    """y[j, k] = t[k, j]."""
+    if n == 2:
+        collect(t, y, rows, 2)
+    elif n == 3:
+        collect(t, y, rows, 3)
+    else:
+        transpose_all(t, ROWS, y, n, n, rows, True)
 
 
 cdef inline inlined tile_load_columns(const real* z, real* t, Py_ssize_t rows, Py_ssize_t n, Py_ssize_t step) noexcept nogil:
@@ -363,60 +394,76 @@ cdef inline inlined tile_store_columns(const real* t, real* y, Py_ssize_t rows, 
             y[k * step + j] = t[k * ROWS + j]
 
 
-cdef inline inlined tile_max(const real* t, real* m, real* maxima, Py_ssize_t n) noexcept nogil:
-    """For each row of a tile: its maximum and how often it stands there."""
+cdef inline inlined tile_max(real* t, real* m, Py_ssize_t n) noexcept nogil:
+    """The maximum of each row of a tile.
+
+    Where it is +inf, +inf becomes 0 and all else -inf, which has the same softmax; a row of nothing but -inf, which has
+    none, gets a NaN. So what follows need not know of them.
+    """
+    cdef int infinite = 0
     cdef Py_ssize_t j, k
     for j in range(ROWS):
         m[j] = -INFINITY
-        maxima[j] = 0
     for k in range(n):
         for j in range(ROWS):
             m[j] = t[k * ROWS + j] if t[k * ROWS + j] > m[j] else m[j]
-    for k in range(n):
-        for j in range(ROWS):
-            maxima[j] += <real>1 if t[k * ROWS + j] == m[j] else <real>0
+    for j in range(ROWS):
+        infinite |= _math.magnitude(m[j]) == INFINITY
+    for j in range(ROWS if infinite else 0):
+        if m[j] == INFINITY:
+            m[j] = 0
+            for k in range(n):
+                if t[k * ROWS + j] == t[k * ROWS + j]:
+                    t[k * ROWS + j] = 0 if t[k * ROWS + j] == INFINITY else -INFINITY
+        elif m[j] == -INFINITY:
+            t[j] = NAN
+
+
+cdef inline inlined tile_entry(real z, real m, real scale, real* e, real* below, real* maxima) noexcept nogil:
+    """e = exp(z - m), shifted, times scale. The shifted one is `below`, unless z is m, which is counted."""
+    cdef real x = _math.exp_difference(z, m)
+    e[0] = x * scale
+    below[0] = <real>0 if z == m else x
+    maxima[0] += <real>1 if z == m else <real>0
 
 
 cdef inline inlined tile_others(
-    const real* t, real* m, real scale, double* others, double* others_low, real* e, Py_ssize_t n, bint exact,
+    const real* t, const real* m, real scale, double* others, real* e, Py_ssize_t n,
 ) noexcept nogil:
-    """For each row of a tile: its maximum m, e = exp(t - m), shifted, times scale, and the sum but for one maximum."""
+    """For each row of a tile: e = exp(t - m), shifted, times scale, and the sum but for one maximum.
+
+    For losses, of which 4 eps are promised: classes are added by pairs in one part, and the pairs in two, or in double.
+    """
     cdef double high[ROWS]
     cdef double low[ROWS]
     cdef real x[ROWS]
-    cdef real x_low[ROWS]
-    cdef real rest[ROWS]
+    cdef real pair[ROWS]
     cdef real maxima[ROWS]
-    cdef int infinite = 0
     cdef Py_ssize_t j, k
-    tile_max(t, m, maxima, n)
     for j in range(ROWS):
         high[j] = low[j] = 0
-        rest[j] = 0
-    for k in range(n):
+        maxima[j] = 0
+    for k in range(1, n, 2):
         for j in range(ROWS):
-            if exact:
-                _math.exp_difference_parts(t[k * ROWS + j], m[j], &x[j], &x_low[j])
-                rest[j] += x_low[j]
-            else:
-                x[j] = _math.exp_difference(t[k * ROWS + j], m[j])
-            e[k * ROWS + j] = x[j] * scale
-            x[j] = <real>0 if t[k * ROWS + j] == m[j] else x[j]
+            tile_entry(t[(k - 1) * ROWS + j], m[j], scale, &e[(k - 1) * ROWS + j], &x[j], &maxima[j])
+            tile_entry(t[k * ROWS + j], m[j], scale, &e[k * ROWS + j], &pair[j], &maxima[j])
+            pair[j] += x[j]
         for j in range(ROWS):
             if real is float:
-                high[j] += x[j]   # a double has 29 bits to spare
+                high[j] += pair[j]
             else:
-                add(&high[j], &low[j], x[j])
+                add(&high[j], &low[j], pair[j])
+    if n % 2:
+        k = n - 1
+        for j in range(ROWS):
+            tile_entry(t[k * ROWS + j], m[j], scale, &e[k * ROWS + j], &pair[j], &maxima[j])
+        for j in range(ROWS):
+            if real is float:
+                high[j] += pair[j]
+            else:
+                add(&high[j], &low[j], pair[j])
     for j in range(ROWS):
-        if real is float:
-            high[j] += (maxima[j] - 1) / _math.unshift(m[j])
-        else:
-            add(&high[j], &low[j], (maxima[j] - 1) / _math.unshift(m[j]))
-        unshift_sum(high[j], low[j] + rest[j], _math.unshift(m[j]), &others[j], &others_low[j])
-        infinite |= m[j] == INFINITY
-    for j in range(ROWS if infinite else 0):
-        if m[j] == INFINITY:
-            infinite_others(t + j, scale, &others[j], &others_low[j], e + j, n, ROWS)
+        others[j] = (high[j] + low[j]) * _math.unshift(m[j]) + (maxima[j] - 1)
 
 
 cdef inline inlined log_total(double others, double low, double* log_sum) noexcept nogil:

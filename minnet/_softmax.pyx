@@ -10,39 +10,114 @@ from minnet._doors cimport alike, apart, enter
 from minnet._loops cimport clones
 from minnet._math cimport inlined, real
 from minnet._rows cimport (
-    FEW, ROWS, exp_others, invert_total, log_total, multiply, row_max, tile_load, tile_load_columns, tile_others,
-    tile_store_columns, transpose_all,
+    FEW, ROWS, add, exp_others, invert_total, log_total, multiply, row_max, tile_load, tile_load_columns, tile_max,
+    tile_store, tile_store_columns, unshift_sum,
 )
 
 
 # ---- softmax family ------------------------------------------------------------------------------------------------
 
-cdef inline inlined normalize_tile(const real* t, real* y, Py_ssize_t n) noexcept nogil:
-    """y = softmax(t), row by row."""
-    cdef real m[ROWS]
-    cdef double others[ROWS]
-    cdef double others_low[ROWS]
-    cdef real high[ROWS]
-    cdef real low[ROWS]
+cdef inline inlined wide_tile(const float* t, float* y, const float* m, Py_ssize_t n) noexcept nogil:
+    """y = softmax(t), row by row, from exponentials in double: nothing needs two parts."""
+    cdef double e[FEW * ROWS]
+    cdef double wide[ROWS]
+    cdef double total[ROWS]
     cdef Py_ssize_t j, k
-    tile_others(t, m, <real>1, others, others_low, y, n, True)
     for j in range(ROWS):
-        invert_total(others[j] if m[j] > -INFINITY else <double>NAN, others_low[j], &high[j], &low[j])
+        wide[j], total[j] = m[j], 0
+    for k in range(n):
+        for j in range(ROWS):
+            e[k * ROWS + j] = _math.exp_wide(t[k * ROWS + j] - wide[j])
+            total[j] += e[k * ROWS + j]
+    for j in range(ROWS):
+        total[j] = 1.0 / total[j]
+    for k in range(n):
+        for j in range(ROWS):
+            y[k * ROWS + j] = e[k * ROWS + j] * total[j]
+
+
+cdef inline inlined add_exp(double z, double m, double lowest, double* e, double* high, double* low) noexcept nogil:
+    """e = exp(z - m), shifted, and high + low += that, with what the rounding of e has taken; high >= e."""
+    cdef double d, d_low, scale, p, p_low
+    cdef double before = high[0]
+    _math.difference(z, m, &d, &d_low)
+    d_low = 0.0 if lowest > d else d_low
+    _math.exp_terms(lowest if lowest > d else d, d_low, &scale, &p, &p_low)
+    e[0] = scale + scale * p
+    high[0] = before + e[0]
+    low[0] += scale * p_low + (scale * p + (scale - (high[0] - before)))
+
+
+cdef inline inlined exact_tile(const double* t, double* y, const double* m, Py_ssize_t n) noexcept nogil:
+    """y = softmax(t), row by row, from sums in two parts; they begin with a 1 too many, which exceeds each addend."""
+    cdef double high[ROWS]
+    cdef double low[ROWS]
+    cdef double lowest[ROWS]   # an array, since gcc would follow a constant through all that is made of it
+    cdef double unshift = _math.unshift(<double>0)
+    cdef Py_ssize_t j, k
+    for j in range(ROWS):
+        high[j], low[j], lowest[j] = 1.0 / unshift, 0, _math.lowest(unshift)
+    for k in range(n):
+        for j in range(ROWS):
+            add_exp(t[k * ROWS + j], m[j], lowest[j], &y[k * ROWS + j], &high[j], &low[j])
+    for j in range(ROWS):
+        high[j], low[j] = high[j] * unshift - 2, low[j] * unshift
+        invert_total(high[j], low[j], &high[j], &low[j])
     for k in range(n):
         for j in range(ROWS):
             multiply(high[j], low[j], &y[k * ROWS + j])
 
 
-cdef inline inlined log_normalize_tile(const real* t, real* y, Py_ssize_t n) noexcept nogil:
+cdef inline inlined exact_others(const real* t, const real* m, double* others, double* others_low, Py_ssize_t n) noexcept nogil:
+    """For each row of a tile the sum of exp(t - m) but for one maximum, in two parts."""
+    cdef double x[ROWS]
+    cdef double x_low[ROWS]
+    cdef double rest[ROWS]
+    cdef double maxima[ROWS]
+    cdef double unshift = 1.0 if real is float else _math.unshift(<double>0)
+    cdef Py_ssize_t j, k
+    for j in range(ROWS):
+        others[j] = others_low[j] = rest[j] = maxima[j] = 0
+    for k in range(n):
+        for j in range(ROWS):
+            if real is float:
+                x[j], x_low[j] = _math.exp_wide(t[k * ROWS + j] - <double>m[j]), 0
+            else:
+                _math.exp_difference_parts(t[k * ROWS + j], m[j], &x[j], &x_low[j])
+            rest[j] += x_low[j]
+            maxima[j] += 1.0 if t[k * ROWS + j] == m[j] else 0.0
+            x[j] = 0.0 if t[k * ROWS + j] == m[j] else x[j]
+        for j in range(ROWS):
+            if real is float:
+                others[j] += x[j]
+            else:
+                add(&others[j], &others_low[j], x[j])
+    for j in range(ROWS):
+        add(&others[j], &others_low[j], (maxima[j] - 1) / unshift)
+        unshift_sum(others[j], others_low[j] + rest[j], unshift, &others[j], &others_low[j])
+
+
+cdef inline inlined normalize_tile(real* t, real* y, Py_ssize_t n) noexcept nogil:
+    """y = softmax(t), row by row."""
+    cdef real m[ROWS]
+    tile_max(t, m, n)
+    if real is float:
+        wide_tile(t, y, m, n)
+    else:
+        exact_tile(t, y, m, n)
+
+
+cdef inline inlined log_normalize_tile(real* t, real* y, Py_ssize_t n) noexcept nogil:
     """y = log(softmax(t)), row by row."""
     cdef real m[ROWS]
     cdef double others[ROWS]
     cdef double log_sum[ROWS]
     cdef real L[ROWS]
     cdef Py_ssize_t j, k
-    tile_others(t, m, <real>1, others, log_sum, y, n, True)
+    tile_max(t, m, n)
+    exact_others(t, m, others, log_sum, n)
     for j in range(ROWS):
-        log_total(others[j] if m[j] > -INFINITY else <double>NAN, log_sum[j], &log_sum[j])
+        log_total(others[j], log_sum[j], &log_sum[j])
         L[j] = log_sum[j]
     for k in range(n):
         for j in range(ROWS):
@@ -64,7 +139,7 @@ cdef clones softmax_tile(const real* x, real* y, Py_ssize_t rows, Py_ssize_t n, 
     if step:
         tile_store_columns(p, y, rows, n, step)
     else:
-        transpose_all(p, ROWS, y, n, n, rows, True)
+        tile_store(p, y, rows, n)
 
 
 cdef clones softmax_row(const real* x, real* y, Py_ssize_t n) noexcept nogil:
