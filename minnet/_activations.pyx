@@ -31,26 +31,40 @@ cdef enum:
 
 # ---- activations: y = f(x), slope = f'(x) --------------------------------------------------------------------------
 
-# The exponentials stand in a loop of their own: one loop for all would be bound by the length of its chain of operations,
-# of which a CPU overlaps only so many.
+# What is before the polynomial stands in a loop of its own: one loop for all would be bound by the length of its chain of
+# operations, of which a CPU overlaps only so many.
 
-cdef inline inlined sigmoid_chunk(const real* x, real* y, real* slope, Py_ssize_t n) noexcept nogil:
-    cdef real e[CHUNK]
+cdef inline inlined sigmoid_chunk(const real* x, real* y, Py_ssize_t n) noexcept nogil:
+    cdef real r[CHUNK]
+    cdef real t[CHUNK]
+    cdef real low = _math.low_bound(x[0]), high = _math.high_bound(x[0])
     cdef Py_ssize_t i
     for i in range(n):
-        e[i] = _math.exp(-_math.magnitude(x[i]))
+        _math.cut_exponent(_math.bounded(x[i], low, high), &r[i], &t[i])
     for i in range(n):
-        y[i] = _math.sigmoid_from(x[i], e[i])
-    if slope != NULL:
-        for i in range(n):
-            slope[i] = _math.sigmoid_slope(e[i])
+        y[i] = _math.sigmoid_cut(r[i], t[i])
+
+
+cdef inline inlined sigmoid_slope_chunk(const real* x, real* y, real* slope, Py_ssize_t n) noexcept nogil:
+    cdef real r[CHUNK]
+    cdef real t[CHUNK]
+    cdef real low = _math.low_bound(x[0])
+    cdef Py_ssize_t i
+    for i in range(n):
+        _math.cut_exponent(_math.bounded(x[i], low, -low), &r[i], &t[i])
+    for i in range(n):
+        _math.sigmoid_cut_slope(r[i], t[i], &y[i], &slope[i])
 
 
 cdef clones sigmoid_loop(const real* x, real* y, real* slope, Py_ssize_t n) noexcept nogil:
-    cdef Py_ssize_t i = 0
+    cdef Py_ssize_t i = 0, size
     while i < n:
-        sigmoid_chunk(x + i, y + i, NULL if slope == NULL else slope + i, min(<Py_ssize_t>CHUNK, n - i))
-        i += CHUNK
+        size = min(<Py_ssize_t>CHUNK, n - i)
+        if slope == NULL:
+            sigmoid_chunk(x + i, y + i, size)
+        else:
+            sigmoid_slope_chunk(x + i, y + i, slope + i, size)
+        i += size
 
 
 cdef clones tanh_loop(const real* x, real* y, real* slope, Py_ssize_t n) noexcept nogil:
@@ -70,7 +84,7 @@ cdef clones softplus_loop(const real* x, real* y, real* slope, Py_ssize_t n) noe
             y[i] = _math.softplus(x[i])
     else:
         for i in range(n):
-            y[i], slope[i] = _math.softplus(x[i]), _math.sigmoid(x[i])
+            y[i], slope[i] = _math.softplus(x[i]), _math.sigmoid_beside(x[i])
 
 
 cdef clones log_sigmoid_loop(const real* x, real* y, real* slope, Py_ssize_t n) noexcept nogil:
@@ -80,7 +94,7 @@ cdef clones log_sigmoid_loop(const real* x, real* y, real* slope, Py_ssize_t n) 
             y[i] = _math.log_sigmoid(x[i])
     else:
         for i in range(n):
-            y[i], slope[i] = _math.log_sigmoid(x[i]), _math.sigmoid(-x[i])
+            y[i], slope[i] = _math.log_sigmoid(x[i]), _math.sigmoid_beside(-x[i])
 
 
 cdef clones relu_loop(const real* x, real* y, real* slope, Py_ssize_t n) noexcept nogil:

@@ -17,98 +17,110 @@ WRAP = CHUNK      # how far a periodic array goes on behind its period, so that 
 
 
 # ---- value and gradient --------------------------------------------------------------------------------------------
-# Each has a loop that gives loss and slope = d loss / d x of one chunk; `settle` weighs them, stores what is wanted and
+# Each has a loop that gives loss and dx = factor d loss / d x of one chunk; `weigh` multiplies both by weights, `add_up`
 # adds to the total.
 
-cdef inline inlined add_up(const real* losses, double* lanes, Py_ssize_t n) noexcept nogil:
-    """lanes += the sums of the losses, every LANES-th in one."""
-    cdef double sums[LANES]
-    cdef Py_ssize_t block, i, tail = n - n % LANES
-    for i in range(LANES):
-        sums[i] = 0
-    for block in range(n // LANES):
-        for i in range(LANES):
-            sums[i] += losses[block * LANES + i]
-    for i in range(n - tail):
-        sums[i] += losses[tail + i]
-    for i in range(LANES):
-        lanes[i] += sums[i]
+cdef enum:
+    SUMS = 32     # accumulators; four losses are added before one of them is stored
+
+cdef clones add_up(const real* losses, double* sums, Py_ssize_t n) noexcept nogil:
+    """sums += the sums of the losses, every SUMS-th in one."""
+    cdef const real* l = losses
+    cdef double first, second
+    cdef Py_ssize_t block, i
+    for block in range(n // (4 * SUMS)):
+        for i in range(SUMS):
+            first, second = l[i], l[2 * SUMS + i]
+            sums[i] += (first + l[SUMS + i]) + (second + l[3 * SUMS + i])
+        l += 4 * SUMS
+    n %= 4 * SUMS
+    for block in range(n // SUMS):
+        for i in range(SUMS):
+            sums[i] += l[i]
+        l += SUMS
+    for i in range(n % SUMS):
+        sums[i] += l[i]
 
 
-cdef inline inlined halve(double* lanes, Py_ssize_t width) noexcept nogil:
+cdef inline inlined halve(double* sums, Py_ssize_t width) noexcept nogil:
     cdef Py_ssize_t i
     for i in range(width):
-        lanes[i] += lanes[i + width]
+        sums[i] += sums[i + width]
 
 
-cdef clones fold(double* lanes, double* total) noexcept nogil:
-    """The sum of all lanes, once for all chunks. The widths are constants, so that each step is unrolled."""
-    halve(lanes, 32)
-    halve(lanes, 16)
-    halve(lanes, 8)
-    halve(lanes, 4)
-    halve(lanes, 2)
-    halve(lanes, 1)
-    total[0] = lanes[0]
+cdef clones fold(double* sums, double* total) noexcept nogil:
+    """The sum of all, once for all chunks. The widths are constants, so that each step is unrolled."""
+    halve(sums, 16)
+    halve(sums, 8)
+    halve(sums, 4)
+    halve(sums, 2)
+    halve(sums, 1)
+    total[0] = sums[0]
 
 
-cdef clones settle(
-    const real* chunk_loss, const real* chunk_slope, const double* weight, double* lanes, real* loss, real* dx,
+cdef clones weigh(
+    const real* chunk_loss, const real* chunk_slope, const double* weight, double* weighed, real* loss, real* dx,
     Py_ssize_t n, double scale,
 ) noexcept nogil:
-    cdef double weighed[CHUNK]
-    cdef real factor = scale
+    """A weight of 0 leaves out what is inf or NaN, too."""
     cdef Py_ssize_t i
-    if weight == NULL:
-        add_up(chunk_loss, lanes, n)
-        for i in range(n if loss != NULL else 0):
-            loss[i] = chunk_loss[i]
-        for i in range(n if dx != NULL else 0):
-            dx[i] = chunk_slope[i] * factor
-    else:
-        for i in range(n):   # a weight of 0 leaves out losses that are inf or NaN, too
-            weighed[i] = 0.0 if weight[i] == 0 else chunk_loss[i] * weight[i]
-        add_up(<const double*>weighed, lanes, n)
-        for i in range(n if loss != NULL else 0):
-            loss[i] = weighed[i]
-        for i in range(n if dx != NULL else 0):
-            dx[i] = 0.0 if weight[i] == 0 else chunk_slope[i] * (weight[i] * scale)
+    for i in range(n):
+        weighed[i] = 0.0 if weight[i] == 0 else chunk_loss[i] * weight[i]
+    for i in range(n if loss != NULL else 0):
+        loss[i] = weighed[i]
+    for i in range(n if dx != NULL else 0):
+        dx[i] = 0.0 if weight[i] == 0 else chunk_slope[i] * (weight[i] * scale)
 
 
 # a = |z|, e = exp(-a); `wrong` is the share of the target on the other side of 0 than z:
 #     loss = t softplus(-z) + (1 - t) softplus(z) = wrong a + log(1 + e)        both terms >= 0
-#     d loss / d z = sigmoid(z) - t = (wrong - (1 - wrong) e) / (1 + e) with the sign of z; never sigmoid(z) - 1
+#     d loss / d z = sigmoid(z) - t = wrong - Q with the sign of z, Q = e / (1 + e); never sigmoid(z) - 1
+# log(1 + e) = 2 atanh(s / 2), s = e / (1 + e / 2). e itself is over / under (_math.pxd), and never divided out.
 
-# The work is done in loops of their own, because in one gcc 12 computes the logarithm twice, for both sides of a branch.
+# The work is done in loops of their own: a loop with a long chain of operations is bound by its length.
 
-cdef inline inlined exponentials(const real* z, real* e, real* L, Py_ssize_t n) noexcept nogil:
+cdef inline inlined cut(const real* z, real* r, real* k, Py_ssize_t n) noexcept nogil:
+    """-|z| = r + ln 2 times the whole number in k."""
+    cdef real low = _math.low_bound(z[0])
     cdef Py_ssize_t i
     for i in range(n):
-        e[i] = _math.exp(-_math.magnitude(z[i]))
-    for i in range(n):
-        L[i] = _math.log1p_unit(e[i])
+        _math.cut_exponent(_math.at_least(-_math.magnitude(z[i]), low), &r[i], &k[i])
 
 
-cdef clones bce_with_logits_loop(const real* z, const real* t, real* loss, real* dz, Py_ssize_t n) noexcept nogil:
-    """Here both shares have the sign of z: wrong is 1 - t or -t, right is t or t - 1."""
-    cdef real e[CHUNK]
-    cdef real L[CHUNK]
-    cdef real side, wrong, paid
+cdef inline inlined quotients(const real* r, const real* k, real* Q, real* s, Py_ssize_t n) noexcept nogil:
+    """Q and s of what was cut; they may take its place."""
+    cdef real over, under, rest
     cdef Py_ssize_t i
-    exponentials(z, e, L, n)
     for i in range(n):
-        side = <real>0.5 + _math.with_sign(<real>0.5, z[i])   # 1 or 0
-        wrong = side - t[i]
+        _math.exp_quotient(r[i], k[i], &over, &under, &rest)
+        Q[i] = over / (under + over)
+        s[i] = over / (under + <real>0.5 * over)
+
+
+cdef clones bce_with_logits_loop(
+    const real* z, const real* t, real* loss, real* dz, Py_ssize_t n, double factor,
+) noexcept nogil:
+    """Here wrong, and with it the gradient, has the sign of z: it is 1 - t or -t."""
+    cdef real Q[CHUNK]
+    cdef real s[CHUNK]
+    cdef real g = factor
+    cdef real wrong, paid
+    cdef Py_ssize_t i
+    cut(z, Q, s, n)
+    quotients(Q, s, Q, s, n)
+    for i in range(n):
+        wrong = (<real>0.5 + _math.with_sign(<real>0.5, z[i])) - t[i]
         paid = wrong * z[i]
-        loss[i] = (<real>0 if wrong == 0 else paid) + L[i]
-        dz[i] = (wrong - (t[i] - (<real>1 - side)) * e[i]) / (<real>1 + e[i])
+        loss[i] = (<real>0 if wrong == 0 else paid) + _math.double_atanh(s[i])
+        dz[i] = g * (wrong - _math.with_sign(Q[i], z[i]))
 
 
 # With options the target is smoothed, t' = t (1 - s) + s / 2, and its two shares are weighed: yes = positive t' and
 # no = negative (1 - t'). One is `right`, on the side of z, the other `wrong`; a wrong share of 0 adds 0 even if a is inf.
-# With L = log(1 + e), softplus(z) and softplus(-z) are a + L and L, in the order of wrong and right:
+# With L = log(1 + e), softplus(z) and softplus(-z) are a + L and L, in the order of wrong and right; Q is the smaller and
+# P = 1 - Q the larger probability:
 #     loss = wrong (a + L) + right L
-#     d loss / d z = (wrong - right e) / (1 + e) with the sign of z
+#     d loss / d z = wrong P - right Q with the sign of z
 # Where both shares weigh 0, both are 0, even of an a that is inf or NaN.
 
 cdef inline inlined shares_of(
@@ -127,81 +139,80 @@ cdef inline inlined keep_counted(real z, real counted, real paid, real slope, re
 
 cdef clones weighted_bce_loop(
     const real* z, const real* t, const real* positive, const real* negative, real* loss, real* dz, Py_ssize_t n,
-    double smoothing,
+    double factor, double smoothing,
 ) noexcept nogil:
-    cdef real e[CHUNK]
-    cdef real L[CHUNK]
-    cdef real keep = 1 - smoothing, lift = smoothing / 2
-    cdef real wrong, right, paid, slope
+    cdef real Q[CHUNK]
+    cdef real s[CHUNK]
+    cdef real g = factor, keep = 1 - smoothing, lift = smoothing / 2
+    cdef real wrong, right, L, paid, slope
     cdef Py_ssize_t i
-    exponentials(z, e, L, n)
+    cut(z, Q, s, n)
+    quotients(Q, s, Q, s, n)
     for i in range(n):
         shares_of(z[i], t[i], positive[i], negative[i], keep, lift, &wrong, &right)
-        paid = (wrong * (_math.magnitude(z[i]) + L[i]) if wrong > 0 else <real>0) + right * L[i]
-        slope = (wrong - right * e[i]) / (<real>1 + e[i])
+        L = _math.double_atanh(s[i])
+        paid = (wrong * (_math.magnitude(z[i]) + L) if wrong > 0 else <real>0) + right * L
+        slope = g * (wrong * (<real>1 - Q[i]) - right * Q[i])
         keep_counted(z[i], wrong + right, paid, slope, &loss[i], &dz[i])
 
 
-# The focal loss multiplies each share by a power of the probability of the other answer: with P = 1 / (1 + e) the
-# larger probability and Q = e / (1 + e) the smaller, wrong by P^gamma and right by Q^gamma. Since dP / da = P Q,
+# The focal loss multiplies each share by a power of the probability of the other answer: wrong by P^gamma and right by
+# Q^gamma. Since dP / da = P Q,
 #     loss = wrong P^gamma (a + L) + right Q^gamma L
 #     d loss / d z = wrong P^gamma (P + gamma Q (a + L)) - right Q^gamma (Q + gamma P L) with the sign of z
 # and no power below gamma is met: the slope is finite for gamma < 1, too.
 #
-# Some gammas, 2 by far the commonest, have powers that are products and roots. Else P^gamma = exp(-gamma L) and Q^gamma =
-# exp(-gamma (a + L)). Beyond FAR Q is 0, and 0 times FAR is 0, where 0 times inf is not.
+# Some gammas, 2 by far the commonest, have powers that are products and roots. Else P^gamma = exp(-gamma L) and, with what
+# -a was cut into, Q^gamma = 2^(gamma k) exp(gamma (r - L)). Beyond low_bound Q is 0, and 0 times it is 0, where 0 times inf
+# is not.
 #
 # Where targets are labels, 0 or 1, one share is 0, and one power is enough. With x = z or -z, so that x > 0 is wrong:
 #     loss = w s(x)^gamma (max(x, 0) + L)
 #     d loss / d x = w s(x)^gamma (s(x) + gamma s(-x) (max(x, 0) + L)),   s(x) = P where x > 0, else Q
 
-cdef inline inlined bounded(real a, real* near) noexcept nogil:
-    cdef real FAR = 1000
-    near[0] = FAR if FAR < a else a
+cdef inline inlined power_of(real k, real v, double gamma, real* power) noexcept nogil:
+    """2^(gamma k) exp(gamma v) for whole k <= 0 and v <= 0.35.
 
-
-cdef inline inlined side_power(real a, real L, double gamma, real* power) noexcept nogil:
-    """exp(-gamma (a + L)) for a, L >= 0.
-
-    The argument can be so large that its rounding error would cost many ulp. So its large part is never rounded: gamma and a
-    are cut in halves, whose product is exact, and so is its difference to n ln2_high.
+    gamma k can be so large that its rounding error would cost many ulp. So it is never rounded: gamma is cut in halves, and
+    the first times k, which has few digits, is exact, and so is its difference to the whole part. gamma log2(e) comes in
+    halves, too. No product serves two sums: gcc would fuse it in vectors and not in the scalars of the tail.
     """
     cdef real LOG2E = 1.4426950408889634
-    cdef real LN2_HIGH = 0.693359375 if real is float else 0.693147180369123816490
-    cdef real LN2_LOW = -2.12194440054690583e-4 if real is float else 1.90821492927058770002e-10
+    cdef real LOG2E_HEAD = 1.4423828125 if real is float else 1.4426950216293335
+    cdef real LOG2E_REST = 3.122283889634e-04 if real is float else 1.9259629911266175e-08
     cdef real SHIFTED = 12583103.0 if real is float else 6755399441057279.0
     cdef real g = gamma
     cdef real g1 = _math.head(g)
     cdef real g2 = gamma - g1
-    cdef real product = g * (a + L)
-    cdef real s1 = _math.head(a + L)
-    cdef real t = SHIFTED - product * LOG2E
-    cdef real n = t - SHIFTED
-    cdef real rest = (n * LN2_LOW + g * ((a - s1) + L)) + g2 * s1
-    cdef real y = _math.exp_reduced((n * -LN2_HIGH - g1 * s1) - rest, t) * _math.unshift(g)
-    power[0] = <real>0 if product > -_math.lowest(g) else y
+    cdef real h1 = _math.head(g * LOG2E)
+    cdef real h2 = (g1 * LOG2E_HEAD - h1) + (g1 * LOG2E_REST + g2 * LOG2E)
+    cdef real x = g * k + (h1 + h2) * v
+    cdef real t = x + SHIFTED
+    cdef real f = h1 * v + (h2 * v + ((g1 * k - (t - SHIFTED)) + g2 * k))
+    power[0] = <real>0 if x < _math.lowest(x) * LOG2E else _math.exp2_shifted(f) * _math.pow2(t)
 
 
 cdef inline inlined label_powers(
-    const real* z, const real* t, const real* L, real* power, Py_ssize_t n, double gamma,
+    const real* z, const real* t, const real* r, const real* k, const real* L, real* power, Py_ssize_t n, double gamma,
 ) noexcept nogil:
     """The power of the probability of the other answer than t, which is a label."""
-    cdef real a
+    cdef real SHIFTED = 12583103.0 if real is float else 6755399441057279.0
+    cdef real x
     cdef Py_ssize_t i
     for i in range(n):
-        a = z[i] if t[i] > 0 else -z[i]
-        side_power(a if a > 0 else <real>0, L[i], gamma, &power[i])
+        x = -z[i] if t[i] > 0 else z[i]
+        power_of(<real>0 if x > 0 else k[i] - SHIFTED, (<real>0 if x > 0 else r[i]) - L[i], gamma, &power[i])
 
 
 cdef inline inlined both_powers(
-    const real* z, const real* L, real* P_power, real* Q_power, Py_ssize_t n, double gamma,
+    const real* r, const real* k, const real* L, real* P_power, real* Q_power, Py_ssize_t n, double gamma,
 ) noexcept nogil:
-    cdef real g = gamma
+    cdef real SHIFTED = 12583103.0 if real is float else 6755399441057279.0
     cdef Py_ssize_t i
     for i in range(n):
-        P_power[i] = _math.exp(-(g * L[i]))
+        power_of(<real>0, -L[i], gamma, &P_power[i])
     for i in range(n):
-        side_power(_math.magnitude(z[i]), L[i], gamma, &Q_power[i])
+        power_of(k[i] - SHIFTED, r[i] - L[i], gamma, &Q_power[i])
 
 
 cdef inline inlined are_labels(const real* t, int* all_labels, Py_ssize_t n) noexcept nogil:
@@ -221,93 +232,107 @@ cdef inline inlined are_labels(const real* t, int* all_labels, Py_ssize_t n) noe
 
 
 cdef inline inlined focal_term(
-    real z, real wrong, real right, real e, real L, real P, real g, real P_power, real Q_power, real* loss, real* dz,
+    real z, real wrong, real right, real Q, real L, real g, real P_power, real Q_power, real near, real factor, real* loss,
+    real* dz,
 ) noexcept nogil:
-    cdef real near, paid, slope
-    bounded(_math.magnitude(z), &near)
-    paid = wrong * (_math.magnitude(z) + L) * P_power
-    paid = (paid if wrong > 0 else <real>0) + right * L * Q_power
-    slope = wrong * (P + g * (e * P * (near + L))) * P_power - right * (e * P + g * (P * L)) * Q_power
-    keep_counted(z, wrong + right, paid, slope, loss, dz)
+    cdef real P = <real>1 - Q
+    cdef real a = _math.magnitude(z)
+    cdef real paid = (wrong * (a + L) * P_power if wrong > 0 else <real>0) + right * L * Q_power
+    cdef real slope = wrong * (P + g * (Q * (near + L))) * P_power - right * (Q + g * (P * L)) * Q_power
+    keep_counted(z, wrong + right, paid, factor * slope, loss, dz)
 
 
 cdef inline inlined label_terms(
-    const real* z, const real* t, const real* positive, const real* negative, const real* e, const real* L,
-    const real* power, real* loss, real* dz, Py_ssize_t n, double gamma, bint rooted,
+    const real* z, const real* t, const real* positive, const real* negative, const real* Q, const real* L,
+    const real* power, real* loss, real* dz, Py_ssize_t n, double factor, double gamma, bint rooted,
 ) noexcept nogil:
     """Where gamma has roots, `power` is NULL; that, and `rooted`, are constants where this is called."""
-    cdef real g = gamma
-    cdef real x, w, P, Q, own, other, cost, near, factor, slope
+    cdef real g = gamma, to_dz = factor
+    cdef real far = -_math.low_bound(g)
+    cdef real x, w, P, own, other, cost, slope, weight
     cdef Py_ssize_t i
     for i in range(n):
         x = -z[i] if t[i] > 0 else z[i]
         w = positive[i] if t[i] > 0 else negative[i]
-        P = <real>1 / (<real>1 + e[i])
-        Q = e[i] * P
-        own = P if x > 0 else Q
-        other = Q if x > 0 else P
+        P = <real>1 - Q[i]
+        own = P if x > 0 else Q[i]
+        other = Q[i] if x > 0 else P
         cost = (x if x > 0 else <real>0) + L[i]
-        bounded(cost, &near)
         if power == NULL:
-            _math.root_power(own, gamma, rooted, &factor)
+            _math.root_power(own, gamma, rooted, &weight)
         else:
-            factor = power[i]
-        factor *= w
-        slope = factor * (own + g * (other * near))
-        cost *= factor
+            weight = power[i]
+        weight *= w
+        slope = to_dz * (weight * (own + g * (other * (far if far < cost else cost))))
+        cost *= weight
         loss[i] = cost if w > 0 else <real>0
         slope = slope if w > 0 else <real>0
         dz[i] = -slope if t[i] > 0 else slope
 
 
-cdef inline inlined rooted_terms(
-    const real* z, const real* t, const real* positive, const real* negative, const real* e, const real* L, real* loss,
-    real* dz, Py_ssize_t n, real keep, real lift, double gamma, bint labels, bint rooted,
+cdef inline inlined share_terms(
+    const real* z, const real* t, const real* positive, const real* negative, const real* Q, const real* L,
+    const real* P_powers, const real* Q_powers, real* loss, real* dz, Py_ssize_t n, double factor, double smoothing,
+    double gamma, bint rooted,
 ) noexcept nogil:
-    """For a gamma that has roots; `rooted` is a constant where this is called."""
-    cdef real g = gamma
-    cdef real wrong, right, P, P_power, Q_power
+    """The same for any targets."""
+    cdef real g = gamma, to_dz = factor, keep = 1 - smoothing, lift = smoothing / 2
+    cdef real far = -_math.low_bound(g)
+    cdef real a, wrong, right, P_power, Q_power
     cdef Py_ssize_t i
-    if labels:
-        label_terms(z, t, positive, negative, e, L, <const real*>NULL, loss, dz, n, gamma, rooted)
-        return
     for i in range(n):
         shares_of(z[i], t[i], positive[i], negative[i], keep, lift, &wrong, &right)
-        P = <real>1 / (<real>1 + e[i])
-        _math.root_power(P, gamma, rooted, &P_power)
-        _math.root_power(e[i] * P, gamma, rooted, &Q_power)
-        focal_term(z[i], wrong, right, e[i], L[i], P, g, P_power, Q_power, &loss[i], &dz[i])
+        if P_powers == NULL:
+            _math.root_power(<real>1 - Q[i], gamma, rooted, &P_power)
+            _math.root_power(Q[i], gamma, rooted, &Q_power)
+        else:
+            P_power, Q_power = P_powers[i], Q_powers[i]
+        a = _math.magnitude(z[i])
+        focal_term(
+            z[i], wrong, right, Q[i], L[i], g, P_power, Q_power, far if far < a else a, to_dz, &loss[i], &dz[i])
+
+
+cdef inline inlined rooted_terms(
+    const real* z, const real* t, const real* positive, const real* negative, const real* Q, const real* L, real* loss,
+    real* dz, Py_ssize_t n, double factor, double smoothing, double gamma, bint labels, bint rooted,
+) noexcept nogil:
+    if labels:
+        label_terms(z, t, positive, negative, Q, L, <const real*>NULL, loss, dz, n, factor, gamma, rooted)
+    else:
+        share_terms(
+            z, t, positive, negative, Q, L, <const real*>NULL, <const real*>NULL, loss, dz, n, factor, smoothing, gamma,
+            rooted)
 
 
 cdef clones focal_bce_loop(
     const real* z, const real* t, const real* positive, const real* negative, real* loss, real* dz, Py_ssize_t n,
-    double smoothing, double gamma,
+    double factor, double smoothing, double gamma,
 ) noexcept nogil:
-    cdef real e[CHUNK]
+    cdef real r[CHUNK]
+    cdef real k[CHUNK]
+    cdef real Q[CHUNK]
     cdef real L[CHUNK]
     cdef real power[CHUNK]
     cdef real Q_power[CHUNK]
-    cdef real keep = 1 - smoothing, lift = smoothing / 2
-    cdef real g = gamma
-    cdef real wrong, right, P
     cdef int labels = 0
     cdef Py_ssize_t i
-    exponentials(z, e, L, n)
+    cut(z, r, k, n)
+    quotients(r, k, Q, L, n)
+    for i in range(n):
+        L[i] = _math.double_atanh(L[i])
     if smoothing == 0:
         are_labels(t, &labels, n)
     if _math.is_rooted(gamma):
-        rooted_terms(z, t, positive, negative, e, L, loss, dz, n, keep, lift, gamma, labels, True)
+        rooted_terms(z, t, positive, negative, Q, L, loss, dz, n, factor, smoothing, gamma, labels, True)
     elif _math.has_roots(gamma):
-        rooted_terms(z, t, positive, negative, e, L, loss, dz, n, keep, lift, gamma, labels, False)
+        rooted_terms(z, t, positive, negative, Q, L, loss, dz, n, factor, smoothing, gamma, labels, False)
     elif labels:
-        label_powers(z, t, L, power, n, gamma)
-        label_terms(z, t, positive, negative, e, L, power, loss, dz, n, gamma, False)
+        label_powers(z, t, r, k, L, power, n, gamma)
+        label_terms(z, t, positive, negative, Q, L, power, loss, dz, n, factor, gamma, False)
     else:
-        both_powers(z, L, power, Q_power, n, gamma)
-        for i in range(n):
-            shares_of(z[i], t[i], positive[i], negative[i], keep, lift, &wrong, &right)
-            P = <real>1 / (<real>1 + e[i])
-            focal_term(z[i], wrong, right, e[i], L[i], P, g, power[i], Q_power[i], &loss[i], &dz[i])
+        both_powers(r, k, L, power, Q_power, n, gamma)
+        share_terms(
+            z, t, positive, negative, Q, L, power, Q_power, loss, dz, n, factor, smoothing, gamma, False)
 
 
 # Other losses of logarithms and exponentials are computed in double throughout, in loops that come before the last one
@@ -326,7 +351,7 @@ cdef inline inlined logarithms(const real* u, double* L, Py_ssize_t n) noexcept 
 # With q = 1 - p rounded, log(1 - p) is log(q) and, first order in it, what rounding took: ((1 - q) - p) / q.
 
 cdef clones bce_loop(
-    const real* p, const real* t, const real* element_weight, real* loss, real* dp, Py_ssize_t n,
+    const real* p, const real* t, const real* element_weight, real* loss, real* dp, Py_ssize_t n, double factor,
 ) noexcept nogil:
     cdef double L[CHUNK]
     cdef double M[CHUNK]
@@ -344,13 +369,15 @@ cdef clones bce_loop(
         cost = M[i] + (((1.0 - q) - x) / q if q > 0 else 0.0)
         cost = (no * cost if no > 0 else 0.0) + (yes * L[i] if yes > 0 else 0.0)
         loss[i] = 0.0 - w * cost if w > 0 else 0.0
-        dp[i] = w * slope if w > 0 else 0.0
+        dp[i] = factor * (w * slope) if w > 0 else 0.0
 
 
 # Kullback-Leibler divergence of q from p, term by term: the target is p, or log(p). A share p of 0 adds 0.
 #     loss = p (log(p) - log(q)),   d loss / d log(q) = -p
 
-cdef clones kl_loop(const real* log_q, const real* t, real* loss, real* dx, Py_ssize_t n, bint log_target) noexcept nogil:
+cdef clones kl_loop(
+    const real* log_q, const real* t, real* loss, real* dx, Py_ssize_t n, double factor, bint log_target,
+) noexcept nogil:
     cdef double p[CHUNK]
     cdef double L[CHUNK]
     cdef double cost
@@ -367,37 +394,44 @@ cdef clones kl_loop(const real* log_q, const real* t, real* loss, real* dx, Py_s
         cost = p[i] * (L[i] - log_q[i])
         cost = cost if log_q[i] == log_q[i] else <double>NAN
         loss[i] = cost if p[i] > 0 or log_q[i] != log_q[i] else 0.0
-        dx[i] = 0.0 - p[i]
+        dx[i] = 0.0 - factor * p[i]
 
 
 # ---- regression, where x is a prediction ---------------------------------------------------------------------------
 
-cdef clones squared_error_loop(const real* x, const real* t, real* loss, real* dx, Py_ssize_t n) noexcept nogil:
+cdef clones squared_error_loop(
+    const real* x, const real* t, real* loss, real* dx, Py_ssize_t n, double factor,
+) noexcept nogil:
+    cdef real g = factor
     cdef real error
     cdef Py_ssize_t i
     for i in range(n):
         error = x[i] - t[i]
         loss[i] = error * error
-        dx[i] = error + error
+        dx[i] = g * (error + error)
 
 
-cdef clones absolute_error_loop(const real* x, const real* t, real* loss, real* dx, Py_ssize_t n) noexcept nogil:
+cdef clones absolute_error_loop(
+    const real* x, const real* t, real* loss, real* dx, Py_ssize_t n, double factor,
+) noexcept nogil:
     """At 0 the slope is 0, the middle of the subgradients; NaN stays NaN."""
+    cdef real g = factor
     cdef real error, slope
     cdef Py_ssize_t i
     for i in range(n):
         error = x[i] - t[i]
         slope = <real>1 if error > 0 else error
         loss[i] = _math.magnitude(error)
-        dx[i] = <real>-1 if error < 0 else slope
+        dx[i] = g * (<real>-1 if error < 0 else slope)
 
 
 # With c the error, cut off at +-delta, both pieces of Huber's loss, error^2 / 2 and delta (|error| - delta / 2), are
 #     loss = c (error - c / 2),   d loss / d x = c
 
 cdef clones huber_loop(
-    const real* x, const real* t, real* loss, real* dx, Py_ssize_t n, double threshold,
+    const real* x, const real* t, real* loss, real* dx, Py_ssize_t n, double factor, double threshold,
 ) noexcept nogil:
+    cdef real g = factor
     cdef real delta = threshold
     cdef real error, c
     cdef Py_ssize_t i
@@ -406,14 +440,15 @@ cdef clones huber_loop(
         c = delta if delta < error else error
         c = -delta if -delta > c else c
         loss[i] = c * (error - <real>0.5 * c)
-        dx[i] = c
+        dx[i] = g * c
 
 
 # -log of a normal density with mean x and variance v = max(var, eps), without its constant log(2 pi) / 2 unless `full`:
 #     loss = (log(v) + (x - t)^2 / v) / 2,   d loss / d x = (x - t) / v
 
 cdef clones gaussian_loop(
-    const real* x, const real* t, const real* var, real* loss, real* dx, Py_ssize_t n, double eps, bint full,
+    const real* x, const real* t, const real* var, real* loss, real* dx, Py_ssize_t n, double factor, double eps,
+    bint full,
 ) noexcept nogil:
     cdef double L[CHUNK]
     cdef double v[CHUNK]
@@ -427,7 +462,7 @@ cdef clones gaussian_loop(
     for i in range(n):
         error = <double>x[i] - t[i]
         loss[i] = (L[i] + error * (error / v[i])) / 2 + constant
-        dx[i] = error / v[i]
+        dx[i] = factor * (error / v[i])
 
 
 # -log of the probability of a count t at a rate r = exp(x), or x itself, which eps keeps from 0 in the logarithm.
@@ -435,7 +470,8 @@ cdef clones gaussian_loop(
 #     loss = r - t log(r),   d loss / d x = exp(x) - t, or 1 - t / (x + eps)
 
 cdef clones poisson_loop(
-    const real* x, const real* t, real* loss, real* dx, Py_ssize_t n, double eps, bint log_input, bint full,
+    const real* x, const real* t, real* loss, real* dx, Py_ssize_t n, double factor, double eps, bint log_input,
+    bint full,
 ) noexcept nogil:
     cdef double r[CHUNK]
     cdef double L[CHUNK]
@@ -449,12 +485,12 @@ cdef clones poisson_loop(
         for i in range(n):
             L[i] = r[i]
             r[i] = _math.exp_any(L[i])
-            dx[i] = r[i] - t[i]
+            dx[i] = factor * (r[i] - t[i])
     else:
         for i in range(n):
             K[i] = r[i] + eps
             cost = 1.0 - t[i] / K[i]
-            dx[i] = cost if t[i] > 0 else 1.0
+            dx[i] = factor * (cost if t[i] > 0 else 1.0)
         logarithms(K, L, n)
     if full:
         logarithms(t, K, n)
@@ -472,29 +508,29 @@ cdef clones poisson_loop(
 # ---- all of them, chunk by chunk -----------------------------------------------------------------------------------
 
 cdef void chunk_of(
-    Kind kind, const real* x, const real* t, const real* a, const real* b, real* loss, real* slope, Py_ssize_t n,
-    Settings* s,
+    Kind kind, const real* x, const real* t, const real* a, const real* b, real* loss, real* dx, Py_ssize_t n,
+    double factor, Settings* s,
 ) noexcept nogil:
     if kind == BCE_WITH_LOGITS:
-        bce_with_logits_loop(x, t, loss, slope, n)
+        bce_with_logits_loop(x, t, loss, dx, n, factor)
     elif kind == WEIGHTED_BCE:
-        weighted_bce_loop(x, t, a, b, loss, slope, n, s.amount)
+        weighted_bce_loop(x, t, a, b, loss, dx, n, factor, s.amount)
     elif kind == FOCAL_BCE:
-        focal_bce_loop(x, t, a, b, loss, slope, n, s.amount, s.gamma)
+        focal_bce_loop(x, t, a, b, loss, dx, n, factor, s.amount, s.gamma)
     elif kind == BCE:
-        bce_loop(x, t, a, loss, slope, n)
+        bce_loop(x, t, a, loss, dx, n, factor)
     elif kind == KL:
-        kl_loop(x, t, loss, slope, n, s.is_log)
+        kl_loop(x, t, loss, dx, n, factor, s.is_log)
     elif kind == SQUARED_ERROR:
-        squared_error_loop(x, t, loss, slope, n)
+        squared_error_loop(x, t, loss, dx, n, factor)
     elif kind == ABSOLUTE_ERROR:
-        absolute_error_loop(x, t, loss, slope, n)
+        absolute_error_loop(x, t, loss, dx, n, factor)
     elif kind == HUBER:
-        huber_loop(x, t, loss, slope, n, s.amount)
+        huber_loop(x, t, loss, dx, n, factor, s.amount)
     elif kind == GAUSSIAN:
-        gaussian_loop(x, t, a, loss, slope, n, s.amount, s.full)
+        gaussian_loop(x, t, a, loss, dx, n, factor, s.amount, s.full)
     else:
-        poisson_loop(x, t, loss, slope, n, s.amount, s.is_log, s.full)
+        poisson_loop(x, t, loss, dx, n, factor, s.amount, s.is_log, s.full)
 
 
 cdef double elementwise(
@@ -503,23 +539,32 @@ cdef double elementwise(
 ) noexcept nogil:
     """The sum of the losses; weight, loss and dx may be NULL, a and b where their periods are 0."""
     cdef real chunk_loss[CHUNK]
-    cdef real chunk_slope[CHUNK]
-    cdef double lanes[LANES]
+    cdef real chunk_dx[CHUNK]
+    cdef double weighed[CHUNK]
+    cdef double sums[SUMS]
     cdef double total
+    cdef real* losses
+    cdef real* slopes
     cdef Py_ssize_t i, size
-    for i in range(LANES):
-        lanes[i] = 0
+    for i in range(SUMS):
+        sums[i] = 0
     i = 0
     while i < n:
         size = min(<Py_ssize_t>CHUNK, n - i)
+        losses = &chunk_loss[0] if loss == NULL or weight != NULL else loss + i
+        slopes = &chunk_dx[0] if dx == NULL or weight != NULL else dx + i
         chunk_of(
             kind, x + i, t + i, a + (i % s.a_period if s.a_period > 0 else 0),
-            b + (i % s.b_period if s.b_period > 0 else 0), chunk_loss, chunk_slope, size, s)
-        settle(
-            chunk_loss, chunk_slope, NULL if weight == NULL else weight + i, lanes, NULL if loss == NULL else loss + i,
-            NULL if dx == NULL else dx + i, size, scale)
+            b + (i % s.b_period if s.b_period > 0 else 0), losses, slopes, size, scale if weight == NULL else 1.0, s)
+        if weight == NULL:
+            add_up(<const real*>losses, sums, size)
+        else:
+            weigh(
+                losses, slopes, weight + i, weighed, NULL if loss == NULL else loss + i, NULL if dx == NULL else dx + i,
+                size, scale)
+            add_up(<const double*>weighed, sums, size)
         i += size
-    fold(lanes, &total)
+    fold(sums, &total)
     return total
 
 

@@ -15,6 +15,10 @@ cdef extern from "_simd.h":
     double minnet_exponent_f64(double u) noexcept nogil
     float minnet_head_f32(float x) noexcept nogil
     double minnet_head_f64(double x) noexcept nogil
+    float minnet_unshifted_f32(float x) noexcept nogil
+    double minnet_unshifted_f64(double x) noexcept nogil
+    const float minnet_low_f32, minnet_high_f32
+    const double minnet_low_f64, minnet_high_f64
     ctypedef void inlined "MINNET_INLINE void"  # a helper of clones: left out of line, it would be baseline code
 
 ctypedef fused real:
@@ -214,11 +218,6 @@ cdef inline double exp_wide(double x) noexcept nogil:
     return scale + scale * (r + r2 * short_tail(r, r2))
 
 
-# ---- log1p ---------------------------------------------------------------------------------------------------------
-# log(1 + y) = k ln 2 + log(1 + f), log(1 + f) = 2 atanh(s) = s (2 + R(s^2)), s = f / (2 + f), with the terms arranged as
-# in FreeBSD's s_log1p.c, so that f itself enters unrounded. k is chosen so that (1 + y) / 2^k is in [0.75, 1.5]; then
-# f = y / 2^k + (1 / 2^k - 1), which is y itself for k = 0: small y keep all their digits.
-
 cdef inline real ln2_high(real unused) noexcept nogil:
     return <real>0.693359375 if real is float else <real>0.693147180369123816490
 
@@ -226,6 +225,69 @@ cdef inline real ln2_high(real unused) noexcept nogil:
 cdef inline real ln2_low(real unused) noexcept nogil:
     return <real>-2.12194440054690583e-4 if real is float else <real>1.90821492927058770002e-10
 
+
+# ---- exp as a quotient -----------------------------------------------------------------------------------------------
+# exp(r) = (C + r) / (C - r) with C = r coth(r / 2) = 2 + r^2 / 6 - ..., an even function: half as many terms as exp has. What
+# divides anyway, as a sigmoid does, divides by C - r and needs no other division:
+#     exp(x) = over / under,   sigmoid(x) = over / (under + over),   over = 2^n (C + r),   under = C - r
+# Both come times 0.8 2^64 (2^512 for double): 0.8, so that neither lies a little above a power of 2, where roundings weigh most;
+# the power, so that `over` is a normal number where the result is not.
+
+cdef inline inlined cut_exponent(real x, real* r, real* t) noexcept nogil:
+    """x = n ln 2 + r, t = n + rounder + 64 or 512."""
+    cdef real LOG2E = 1.4426950408889634
+    cdef real SHIFTED = 12583103.0 if real is float else 6755399441057279.0
+    cdef real n
+    t[0] = x * LOG2E + SHIFTED
+    n = t[0] - SHIFTED
+    r[0] = (x - n * ln2_high(x)) - n * ln2_low(x)
+
+
+cdef inline real unshifted(real x) noexcept nogil:
+    if real is float:
+        return minnet_unshifted_f32(x)
+    else:
+        return minnet_unshifted_f64(x)
+
+
+cdef inline inlined exp_quotient(real r, real t, real* over, real* under, real* rest) noexcept nogil:
+    """exp(x) = over / (under + rest) from what `cut_exponent` gives; the rest is what rounding has taken from `under`.
+
+    The error of C, 2^-24 (2^-53) beside r, counts r / 2 times in the quotient.
+    """
+    cdef real UP = 18446744073709551616.0 if real is float else 1.3407807929942597e154
+    cdef real r2 = r * r
+    cdef real C, part = <real>0.8 * UP * r
+    if real is float:
+        C = <real>1.6 * UP + r2 * (<real>0.13333294 * UP - r2 * (<real>0.0022127898 * UP))
+    else:
+        C = 1.6 * UP + r2 * (0.13333333333333244 * UP - r2 * (0.0022222222221357554 * UP - r2 * (
+            5.29100500022124e-05 * UP - r2 * (1.3227069852186445e-06 * UP - r2 * (3.308842383610868e-08 * UP)))))
+    over[0] = unshifted(C + part) * pow2(t)
+    under[0] = C - part
+    rest[0] = (C - under[0]) - part
+
+
+cdef inline real exp2_shifted(real f) noexcept nogil:
+    """2^f unshift for |f| <= 1/2; relative error 2e-9 (float), 3.4e-18 (double)."""
+    cdef real DOWN = unshift(f)
+    cdef real y
+    if real is float:
+        y = <real>0.0013398874 * DOWN + f * (<real>0.00015353362 * DOWN)
+        y = <real>0.055503324 * DOWN + f * (<real>0.009618437 * DOWN + f * y)
+    else:
+        y = 7.073783248503134e-09 * DOWN + f * (4.434771298200377e-10 * DOWN)
+        y = 1.3215435282308488e-06 * DOWN + f * (1.0178199571842138e-07 * DOWN + f * y)
+        y = 0.0001540353045711209 * DOWN + f * (1.5252733493127489e-05 * DOWN + f * y)
+        y = 0.00961812910759412 * DOWN + f * (0.001333355814677462 * DOWN + f * y)
+        y = 0.055504108664820084 * DOWN + f * y
+    return DOWN + f * (<real>0.6931471805599453 * DOWN + f * (<real>0.2402265069591013 * DOWN + f * y))
+
+
+# ---- log1p ---------------------------------------------------------------------------------------------------------
+# log(1 + y) = k ln 2 + log(1 + f), log(1 + f) = 2 atanh(s) = s (2 + R(s^2)), s = f / (2 + f), with the terms arranged as
+# in FreeBSD's s_log1p.c, so that f itself enters unrounded. k is chosen so that (1 + y) / 2^k is in [0.75, 1.5]; then
+# f = y / 2^k + (1 / 2^k - 1), which is y itself for k = 0: small y keep all their digits.
 
 cdef inline real log1p_rest(real f, real low) noexcept nogil:
     """-(low + log(1 + f)) for -1/4 <= f <= 1/2; relative error of R: 2.9e-9 (float), 1.4e-19 (double)."""
@@ -253,6 +315,22 @@ cdef inline real log1p_unit(real y) noexcept nogil:
     cdef real high = ln2_high(y) if y > <real>0.5 else <real>0
     cdef real low = ln2_low(y) if y > <real>0.5 else <real>0
     return high - log1p_rest((y - <real>1) * <real>0.5 if y > <real>0.5 else y, low)
+
+
+cdef inline real double_atanh(real s) noexcept nogil:
+    """log((2 + s) / (2 - s)) for 0 <= s <= 2/3, in fewer operations than log1p, and 1.4 eps worse.
+
+    log(1 + y) is that of s = y / (1 + y / 2), for 0 <= y <= 1 in one piece. Error: 4.5e-9 (float), 4.9e-17 (double).
+    """
+    cdef real z = s * s
+    cdef real tail
+    if real is float:
+        tail = <real>0.08333302 + z * (<real>0.012506727 + z * (<real>0.002187641 + z * <real>0.0005471091))
+    else:
+        tail = 0.08333333333334712 + z * (0.012499999998765533 + z * (0.0022321428951559566 + z * (
+            0.00043402720517064856 + z * (8.878327182253858e-05 + z * (1.8755243641938783e-05 + z * (
+                4.146213838359707e-06 + z * (7.555256085348777e-07 + z * 3.3835885916325825e-07)))))))
+    return s + s * z * tail
 
 
 cdef inline real exponent(real u) noexcept nogil:
@@ -296,19 +374,65 @@ cdef inline inlined reciprocal(real a, real a_low, real* q, real* q_low) noexcep
 # All from e = exp(-|x|), which never overflows. The slope of a saturated unit is kept to the last digit: from the rounded
 # output it would be 0 as soon as the output rounds to 1.
 
+cdef inline real low_bound(real unused) noexcept nogil:
+    """What is not above it has the exponential 0."""
+    return minnet_low_f32 if real is float else minnet_low_f64
+
+
+cdef inline real high_bound(real unused) noexcept nogil:
+    """What is not below it has the sigmoid 1."""
+    return minnet_high_f32 if real is float else minnet_high_f64
+
+
+cdef inline real at_least(real x, real low) noexcept nogil:
+    return low if low > x else x
+
+
+cdef inline real bounded(real x, real low, real high) noexcept nogil:
+    x = at_least(x, low)
+    return high if high < x else x
+
+
+cdef inline real sigmoid_cut(real r, real t) noexcept nogil:
+    """1 / (1 + exp(-x)) of a bounded x, from what `cut_exponent` gives.
+
+    over / (under + over) alone would miss 2 ulp, 2.26 of them: with the rest of `under` it is 1.8.
+    """
+    cdef real over, under, rest
+    exp_quotient(r, t, &over, &under, &rest)
+    return over / (under + (over + rest))
+
+
 cdef inline real sigmoid(real x) noexcept nogil:
     """1 / (1 + exp(-x))."""
-    return sigmoid_from(x, exp(-magnitude(x)))
+    cdef real r, t
+    cut_exponent(bounded(x, low_bound(x), high_bound(x)), &r, &t)
+    return sigmoid_cut(r, t)
 
 
-cdef inline real sigmoid_from(real x, real e) noexcept nogil:
-    """sigmoid(x) from e = exp(-|x|), as w = e / (1 + e) for x < 0 and 1 - w for x > 0: one division, not one a side.
+cdef inline real sigmoid_beside(real x) noexcept nogil:
+    """The same beside a softplus, whose exponential e = exp(-|x|) it shares: w = e / (1 + e) for x < 0, 1 - w for x > 0.
 
     The quotient by the rounded 1 + e misses 2 ulp. w = e - e w is the same number, and what w on the right has lost is
     multiplied by e / (1 + e) <= 1/2: 1.65 ulp.
     """
+    cdef real e = exp(-magnitude(x))
     cdef real w = e - e * (e / (<real>1 + e))
     return w if x < 0 else <real>1 - w
+
+
+cdef inline inlined sigmoid_cut_slope(real r, real t, real* y, real* slope) noexcept nogil:
+    """The same for |x| <= -low_bound, with the slope sigmoid(x) sigmoid(-x).
+
+    2^n is cut off at 2^60, where y is 1, and what was cut off goes to the slope.
+    """
+    cdef real SHIFTED = 12583103.0 if real is float else 6755399441057279.0
+    cdef real top = SHIFTED + <real>1.5 * high_bound(t)
+    cdef real over, under, rest, S
+    exp_quotient(r, top if top < t else t, &over, &under, &rest)
+    S = under + (over + rest)
+    y[0] = over / S
+    slope[0] = y[0] * (under / S) * pow2(rounder(t) + (top - (top if top > t else t)))
 
 
 cdef inline real sigmoid_slope(real e) noexcept nogil:

@@ -133,6 +133,33 @@ static inline double minnet_head_f64(double x)
     return bits.f;
 }
 
+/* Bounds of arguments, where the compiler cannot know them: against a known one gcc 12 compares and blends, two operations
+   of which the first is taken from the products; against an unknown one it takes a maximum. Nothing writes them. */
+#if defined(__GNUC__)
+#define MINNET_UNKNOWN __attribute__((weak, visibility("hidden")))
+#else
+#define MINNET_UNKNOWN static
+#endif
+MINNET_UNKNOWN float minnet_low_f32 = -131.0f, minnet_high_f32 = 40.0f;
+MINNET_UNKNOWN double minnet_low_f64 = -1060.0, minnet_high_f64 = 40.0;
+
+/* x / 2^64 (float) or x / 2^512 (double) for x that leaves a normal number, by its exponent alone: no product. */
+static inline float minnet_unshifted_f32(float x)
+{
+    union { float f; uint32_t u; } bits;
+    bits.f = x;
+    bits.u -= 64u << 23;
+    return bits.f;
+}
+
+static inline double minnet_unshifted_f64(double x)
+{
+    union { double f; uint64_t u; } bits;
+    bits.f = x;
+    bits.u -= (uint64_t)512 << 52;
+    return bits.f;
+}
+
 /* Bring a line of memory near; an address that is not ours does no harm. */
 #if defined(__GNUC__)
 #define minnet_prefetch(p) __builtin_prefetch(p)

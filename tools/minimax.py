@@ -28,6 +28,22 @@ def atanh_tail(z):
     return (2 * mp.atanh(s) - 2 * s) / s
 
 
+def coth_tail(z):
+    """0.8 (r coth(r / 2) - 2) / r^2 with z = r^2, so that exp(r) = (C + r) / (C - r) with C = 2 + r^2 tail(z) / 0.8."""
+    if z < mp.mpf("1e-8"):
+        return mp.mpf("0.8") * (mp.mpf(1) / 6 - z / 360 + z * z / 15120)
+    r = mp.sqrt(z)
+    return mp.mpf("0.8") * (r * mp.coth(r / 2) - 2) / z
+
+
+def double_atanh_tail(z):
+    """(2 atanh(s / 2) - s) / s^3 with z = s^2."""
+    if z < mp.mpf("1e-12"):
+        return mp.mpf(1) / 12 + z / 80
+    s = mp.sqrt(z)
+    return (2 * mp.atanh(s / 2) - s) / (s * z)
+
+
 def remez(f, low, high, degree, weight, rounds=12):
     """Coefficients p_0 ... p_degree that minimise max |weight(x) (p(x) - f(x))| over [low, high], and that maximum."""
     n = degree + 2
@@ -75,6 +91,22 @@ def main():
     for dtype, degree in ((np.float32, 4), (np.float64, 9)):
         p, error = remez(expm1_tail, -HALF_LN2, HALF_LN2, degree, weight)
         show(f"exp, {dtype.__name__}", p, error, dtype)
+
+    # The same as a quotient: an error d of C is one of d 2 r / (C^2 - r^2) relative to it.
+    def quotient_weight(z):
+        r = mp.sqrt(z)
+        C = r * mp.coth(r / 2)
+        return z * 2 * r / (C * C - r * r) / mp.mpf("0.8")
+
+    for dtype, degree in ((np.float32, 1), (np.float64, 4)):
+        p, error = remez(coth_tail, HALF_LN2**2 / 10**6, HALF_LN2**2, degree, quotient_weight)
+        show(f"exp as a quotient, times 0.8, {dtype.__name__}", p, error, dtype)
+
+    # log(1 + y), s = y / (1 + y / 2) <= 2/3: the error of s^3 tail relative to the logarithm.
+    for dtype, degree in ((np.float32, 3), (np.float64, 8)):
+        high = mp.mpf(4) / 9
+        p, error = remez(double_atanh_tail, high / 10**6, high, degree, lambda z: z / (1 + z * double_atanh_tail(z)))
+        show(f"double_atanh, {dtype.__name__}", p, error, dtype)
 
     # log1p: f = y for y <= 1/2 and (y - 1) / 2 above, so that |s| = |f / (2 + f)| <= 0.2; tail(z) = z (p0 + p1 z ...).
     high = mp.mpf("0.04")
