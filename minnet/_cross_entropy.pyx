@@ -100,7 +100,7 @@ cdef clones label_row(
     cdef double others, low, wrong, total, distances, log_sum, u, power, mass = 1.0, slope
     cdef Py_ssize_t k
     row_max(z, &m, n)
-    exp_others(z, m, _math.unshift(m), &others, &low, dz, n, False)
+    exp_others(z, m, <real>1, &others, &low, dz, n, False)
     e_y = _math.exp_difference(z[y], m) * _math.unshift(m)
     others = others if m > -INFINITY else <double>NAN
     log_total(others, low, &log_sum)
@@ -120,13 +120,13 @@ cdef clones label_row(
     rest = o.s / n * scale if o.gamma == 0 else 0.0
     if rest == 0:
         for k in range(n):
-            dz[k] *= factor
+            dz[k] = dz[k] * factor * _math.unshift(factor)
     elif w == NULL:
         for k in range(n):
-            dz[k] = dz[k] * factor - rest
+            dz[k] = dz[k] * factor * _math.unshift(factor) - rest
     else:
         for k in range(n):
-            dz[k] = dz[k] * factor - rest * w[k]
+            dz[k] = dz[k] * factor * _math.unshift(factor) - rest * w[k]
     dz[y] = slope * (scale / total)
 
 

@@ -172,20 +172,12 @@ cdef inline inlined exp_terms(real d, real d_low, real* scale, real* p, real* p_
 
 
 cdef inline inlined exp_sum_parts(real d, real d_low, real* high, real* low) noexcept nogil:
-    """The same as a sum of two: `high` within 0.82 ulp, and what it lacks.
-
-    1 + first is rounded with its error kept, which joins the small terms, so that only the last sum counts.
-    """
-    cdef real t, first, rest, r, r2, s, p, y, scale
-    reduce(d, d_low, &t, &first, &rest)
-    r = first - rest
-    r2 = r * r
-    s = <real>1 + first
-    p = r2 * expm1_tail(r, r2) + ((first - (s - <real>1)) - rest)
-    y = s + p
-    scale = <real>0 if lowest(d) > d else pow2(t)
-    high[0] = <real>0 if lowest(d) > d else y * scale
-    low[0] = (<real>0 if lowest(d) > d else p - (y - s)) * scale
+    """The same as exp_sum as a sum of two: `high` within an ulp, and what it lacks."""
+    cdef real scale, p, p_low, y
+    exp_terms(d, d_low, &scale, &p, &p_low)
+    y = scale + scale * p
+    high[0] = <real>0 if lowest(d) > d else y
+    low[0] = <real>0 if lowest(d) > d else scale * p_low + (scale * p + (scale - y))
 
 
 cdef inline real exp_difference(real a, real b) noexcept nogil:

@@ -23,7 +23,7 @@ cdef enum:
     LINE = 64  # bytes of a line of the cache
     ROWS = 32  # rows of few classes that go side by side
     FEW = 64   # classes up to which they do
-    STRIP = 16
+    STRIP = 16 # floats of a strip
     FLUSH = 2  # blocks that are added in one part where a few eps are promised, not 2 ulp
 
 
@@ -87,11 +87,16 @@ cdef inline inlined row_max(const real* z, real* m, Py_ssize_t n) noexcept nogil
     m[0] = lanes[0]
 
 
-cdef inline inlined fetch(const real* z) noexcept nogil:
-    """Bring a block near."""
+cdef inline inlined fetch(const real* z, Py_ssize_t lines) noexcept nogil:
+    """Bring lines of the cache near."""
     cdef Py_ssize_t j
-    for j in range(<Py_ssize_t>(LANES * sizeof(real) // LINE)):
+    for j in range(lines):
         minnet_prefetch(<const char*>z + j * LINE)
+
+
+cdef inline Py_ssize_t strip(real unused) noexcept nogil:
+    """Entries of a strip: a line of the cache, and a vector of 512 bits."""
+    return LINE // sizeof(real)
 
 
 cdef inline inlined exp_strip(
@@ -101,14 +106,16 @@ cdef inline inlined exp_strip(
 
     `exact` keeps what is rounded off an exponential: where a row holds one number many times, all have the same error,
     and their sum has it, too. For a loss, of which 4 eps are promised, y alone is good enough.
+
+    Differences come first: from arrays of its own, which nothing overlaps, a loop may write to e.
     """
     cdef real d[STRIP]
     cdef real d_low[STRIP]
     cdef real x
     cdef Py_ssize_t j
-    for j in range(STRIP):
+    for j in range(strip(m)):
         _math.difference(z[j], m, &d[j], &d_low[j])
-    for j in range(STRIP):
+    for j in range(strip(m)):
         if exact:
             _math.exp_sum_parts(d[j], d_low[j], &x, &y_low[j])
         else:
@@ -126,7 +133,7 @@ cdef inline inlined add_strip(const real* y, double* high, real* low) noexcept n
     an ulp of the other, even pairs that are added in one part round alike, to 2.6 ulp of softmax.
     """
     cdef Py_ssize_t j
-    for j in range(STRIP):
+    for j in range(strip(low[0])):
         if real is float:
             high[j] += y[j]
         else:
@@ -136,25 +143,22 @@ cdef inline inlined add_strip(const real* y, double* high, real* low) noexcept n
 cdef inline inlined exp_pair(
     const real* z, real m, real scale, real* e, real* sums, double* high, real* low, real* maxima, bint exact,
 ) noexcept nogil:
-    """Two strips, whose `exact` terms are added to high + low, and others to each other."""
-    cdef real a[STRIP]
-    cdef real b[STRIP]
-    cdef real a_low[STRIP]
-    cdef real b_low[STRIP]
+    """Two strips: added to high + low, if `exact`, or else to each other."""
+    cdef real first[STRIP]
+    cdef real second[STRIP]
+    cdef real first_low[STRIP]
+    cdef real second_low[STRIP]
     cdef Py_ssize_t j
-    exp_strip(z, m, scale, e, a, a_low, maxima, exact)
+    exp_strip(z, m, scale, e, first, first_low, maxima, exact)
+    exp_strip(z + strip(m), m, scale, e if e == NULL else e + strip(m), second, second_low, maxima, exact)
     if exact:
-        add_strip(a, high, low)
-        for j in range(STRIP):
-            low[j] += a_low[j]
-    exp_strip(z + STRIP, m, scale, e if e == NULL else e + STRIP, b, b_low, maxima, exact)
-    if exact:
-        add_strip(b, high, low)
-        for j in range(STRIP):
-            low[j] += b_low[j]
+        add_strip(first, high, low)
+        add_strip(second, high, low)
+        for j in range(strip(m)):
+            low[j] += first_low[j] + second_low[j]
     else:
-        for j in range(STRIP):
-            sums[j] = a[j] + b[j]
+        for j in range(strip(m)):
+            sums[j] = first[j] + second[j]
 
 
 cdef inline inlined exp_block(
@@ -167,38 +171,54 @@ cdef inline inlined exp_block(
     cdef real second[STRIP]
     cdef Py_ssize_t j
     exp_pair(z, m, scale, e, first, high, low, maxima, exact)
-    exp_pair(z + 2 * STRIP, m, scale, e if e == NULL else e + 2 * STRIP, second, high, low, maxima, exact)
+    exp_pair(z + 2 * strip(m), m, scale, e if e == NULL else e + 2 * strip(m), second, high, low, maxima, exact)
     if not exact:
-        for j in range(STRIP):
+        for j in range(strip(m)):
             first[j] += second[j]
         add_strip(first, high, low)
+
+
+cdef inline inlined rest_of(const real* z, real* rest, Py_ssize_t n, Py_ssize_t block) noexcept nogil:
+    """The last block of a row of n, which overlaps the one before: -inf takes the place of what that has held."""
+    cdef real done = block - n % block
+    cdef Py_ssize_t j
+    for j in range(block):
+        rest[j] = z[n - block + j]   # a load that is not always made would not be part of a vector
+    for j in range(block):
+        rest[j] = -INFINITY if <real>j < done else rest[j]
+
+
+cdef inline inlined put_rest(const real* x, real* e, Py_ssize_t n, Py_ssize_t block) noexcept nogil:
+    """e = x there, but for what the block before has put."""
+    cdef real done = block - n % block
+    cdef real old
+    cdef Py_ssize_t j
+    for j in range(block):
+        old = e[n - block + j]
+        e[n - block + j] = old if <real>j < done else x[j]
 
 
 cdef inline inlined exp_blocks(
     const real* z, real m, real scale, real* e, double* high, real* low, real* maxima, Py_ssize_t n, bint exact,
 ) noexcept nogil:
-    """A row of a block at least: sums stay in registers where a loop is known to run. The last block overlaps the one
-    before, whose entries are left out.
+    """A row of a block at least: sums stay in registers where a loop is known to run.
 
     Meanwhile the next row is fetched, because here alone the memory has time for it.
     """
     cdef real rest[LANES]
     cdef real x[LANES]
-    cdef real done = LANES - n % LANES
-    cdef Py_ssize_t i = 0, j
+    cdef Py_ssize_t i = 0, block = 4 * strip(m)
     while True:
-        fetch(z + n + i)
+        fetch(z + n + i, 4)
         exp_block(z + i, m, scale, e if e == NULL else e + i, high, low, maxima, exact)
-        i += LANES
-        if i > n - LANES:
+        i += block
+        if i > n - block:
             break
     if i < n:
-        i = n - LANES
-        for j in range(LANES):
-            rest[j] = -INFINITY if <real>j < done else z[i + j]
+        rest_of(z, rest, n, block)
         exp_block(rest, m, scale, x, high, low, maxima, exact)
-        for j in range(0 if e == NULL else LANES):
-            e[i + j] = e[i + j] if <real>j < done else x[j]
+        if e != NULL:
+            put_rest(x, e, n, block)
 
 
 cdef inline inlined flush(double* sums, double* high, double* low) noexcept nogil:
@@ -238,10 +258,9 @@ cdef inline inlined infinite_others(
             e[k] = scale / _math.unshift(scale) if z[k] == INFINITY else 0
 
 
-cdef inline inlined fold_lanes(double* high, real* low, real* maxima, Py_ssize_t width) noexcept nogil:
+cdef inline inlined fold_strip(double* high, real* low, Py_ssize_t width) noexcept nogil:
     cdef Py_ssize_t j
     for j in range(width):
-        maxima[j] += maxima[j + width]
         low[j] += low[j + width]
         if real is float:
             high[j] += high[j + width]
@@ -249,33 +268,41 @@ cdef inline inlined fold_lanes(double* high, real* low, real* maxima, Py_ssize_t
             add(&high[j], &low[j], high[j + width])
 
 
+cdef inline inlined sum_strip(double* high, real* low, double* total, double* total_low) noexcept nogil:
+    """The sum of all lanes."""
+    if real is float:
+        fold_strip(high, low, 8)
+    fold_strip(high, low, 4)
+    fold_strip(high, low, 2)
+    fold_strip(high, low, 1)
+    total[0], total_low[0] = high[0], low[0]
+
+
 cdef inline inlined finite_others(
     const real* z, real m, real scale, double* others, double* others_low, real* e, Py_ssize_t n, bint exact,
 ) noexcept nogil:
     """A row of less than a block is filled up, and its e is not wanted."""
     cdef double high[STRIP]
-    cdef double sum_low
     cdef real low[STRIP]
     cdef real maxima[STRIP]
     cdef real padded[LANES]
+    cdef double total, total_low, count = -1
     cdef Py_ssize_t j
     for j in range(STRIP):
         high[j] = 0
         low[j] = maxima[j] = 0
-    if n < LANES:
+    if n < 4 * strip(m):
         pad(z, padded, n)
         exp_block(padded, m, scale, <real*>NULL, high, low, maxima, exact)
     elif e == NULL:
         exp_blocks(z, m, scale, <real*>NULL, high, low, maxima, n, exact)
     else:
         exp_blocks(z, m, scale, e, high, low, maxima, n, exact)
-    fold_lanes(high, low, maxima, 8)
-    fold_lanes(high, low, maxima, 4)
-    fold_lanes(high, low, maxima, 2)
-    fold_lanes(high, low, maxima, 1)
-    sum_low = low[0]
-    add(&high[0], &sum_low, (maxima[0] - 1) / _math.unshift(m))
-    unshift_sum(high[0], sum_low, _math.unshift(m), others, others_low)
+    sum_strip(high, low, &total, &total_low)
+    for j in range(4):
+        count += (maxima[j] + maxima[j + 4]) + (maxima[j + 8] + maxima[j + 12])
+    add(&total, &total_low, count / _math.unshift(m))
+    unshift_sum(total, total_low, _math.unshift(m), others, others_low)
 
 
 cdef inline inlined exp_others(
@@ -289,6 +316,61 @@ cdef inline inlined exp_others(
         infinite_others(z, scale, others, others_low, e, n)
     else:
         finite_others(z, m, scale, others, others_low, e, n, exact)
+
+
+cdef inline inlined total_strip(const real* z, real m, real* e, double* high, real* low) noexcept nogil:
+    """e = exp(z - m) for one strip, shifted, and high + low += that, lane by lane, where high >= e.
+
+    What is rounded off an exponential goes into `low`, too: where a row holds one number many times, all have the same
+    error, and their sum would have it.
+    """
+    cdef real d[STRIP]
+    cdef real d_low[STRIP]
+    cdef real y[STRIP]
+    cdef real y_low[STRIP]
+    cdef real scale, p, p_low, taken
+    cdef double before
+    cdef Py_ssize_t j
+    for j in range(strip(m)):
+        _math.difference(z[j], m, &d[j], &d_low[j])
+    for j in range(strip(m)):
+        _math.exp_terms(d[j], d_low[j], &scale, &p, &p_low)
+        y[j] = <real>0 if _math.lowest(m) > d[j] else scale + scale * p
+        e[j] = y[j]
+        before = high[j]
+        high[j] += y[j]
+        taken = y[j] if real is float else high[j] - before
+        y_low[j] = scale * p_low + (scale * p + (scale - taken))
+        y_low[j] = <real>0 if _math.lowest(m) > d[j] else y_low[j]
+    for j in range(strip(m)):
+        low[j] += y_low[j]
+
+
+cdef inline inlined exp_total(const real* z, real m, real* e, double* others, double* others_low, Py_ssize_t n) noexcept nogil:
+    """The same as exp_others for softmax of long rows, where 1 + others is all that counts: so maxima need not be left
+    out, and sums may begin with a 1 too many, which exceeds each addend."""
+    cdef double high[STRIP]
+    cdef real low[STRIP]
+    cdef real rest[STRIP]
+    cdef real x[STRIP]
+    cdef double total, total_low
+    cdef Py_ssize_t i = 0, j
+    for j in range(STRIP):
+        high[j] = 1 / _math.unshift(m)
+        low[j] = 0
+    while True:
+        fetch(z + n + i, 1)
+        total_strip(z + i, m, e + i, high, low)
+        i += strip(m)
+        if i > n - strip(m):
+            break
+    if i < n:
+        rest_of(z, rest, n, strip(m))
+        total_strip(rest, m, x, high, low)
+        put_rest(x, e, n, strip(m))
+    sum_strip(high, low, &total, &total_low)
+    add(&total, &total_low, -(strip(m) + 1) / _math.unshift(m))
+    unshift_sum(total, total_low, _math.unshift(m), others, others_low)
 
 
 cdef inline inlined transpose(const real* a, Py_ssize_t a_step, real* b, Py_ssize_t b_step) noexcept nogil:

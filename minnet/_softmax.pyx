@@ -10,8 +10,8 @@ from minnet._doors cimport alike, apart, enter
 from minnet._loops cimport clones
 from minnet._math cimport inlined, real
 from minnet._rows cimport (
-    FEW, ROWS, add, exp_others, invert_total, log_total, multiply, row_max, tile_load, tile_load_columns, tile_max,
-    tile_store, tile_store_columns, unshift_sum,
+    FEW, ROWS, add, exp_others, exp_total, infinite_others, invert_total, log_total, multiply, row_max, tile_load,
+    tile_load_columns, tile_max, tile_store, tile_store_columns, unshift_sum,
 )
 
 
@@ -147,8 +147,11 @@ cdef clones softmax_row(const real* x, real* y, Py_ssize_t n) noexcept nogil:
     cdef double others, others_low
     cdef Py_ssize_t k
     row_max(x, &m, n)
-    exp_others(x, m, <real>1, &others, &others_low, y, n, True)
-    invert_total(others if m > -INFINITY else <double>NAN, others_low, &high, &low)
+    if m == INFINITY:
+        infinite_others(x, <real>1, &others, &others_low, y, n, 1)
+    else:
+        exp_total(x, m, y, &others, &others_low, n)
+    invert_total(others, others_low, &high, &low)
     for k in range(n):
         multiply(high, low, &y[k])
 

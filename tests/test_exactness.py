@@ -351,14 +351,48 @@ def test_softmax_is_within_2_ulp_where_all_pairs_in_a_lane_round_alike(dtype, rn
 @by_dtype
 @pytest.mark.parametrize("classes", [10, 64, 257, 1024])
 def test_softmax_is_within_2_ulp_where_many_entries_have_one_error(classes, dtype, rng):
-    # Their sum has that error, too, and entries with an error of the other sign were 2.3 ulp off.
-    count = max(classes // 3, 3)
+    # Their sum has that error, too, and entries with an error of the other sign were 2.3 ulp off. The constants are
+    # where an exponential, or what of it comes into a sum, is worst.
+    count = max(classes // 3, 4)
     for _ in range(2**15 // classes):
-        x = np.full(classes, rng.choice([-0.32661560578187704, -0.33, rng.uniform(-1.2, 0)]), dtype)
-        x[:count], x[0], x[-1] = rng.uniform(-6, 0, count), -3.797538001905486, 0
+        many = rng.choice([-0.32661560578187704, -0.33, -0.345151186, -1.00420415, rng.uniform(-1.2, 0)])
+        x = np.full(classes, many, dtype)
+        x[:count], x[:3], x[-1] = rng.uniform(-6, 0, count), [-3.797538001905486, -0.34603864, -1.00402892], 0
         one, others = mp.exp(mp.mpf(float(x[-2]))), [mp.exp(mp.mpf(v)) for v in x[:count].tolist()]
         total = 1 + (classes - 1 - count) * one + mp.fsum(others)
         assert_within(2, F.softmax(x)[:count], [e / total for e in others], dtype, x[:count])
+
+
+LENGTHS = [*range(65, 145), 1000]  # with every rest that blocks of up to 64 entries leave
+
+
+@by_dtype
+def test_long_rows_of_every_length_have_each_entry_once(dtype, rng):
+    for n in LENGTHS:
+        x = rng.normal(0, 2, n).astype(dtype)
+        x[rng.integers(0, n, 3)] = [x.max(), -INF, -200 if dtype == "float32" else -1500]
+        exact, y = ExactRow(x), int(rng.integers(0, n))
+        assert_within(2, F.softmax(x), exact.softmax, dtype, x)
+        assert_within(2, F.log_softmax(x)[x > -INF], [v for v in exact.log_softmax if v > -mp.inf], dtype, x)
+        loss, grad = F.cross_entropy(x, y, return_grad=True)
+        if x[y] > -INF:
+            assert_close_in_tail(loss, [-exact.log_softmax[y]], dtype, [n])
+        others = [p for k, p in enumerate(exact.softmax) if k != y]
+        assert_close_in_tail(np.delete(grad, y), others, dtype, range(n - 1))
+        assert_close_in_tail(grad[y], [-mp.fsum(others)], dtype, [n])
+
+
+@by_dtype
+@pytest.mark.parametrize("maxima", [2, 17, 999, 1000])
+def test_many_maxima_share_the_probability(maxima, dtype, rng):
+    x = np.full(1000, -INF, dtype)
+    x[rng.permutation(1000)[:maxima]] = 3.3
+    p, top = F.softmax(x), x == x.max()
+    np.testing.assert_array_equal(p[top], np.full(maxima, 1 / maxima, dtype))
+    np.testing.assert_array_equal(p[~top], 0)
+    loss, grad = F.cross_entropy(x, int(top.argmax()), return_grad=True)
+    assert_close_in_tail(loss, [mp.log(maxima)], dtype, ["loss"])
+    assert_close_in_tail(grad[top.argmax()], [-mp.mpf(maxima - 1) / maxima], dtype, ["slope"])
 
 
 @by_dtype
@@ -490,6 +524,31 @@ def test_cross_entropy_of_many_classes_keeps_its_digits(classes, target, dtype):
     assert_close_in_tail(loss, [mp.log1p(others)], dtype, ["loss"])
     assert_close_in_tail(grad[0, :1], [-others / (1 + others)], dtype, ["target"])
     assert_close_in_tail(grad[0, -1:], [mp.exp(mp.mpf("-35.25")) / (1 + others)], dtype, ["other"])
+
+
+@by_dtype
+@pytest.mark.parametrize("width", [8, 16, 32])
+def test_cross_entropy_keeps_its_digits_where_all_pairs_in_a_lane_round_alike(width, dtype, rng):
+    # The second value is about half an ulp of the first: in one part the sum of a row would lose a digit a pair.
+    second = np.arange(4096) // width % 2 == 1
+    for _ in range(50):
+        high = -rng.uniform(1e-3, 0.7) - rng.choice([0, 30])
+        x = np.where(second, high - DIGITS[dtype] * math.log(2) + rng.uniform(-0.7, 0.7), high).astype(dtype)
+        x[-1] = 0
+        ea, eb = mp.exp(mp.mpf(float(x[0]))), mp.exp(mp.mpf(float(x[width])))
+        others = 2048 * ea + 2047 * eb
+        loss, grad = F.cross_entropy(x, 4095, return_grad=True)
+        assert_close_in_tail(loss, [mp.log1p(others)], dtype, ["loss"])
+        exact = [ea / (1 + others), eb / (1 + others), -others / (1 + others)]
+        assert_close_in_tail(grad[[0, width, -1]], exact, dtype, ["first", "second", "label"])
+
+
+@by_dtype
+def test_gradients_of_long_rows_with_tiny_weights_keep_their_digits(dtype, rng):
+    x, tiny = rng.normal(0, 3, 300).astype(dtype), 1e-25 if dtype == "float32" else 1e-280
+    grad = F.cross_entropy(x[None], [7], sample_weight=[tiny], reduction="sum", return_grad=True)[1]
+    exact = [p * mp.mpf(tiny) for k, p in enumerate(ExactRow(x).softmax) if k != 7]
+    assert_close_in_tail(np.delete(grad, 7), exact, dtype, range(299))
 
 
 @by_dtype
