@@ -36,7 +36,7 @@ cdef inline inlined settle_label(
 ) noexcept nogil:
     """From the sum of a row and its log(S): its c, the sum of the e of other classes, and S."""
     total[0] = 1.0 + others
-    wrong[0] = others if z_y == m else (1.0 - e_y) + others
+    wrong[0] = others if z_y == m else total[0] - e_y
     loss[0] = (0.0 if z_y == m else <double>m - z_y) + log_sum
 
 
@@ -140,13 +140,12 @@ cdef inline inlined label_lanes(
     cdef real m[ROWS]
     cdef real z_y[ROWS]
     cdef real e_y[ROWS]
-    cdef real label[ROWS]
+    cdef int label[ROWS]
     cdef real factor[ROWS]
     cdef real slope[ROWS]
     cdef real rest[ROWS]
     cdef double others[ROWS]
     cdef double log_sum[ROWS]
-    cdef double losses[ROWS]
     cdef double wrong[ROWS]
     cdef double total[ROWS]
     cdef double scales[ROWS]
@@ -161,14 +160,16 @@ cdef inline inlined label_lanes(
     for j in range(ROWS):
         label[j], z_y[j], scales[j] = 0, 0, scale
     for j in range(rows):
-        label[j], z_y[j] = y[j], t[y[j] * ROWS + j]
+        label[j] = <int>y[j]
+    for j in range(rows):
+        z_y[j] = t[y[j] * ROWS + j]
     tile_others(t, m, _math.unshift(<real>0), others, e, n)
     for j in range(rows if weight != NULL else 0):
         scales[j] *= weight[j]
     for j in range(ROWS):
         e_y[j] = _math.exp_difference(z_y[j], m[j]) * _math.unshift(m[j])   # as it stands in e
         log_sum[j] = _math.log1p(others[j])
-        settle_label(z_y[j], e_y[j], m[j], others[j], log_sum[j], &losses[j], &wrong[j], &total[j])
+        settle_label(z_y[j], e_y[j], m[j], others[j], log_sum[j], &loss[j], &wrong[j], &total[j])
         inverse = scales[j] / total[j]
         factor[j], slope[j] = inverse, -wrong[j] * inverse
     if o != NULL and o.gamma > 0:
@@ -176,13 +177,11 @@ cdef inline inlined label_lanes(
             u[j] = wrong[j] / total[j]
         _math.powers(u, power, room, ROWS, o.gamma)
         for j in range(ROWS):
-            focus(e_y[j] / total[j], u[j], power[j], o.gamma, &losses[j], &mass[j])
+            focus(e_y[j] / total[j], u[j], power[j], o.gamma, &loss[j], &mass[j])
             inverse = scales[j] * mass[j] / total[j]
             factor[j], slope[j] = inverse, -wrong[j] * inverse
     elif o != NULL and o.s > 0:
-        smooth_tile(t, y, w, m, e_y, log_sum, total, o, losses, wrong, mass, rows, n)
-    for j in range(ROWS):
-        loss[j] = losses[j]
+        smooth_tile(t, y, w, m, e_y, log_sum, total, o, loss, wrong, mass, rows, n)
     if dz == NULL:
         return
     if o != NULL and o.s > 0 and o.gamma == 0:
@@ -193,12 +192,12 @@ cdef inline inlined label_lanes(
         for k in range(n):
             for j in range(ROWS):
                 e[k * ROWS + j] = e[k * ROWS + j] * factor[j] - rest[j] * (<real>1 if w == NULL else w[k])
-                e[k * ROWS + j] = slope[j] if label[j] == <real>k else e[k * ROWS + j]
+                e[k * ROWS + j] = slope[j] if label[j] == <int>k else e[k * ROWS + j]
     else:
         for k in range(n):
             for j in range(ROWS):
                 e[k * ROWS + j] *= factor[j]
-                e[k * ROWS + j] = slope[j] if label[j] == <real>k else e[k * ROWS + j]
+                e[k * ROWS + j] = slope[j] if label[j] == <int>k else e[k * ROWS + j]
     tile_store(e, dz, rows, n)
 
 
