@@ -40,7 +40,7 @@ cdef inline inlined sigmoid_chunk(const real* x, real* y, Py_ssize_t n) noexcept
     cdef real low = _math.low_bound(x[0]), high = _math.high_bound(x[0])
     cdef Py_ssize_t i
     for i in range(n):
-        _math.cut_exponent(_math.bounded(x[i], low, high), &r[i], &t[i])
+        _math.cut_exponent(_math.at_most(_math.at_least(x[i], low), high), &r[i], &t[i])
     for i in range(n):
         y[i] = _math.sigmoid_cut(r[i], t[i])
 
@@ -51,7 +51,7 @@ cdef inline inlined sigmoid_slope_chunk(const real* x, real* y, real* slope, Py_
     cdef real low = _math.low_bound(x[0])
     cdef Py_ssize_t i
     for i in range(n):
-        _math.cut_exponent(_math.bounded(x[i], low, -low), &r[i], &t[i])
+        _math.cut_exponent(_math.at_most(_math.at_least(x[i], low), -low), &r[i], &t[i])
     for i in range(n):
         _math.sigmoid_cut_slope(r[i], t[i], &y[i], &slope[i])
 

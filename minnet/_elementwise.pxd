@@ -18,6 +18,7 @@ cdef struct Settings:
     Py_ssize_t b_period
     double amount        # label smoothing, delta or eps
     double gamma
+    bint weighted        # whether a and b are other than 1
     bint is_log          # log_target, log_input
     bint full
 

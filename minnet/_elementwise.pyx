@@ -59,17 +59,20 @@ cdef clones fold(double* sums, double* total) noexcept nogil:
 
 
 cdef clones weigh(
-    const real* chunk_loss, const real* chunk_slope, const double* weight, double* weighed, real* loss, real* dx,
+    const real* chunk_loss, const real* chunk_dx, const double* weight, double* weighed, real* loss, real* dx,
     Py_ssize_t n, double scale,
 ) noexcept nogil:
     """A weight of 0 leaves out what is inf or NaN, too."""
     cdef Py_ssize_t i
-    for i in range(n):
-        weighed[i] = 0.0 if weight[i] == 0 else chunk_loss[i] * weight[i]
+    if dx == NULL:
+        for i in range(n):
+            weighed[i] = 0.0 if weight[i] == 0 else chunk_loss[i] * weight[i]
+    else:
+        for i in range(n):
+            weighed[i] = 0.0 if weight[i] == 0 else chunk_loss[i] * weight[i]
+            dx[i] = 0.0 if weight[i] == 0 else chunk_dx[i] * (weight[i] * scale)
     for i in range(n if loss != NULL else 0):
         loss[i] = weighed[i]
-    for i in range(n if dx != NULL else 0):
-        dx[i] = 0.0 if weight[i] == 0 else chunk_slope[i] * (weight[i] * scale)
 
 
 # a = |z|, e = exp(-a); `wrong` is the share of the target on the other side of 0 than z:
@@ -193,14 +196,15 @@ cdef inline inlined power_of(real k, real v, double gamma, real* power) noexcept
 
 
 cdef inline inlined label_powers(
-    const real* z, const real* t, const real* r, const real* k, const real* L, real* power, Py_ssize_t n, double gamma,
+    const real* z, const real* t, const real* r, const real* k, real* L, real* power, Py_ssize_t n, double gamma,
 ) noexcept nogil:
-    """The power of the probability of the other answer than t, which is a label."""
+    """L of s, in its place, and the power of the probability of the other answer than t, which is a label."""
     cdef real SHIFTED = 12583103.0 if real is float else 6755399441057279.0
     cdef real x
     cdef Py_ssize_t i
     for i in range(n):
         x = -z[i] if t[i] > 0 else z[i]
+        L[i] = _math.double_atanh(L[i])
         power_of(<real>0 if x > 0 else k[i] - SHIFTED, (<real>0 if x > 0 else r[i]) - L[i], gamma, &power[i])
 
 
@@ -215,7 +219,7 @@ cdef inline inlined both_powers(
         power_of(k[i] - SHIFTED, r[i] - L[i], gamma, &Q_power[i])
 
 
-cdef inline inlined are_labels(const real* t, int* all_labels, Py_ssize_t n) noexcept nogil:
+cdef clones are_labels(const real* t, int* all_labels, Py_ssize_t n) noexcept nogil:
     cdef real between[LANES]
     cdef int found = 0
     cdef Py_ssize_t block, j
@@ -243,30 +247,37 @@ cdef inline inlined focal_term(
 
 
 cdef inline inlined label_terms(
-    const real* z, const real* t, const real* positive, const real* negative, const real* Q, const real* L,
-    const real* power, real* loss, real* dz, Py_ssize_t n, double factor, double gamma, bint rooted,
+    const real* z, const real* t, const real* positive, const real* negative, const real* Q, const real* s,
+    const real* power, real* loss, real* dz, Py_ssize_t n, double factor, double gamma, bint rooted, bint weighted,
 ) noexcept nogil:
-    """Where gamma has roots, `power` is NULL; that, and `rooted`, are constants where this is called."""
+    """Where gamma has roots, `power` is NULL; otherwise s holds L. That and the flags are constants where this is called.
+
+    Signs choose between s(x) and s(-x), as comparisons are taken from the products.
+    """
     cdef real g = gamma, to_dz = factor
-    cdef real far = -_math.low_bound(g)
-    cdef real x, w, P, own, other, cost, slope, weight
+    cdef real low = _math.low_bound(g)
+    cdef real nothing = low - low
+    cdef real x, side, own, other, cost, slope, weight, w
     cdef Py_ssize_t i
     for i in range(n):
         x = -z[i] if t[i] > 0 else z[i]
-        w = positive[i] if t[i] > 0 else negative[i]
-        P = <real>1 - Q[i]
-        own = P if x > 0 else Q[i]
-        other = Q[i] if x > 0 else P
-        cost = (x if x > 0 else <real>0) + L[i]
+        side = <real>0.5 + _math.with_sign(<real>0.5, x)   # 1 or 0
+        own = side - _math.with_sign(Q[i], x)
+        other = (<real>1 - side) + _math.with_sign(Q[i], x)
+        cost = _math.at_least(x, nothing) + (_math.double_atanh(s[i]) if power == NULL else s[i])
         if power == NULL:
             _math.root_power(own, gamma, rooted, &weight)
         else:
             weight = power[i]
-        weight *= w
-        slope = to_dz * (weight * (own + g * (other * (far if far < cost else cost))))
+        if weighted:
+            w = positive[i] if t[i] > 0 else negative[i]
+            weight *= w
+        slope = to_dz * (weight * (own + g * (other * _math.at_most(cost, -low))))
         cost *= weight
-        loss[i] = cost if w > 0 else <real>0
-        slope = slope if w > 0 else <real>0
+        if weighted:
+            cost = cost if w > 0 else <real>0
+            slope = slope if w > 0 else <real>0
+        loss[i] = cost
         dz[i] = -slope if t[i] > 0 else slope
 
 
@@ -275,10 +286,10 @@ cdef inline inlined share_terms(
     const real* P_powers, const real* Q_powers, real* loss, real* dz, Py_ssize_t n, double factor, double smoothing,
     double gamma, bint rooted,
 ) noexcept nogil:
-    """The same for any targets."""
+    """The same for any targets, from L."""
     cdef real g = gamma, to_dz = factor, keep = 1 - smoothing, lift = smoothing / 2
     cdef real far = -_math.low_bound(g)
-    cdef real a, wrong, right, P_power, Q_power
+    cdef real wrong, right, P_power, Q_power
     cdef Py_ssize_t i
     for i in range(n):
         shares_of(z[i], t[i], positive[i], negative[i], keep, lift, &wrong, &right)
@@ -287,24 +298,42 @@ cdef inline inlined share_terms(
             _math.root_power(Q[i], gamma, rooted, &Q_power)
         else:
             P_power, Q_power = P_powers[i], Q_powers[i]
-        a = _math.magnitude(z[i])
         focal_term(
-            z[i], wrong, right, Q[i], L[i], g, P_power, Q_power, far if far < a else a, to_dz, &loss[i], &dz[i])
+            z[i], wrong, right, Q[i], L[i], g, P_power, Q_power, _math.at_most(_math.magnitude(z[i]), far), to_dz, &loss[i],
+            &dz[i])
 
 
-cdef inline inlined rooted_terms(
-    const real* z, const real* t, const real* positive, const real* negative, const real* Q, const real* L, real* loss,
-    real* dz, Py_ssize_t n, double factor, double smoothing, double gamma, bint labels, bint rooted,
+cdef inline inlined label_terms_of(
+    const real* z, const real* t, const real* positive, const real* negative, const real* Q, const real* s,
+    const real* power, real* loss, real* dz, Py_ssize_t n, double factor, double gamma, bint rooted, bint weighted,
 ) noexcept nogil:
-    if labels:
-        label_terms(z, t, positive, negative, Q, L, <const real*>NULL, loss, dz, n, factor, gamma, rooted)
+    if weighted:
+        label_terms(z, t, positive, negative, Q, s, power, loss, dz, n, factor, gamma, rooted, True)
     else:
-        share_terms(
-            z, t, positive, negative, Q, L, <const real*>NULL, <const real*>NULL, loss, dz, n, factor, smoothing, gamma,
-            rooted)
+        label_terms(z, t, positive, negative, Q, s, power, loss, dz, n, factor, gamma, rooted, False)
 
 
-cdef clones focal_bce_loop(
+cdef clones focal_label_loop(
+    const real* z, const real* t, const real* positive, const real* negative, real* loss, real* dz, Py_ssize_t n,
+    double factor, double gamma, bint weighted,
+) noexcept nogil:
+    cdef real r[CHUNK]
+    cdef real k[CHUNK]
+    cdef real Q[CHUNK]
+    cdef real s[CHUNK]
+    cdef real power[CHUNK]
+    cut(z, r, k, n)
+    quotients(r, k, Q, s, n)
+    if _math.is_rooted(gamma):
+        label_terms_of(z, t, positive, negative, Q, s, <const real*>NULL, loss, dz, n, factor, gamma, True, weighted)
+    elif _math.has_roots(gamma):
+        label_terms_of(z, t, positive, negative, Q, s, <const real*>NULL, loss, dz, n, factor, gamma, False, weighted)
+    else:
+        label_powers(z, t, r, k, s, power, n, gamma)
+        label_terms_of(z, t, positive, negative, Q, s, power, loss, dz, n, factor, gamma, False, weighted)
+
+
+cdef clones focal_share_loop(
     const real* z, const real* t, const real* positive, const real* negative, real* loss, real* dz, Py_ssize_t n,
     double factor, double smoothing, double gamma,
 ) noexcept nogil:
@@ -312,27 +341,21 @@ cdef clones focal_bce_loop(
     cdef real k[CHUNK]
     cdef real Q[CHUNK]
     cdef real L[CHUNK]
-    cdef real power[CHUNK]
+    cdef real P_power[CHUNK]
     cdef real Q_power[CHUNK]
-    cdef int labels = 0
+    cdef const real* none = NULL
     cdef Py_ssize_t i
     cut(z, r, k, n)
     quotients(r, k, Q, L, n)
     for i in range(n):
         L[i] = _math.double_atanh(L[i])
-    if smoothing == 0:
-        are_labels(t, &labels, n)
     if _math.is_rooted(gamma):
-        rooted_terms(z, t, positive, negative, Q, L, loss, dz, n, factor, smoothing, gamma, labels, True)
+        share_terms(z, t, positive, negative, Q, L, none, none, loss, dz, n, factor, smoothing, gamma, True)
     elif _math.has_roots(gamma):
-        rooted_terms(z, t, positive, negative, Q, L, loss, dz, n, factor, smoothing, gamma, labels, False)
-    elif labels:
-        label_powers(z, t, r, k, L, power, n, gamma)
-        label_terms(z, t, positive, negative, Q, L, power, loss, dz, n, factor, gamma, False)
+        share_terms(z, t, positive, negative, Q, L, none, none, loss, dz, n, factor, smoothing, gamma, False)
     else:
-        both_powers(r, k, L, power, Q_power, n, gamma)
-        share_terms(
-            z, t, positive, negative, Q, L, power, Q_power, loss, dz, n, factor, smoothing, gamma, False)
+        both_powers(r, k, L, P_power, Q_power, n, gamma)
+        share_terms(z, t, positive, negative, Q, L, P_power, Q_power, loss, dz, n, factor, smoothing, gamma, False)
 
 
 # Other losses of logarithms and exponentials are computed in double throughout, in loops that come before the last one
@@ -511,12 +534,18 @@ cdef void chunk_of(
     Kind kind, const real* x, const real* t, const real* a, const real* b, real* loss, real* dx, Py_ssize_t n,
     double factor, Settings* s,
 ) noexcept nogil:
+    cdef int labels = 0
     if kind == BCE_WITH_LOGITS:
         bce_with_logits_loop(x, t, loss, dx, n, factor)
     elif kind == WEIGHTED_BCE:
         weighted_bce_loop(x, t, a, b, loss, dx, n, factor, s.amount)
     elif kind == FOCAL_BCE:
-        focal_bce_loop(x, t, a, b, loss, dx, n, factor, s.amount, s.gamma)
+        if s.amount == 0:
+            are_labels(t, &labels, n)
+        if labels:
+            focal_label_loop(x, t, a, b, loss, dx, n, factor, s.gamma, s.weighted)
+        else:
+            focal_share_loop(x, t, a, b, loss, dx, n, factor, s.amount, s.gamma)
     elif kind == BCE:
         bce_loop(x, t, a, loss, dx, n, factor)
     elif kind == KL:
@@ -604,6 +633,7 @@ def focal_binary_cross_entropy_with_logits(
     cdef Settings s
     cdef double total
     s.a_period, s.b_period, s.amount, s.gamma = positive_period, negative_period, smoothing, gamma
+    s.weighted = positive_period > 1 or negative_period > 1 or positive[0] != 1 or negative[0] != 1
     with nogil:
         total = elementwise(
             FOCAL_BCE if gamma > 0 else WEIGHTED_BCE, &z[0], &t[0], &positive[0], &negative[0],
@@ -758,31 +788,34 @@ def brier(
 
 cdef clones survey(const real* w, double* total, double* largest, Py_ssize_t n) noexcept nogil:
     """Their sum and the largest, NaN if one is negative or NaN."""
-    cdef double sums[LANES]
-    cdef double most[LANES]
-    cdef double wrong[LANES]
-    cdef double v
-    cdef Py_ssize_t block, j, width = LANES // 2
-    for j in range(LANES):
-        sums[j] = most[j] = wrong[j] = 0
-    for block in range(n // LANES):
-        for j in range(LANES):
-            v = w[block * LANES + j]
-            sums[j] += v
-            most[j] = v if v > most[j] else most[j]
-            wrong[j] += 0.0 if v >= 0 else 1.0
-    for j in range(n % LANES):
-        v = w[n - n % LANES + j]
-        sums[j] += v
-        most[j] = v if v > most[j] else most[j]
-        wrong[j] += 0.0 if v >= 0 else 1.0
-    while width > 0:
-        for j in range(width):
-            sums[j] += sums[j + width]
-            most[j] = most[j + width] if most[j + width] > most[j] else most[j]
-            wrong[j] += wrong[j + width]
-        width //= 2
-    total[0], largest[0] = sums[0], NAN if wrong[0] > 0 else most[0]
+    cdef double sums[SUMS]
+    cdef real most[2 * SUMS]
+    cdef real least[2 * SUMS]
+    cdef double first, second
+    cdef Py_ssize_t i, start = 0
+    for i in range(SUMS):
+        sums[i] = 0
+    for i in range(2 * SUMS):
+        most[i] = least[i] = 0
+    while start + 2 * SUMS <= n:
+        for i in range(SUMS):
+            first, second = w[start + i], w[start + SUMS + i]
+            sums[i] += first + second
+        for i in range(2 * SUMS):
+            most[i] = w[start + i] if w[start + i] > most[i] else most[i]
+            least[i] = w[start + i] if w[start + i] < least[i] else least[i]
+        start += 2 * SUMS
+    for i in range(n - start):
+        sums[i % SUMS] += w[start + i]
+        most[i] = w[start + i] if w[start + i] > most[i] else most[i]
+        least[i] = w[start + i] if w[start + i] < least[i] else least[i]
+    for i in range(2 * SUMS):
+        most[0] = most[i] if most[i] > most[0] else most[0]
+        least[0] = least[i] if least[i] < least[0] else least[0]
+    total[0] = 0
+    for i in range(SUMS):
+        total[0] += sums[i]
+    largest[0] = NAN if least[0] < 0 or total[0] != total[0] else most[0]
 
 
 def add_weights(const real[::1] w not None):

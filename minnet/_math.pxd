@@ -380,8 +380,7 @@ cdef inline real at_least(real x, real low) noexcept nogil:
     return low if low > x else x
 
 
-cdef inline real bounded(real x, real low, real high) noexcept nogil:
-    x = at_least(x, low)
+cdef inline real at_most(real x, real high) noexcept nogil:
     return high if high < x else x
 
 
@@ -398,7 +397,7 @@ cdef inline real sigmoid_cut(real r, real t) noexcept nogil:
 cdef inline real sigmoid(real x) noexcept nogil:
     """1 / (1 + exp(-x))."""
     cdef real r, t
-    cut_exponent(bounded(x, low_bound(x), high_bound(x)), &r, &t)
+    cut_exponent(at_most(at_least(x, low_bound(x)), high_bound(x)), &r, &t)
     return sigmoid_cut(r, t)
 
 

@@ -36,6 +36,13 @@ def coth_tail(z):
     return mp.mpf("0.8") * (r * mp.coth(r / 2) - 2) / z
 
 
+def exp2_tail(f):
+    """(2^f - 1) / f."""
+    if abs(f) < mp.mpf("1e-12"):
+        return mp.log(2) + f * mp.log(2) ** 2 / 2
+    return (mp.mpf(2) ** f - 1) / f
+
+
 def double_atanh_tail(z):
     """(2 atanh(s / 2) - s) / s^3 with z = s^2."""
     if z < mp.mpf("1e-12"):
@@ -101,6 +108,12 @@ def main():
     for dtype, degree in ((np.float32, 1), (np.float64, 4)):
         p, error = remez(coth_tail, HALF_LN2**2 / 10**6, HALF_LN2**2, degree, quotient_weight)
         show(f"exp as a quotient, times 0.8, {dtype.__name__}", p, error, dtype)
+
+    # 2^f: relative error.
+    half = mp.mpf(1) / 2
+    for dtype, degree in ((np.float32, 5), (np.float64, 10)):
+        p, error = remez(exp2_tail, -half, half, degree, lambda f: abs(f) / mp.mpf(2) ** f + mp.mpf("1e-30"))
+        show(f"exp2, {dtype.__name__}", p, error, dtype)
 
     # log(1 + y), s = y / (1 + y / 2) <= 2/3: the error of s^3 tail relative to the logarithm.
     for dtype, degree in ((np.float32, 3), (np.float64, 8)):
