@@ -3,6 +3,7 @@
 One thread, forward and backward; plain and options take turns, and medians are compared.
 """
 
+import itertools
 import statistics
 import timeit
 
@@ -17,27 +18,28 @@ DTYPES = [np.float32, np.float64]
 
 
 def label_calls(rng, rows, classes, dtype):
-    """Calls of cross_entropy with labels, by the name of their option."""
+    """Calls of cross_entropy with labels, by the names of their options: every set of five, and some more."""
     z, y = rng.normal(size=(rows, classes)).astype(dtype), rng.integers(0, classes, rows)
-    weight, sample_weight = rng.random(classes), rng.random(rows)
-    ignored = np.where(np.arange(rows) % 3, y, -100)
-    together = {"weight": weight, "label_smoothing": 0.1}
-    return _calls(
-        F.cross_entropy,
-        z,
-        ("plain", y, {}),
-        ("class weights", y, {"weight": weight}),
-        ("sample weights", y, {"sample_weight": sample_weight}),
-        ("a third ignored", ignored, {}),
-        ("smoothing", y, {"label_smoothing": 0.1}),
-        ("gamma = 2", y, {"gamma": 2.0}),
-        ("gamma = 1.5", y, {"gamma": 1.5}),
-        ("gamma = 1.7", y, {"gamma": 1.7}),
-        ("losses one by one", y, {"reduction": "none"}),
-        ("weights, smoothing", y, together),
-        ("weights, gamma = 2, a third ignored", ignored, {"weight": weight, "gamma": 2.0}),
-        ("weights, smoothing, gamma = 2", y, together | {"gamma": 2.0}),
-    )
+    ignored = np.where(np.arange(rows) % 3, y, -100)  # a third
+    options = {
+        "weights": {"weight": rng.random(classes)},
+        "rows": {"sample_weight": rng.random(rows)},
+        "ignored": {},
+        "smoothing": {"label_smoothing": 0.1},
+        "gamma 2": {"gamma": 2.0},
+        "gamma 1.5": {"gamma": 1.5},
+        "gamma 1.7": {"gamma": 1.7},
+        "one by one": {"reduction": "none"},
+    }
+    five = list(options)[:5]
+    sets = [names for size in range(6) for names in itertools.combinations(five, size)]
+    sets += [("gamma 1.5",), ("gamma 1.7",), ("smoothing", "gamma 1.5"), (*five[:4], "gamma 1.7")]
+    sets += [("one by one",), (*five, "one by one")]
+    calls = []
+    for names in sets:
+        given = {key: value for name in names for key, value in options[name].items()}
+        calls.append((", ".join(names) or "plain", ignored if "ignored" in names else y, given))
+    return _calls(F.cross_entropy, z, *calls)
 
 
 def share_calls(rng, rows, classes, dtype):
@@ -99,10 +101,10 @@ def ratios(calls, rounds):
 def report(title, calls_of, shape, rounds):
     """One table: options down, dtypes across."""
     columns = [ratios(calls_of(np.random.default_rng(0), *shape, dtype), rounds) for dtype in DTYPES]
-    print(f"\n{title:38} {'float32':>9} {'float64':>9}")
-    print(f"{'  plain, us':38}", *(f"{plain:9.0f}" for plain, _ in columns))
+    print(f"\n{title:46} {'float32':>9} {'float64':>9}")
+    print(f"{'  plain, us':46}", *(f"{plain:9.0f}" for plain, _ in columns))
     for name in list(columns[0][1])[1:]:
-        print(f"  {name:36}", *(f"{found[name]:9.2f}" for _, found in columns))
+        print(f"  {name:44}", *(f"{found[name]:9.2f}" for _, found in columns))
 
 
 def main(rounds=41):

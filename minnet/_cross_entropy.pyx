@@ -10,15 +10,14 @@ from cpython.buffer cimport PyBuffer_Release
 from libc.math cimport INFINITY, M_PI, NAN, cos, pow
 from libc.stdint cimport int64_t
 from libc.stdlib cimport free, malloc
-from libc.string cimport memcpy
+from libc.string cimport memcpy, memset
 
 from minnet cimport _math
 from minnet._doors cimport alike, apart, enter, labels_of
 from minnet._loops cimport LANES, clones, whole_clones
 from minnet._math cimport inlined, real
 from minnet._rows cimport (
-    FEW, FLUSH, ROWS, add, exp_others, flush, fold, fold_all, log_total, row_max, tile_load, tile_max, tile_others,
-    tile_store,
+    FEW, ROWS, add, exp_others, fold, log_total, row_max, tile_load, tile_max, tile_others, tile_store,
 )
 
 # ---- labels --------------------------------------------------------------------------------------------------------
@@ -31,6 +30,46 @@ from minnet._rows cimport (
 # With smoothing, class k has the share T_k = w_k ((1 - s) [k = y] + s / C) of the target:
 #     loss = sum_k T_k ((m - z_k) + log(S)),   d loss / d z_k = p_k sum(T) - T_k, with T_k = w_k s / C but at the label.
 
+cdef enum:
+    PART = LANES // 4   # sums of a block
+
+
+cdef inline inlined tally(const real* x, double* high, double* low, Py_ssize_t lanes) noexcept nogil:
+    """high + low += x, four numbers a lane: they round twice, an eps at most, before they come to a sum that keeps all."""
+    cdef real four
+    cdef Py_ssize_t j
+    for j in range(lanes):
+        four = (x[j] + x[j + lanes]) + (x[j + 2 * lanes] + x[j + 3 * lanes])
+        if real is float:
+            high[j] += four
+        else:
+            add(&high[j], &low[j], four)
+
+
+cdef inline inlined fold_parts(double* high, double* low, double* total) noexcept nogil:
+    """The sum of all lanes of a row."""
+    fold(high, low, 8)
+    fold(high, low, 4)
+    fold(high, low, 2)
+    fold(high, low, 1)
+    total[0] = high[0] + (low[0] if high[0] < INFINITY else 0.0)   # the low part of an infinite sum is NaN
+
+
+cdef inline inlined tile_sums(real* t, double* sums, Py_ssize_t n) noexcept nogil:
+    """The sum of each row of a tile, which is filled up with zeros to a multiple of four classes."""
+    cdef double low[ROWS]
+    cdef Py_ssize_t j, k
+    for j in range(ROWS):
+        sums[j] = low[j] = 0
+    for k in range(n, (n + 3) // 4 * 4):
+        for j in range(ROWS):
+            t[k * ROWS + j] = 0
+    for k in range(0, n, 4):
+        tally(t + k * ROWS, sums, low, ROWS)
+    for j in range(ROWS if real is double else 0):
+        sums[j] += low[j] if sums[j] < INFINITY else 0.0
+
+
 cdef inline inlined settle_label(
     real z_y, real e_y, real m, double others, double log_sum, double* loss, double* wrong, double* total,
 ) noexcept nogil:
@@ -40,57 +79,75 @@ cdef inline inlined settle_label(
     loss[0] = (0.0 if z_y == m else <double>m - z_y) + log_sum
 
 
-cdef inline inlined focus(double p_y, double u, double power, double gamma, double* loss, double* pull) noexcept nogil:
-    """loss *= u^gamma; `pull` is what the gradient is multiplied by. p_y is given, since 1 - u would have few digits."""
-    cdef double ratio = loss[0] / u
-    ratio = gamma * p_y * (ratio if u > 0 else 1.0)
-    pull[0] = power * (1.0 + (ratio if p_y > 0 else 0.0))   # 0 inf is NaN: c = inf has nothing to add
+cdef inline inlined focus(double e_y, double wrong, double power, double gamma, double* loss, double* pull) noexcept nogil:
+    """loss *= u^gamma; `pull` is what the gradient is multiplied by. p_y / u is e_y / wrong: no difference, few digits."""
+    cdef double ratio = loss[0] / wrong
+    ratio = gamma * e_y * (ratio if wrong > 0 else 1.0)
+    pull[0] = power * (1.0 + (ratio if e_y > 0 else 0.0))   # 0 inf is NaN: c = inf has nothing to add
     loss[0] = power * loss[0]
 
 
 cdef inline inlined smooth(
-    double w_y, double distances, double e_y, double wrong, double total, double log_sum, double classes,
-    const Options* o, double* loss, double* mass, double* slope,
+    double w_y, double distances, double e_y, double wrong, double log_sum, double s, double rest, double weights,
+    double* loss, double* mass, double* slope,
 ) noexcept nogil:
-    """loss = c becomes the smoothed one; sum(T), and S times the gradient at the label."""
-    cdef double rest = o.s / classes, label = (1.0 - o.s) * w_y
+    """loss = c becomes the smoothed one, with rest = s / C; sum(T), and S times the gradient at the label."""
+    cdef double label = (1.0 - s) * w_y
     cdef double share = label + rest * w_y
-    mass[0] = label + rest * o.mass
-    loss[0] = label * loss[0] + rest * (distances + log_sum * o.mass)
+    mass[0] = label + rest * weights
+    loss[0] = label * loss[0] + rest * (distances + log_sum * weights)
     slope[0] = e_y * (mass[0] - share) - share * wrong
 
 
-cdef inline inlined distance(real z, double m, double* d) noexcept nogil:
-    """d = m - z, 0 at the maximum, even an infinite one."""
-    d[0] = 0.0 if z == m else m - z
+cdef inline real far(real z, real m, real w) noexcept nogil:
+    """w (m - z): 0 at the maximum, even an infinite one, and where w is 0."""
+    cdef real d = w * (m - z)
+    d = <real>0 if z == m else d
+    return <real>0 if w == 0 else d
 
 
-cdef inline inlined distance_block(const real* z, const real* w, double m, double* sums, Py_ssize_t n) noexcept nogil:
-    cdef double d
+cdef inline inlined far_block(const real* z, const real* w, real m, double* high, double* low, Py_ssize_t n) noexcept nogil:
+    cdef real d[LANES]
     cdef Py_ssize_t j
-    for j in range(n):
-        distance(z[j], m, &d)
-        sums[j] += d if w == NULL else 0.0 if w[j] == 0 else w[j] * d
+    for j in range(n, LANES):
+        d[j] = 0
+    if w == NULL:
+        for j in range(n):
+            d[j] = far(z[j], m, <real>1)
+    else:
+        for j in range(n):
+            d[j] = far(z[j], m, w[j])
+    tally(d, high, low, PART)
 
 
-cdef inline inlined distance_sum(const real* z, const real* w, double m, double* total, Py_ssize_t n) noexcept nogil:
+cdef inline inlined far_sum(const real* z, const real* w, real m, double* total, Py_ssize_t n) noexcept nogil:
     """sum_k w_k (m - z_k)."""
-    cdef double sums[LANES]
-    cdef double high[LANES]
-    cdef double low[LANES]
+    cdef double high[PART]
+    cdef double low[PART]
     cdef Py_ssize_t block, j
-    for j in range(LANES):
-        sums[j] = high[j] = low[j] = 0
+    for j in range(PART):
+        high[j] = low[j] = 0
     for block in range(n // LANES):
         j = block * LANES
-        distance_block(z + j, w if w == NULL else w + j, m, sums, LANES)
-        if real is double and block % FLUSH == FLUSH - 1:
-            flush(sums, high, low)
+        far_block(z + j, w if w == NULL else w + j, m, high, low, LANES)
     j = n - n % LANES
-    distance_block(z + j, w if w == NULL else w + j, m, sums, n % LANES)
-    flush(sums, high, low)
-    fold_all(high, low)
-    total[0] = high[0] + (low[0] if high[0] < INFINITY else 0.0)   # the low part of an infinite sum is NaN
+    if j < n:
+        far_block(z + j, w if w == NULL else w + j, m, high, low, n - j)
+    fold_parts(high, low, total)
+
+
+cdef inline inlined skip_rows(
+    const double* weight, const double* total, real* dz, Py_ssize_t rows, Py_ssize_t n,
+) noexcept nogil:
+    """Clear what 0 times NaN has left of rows that have the weight 0."""
+    cdef Py_ssize_t j, k
+    cdef int64_t bad = 0
+    for j in range(ROWS):
+        bad |= total[j] != total[j]
+    for j in range(rows if weight != NULL and bad else 0):
+        if weight[j] == 0:
+            for k in range(n):
+                dz[j * n + k] = 0
 
 
 cdef clones label_row(
@@ -106,14 +163,16 @@ cdef clones label_row(
     log_total(others, low, &log_sum)
     settle_label(z[y], e_y, m, others, log_sum, loss, &wrong, &total)
     slope = -wrong
+    e_y = 1 if z[y] == m else e_y
     if o.gamma > 0:
         u = wrong / total
         _math.powers(&u, &power, &low, 1, o.gamma)
-        focus((1.0 if z[y] == m else e_y) / total, u, power, o.gamma, loss, &mass)
+        focus(e_y, wrong, power, o.gamma, loss, &mass)
         slope *= mass
     elif o.s > 0:
-        distance_sum(z, w, m, &distances, n)
-        smooth(1.0 if w == NULL else w[y], distances, 1.0 if z[y] == m else e_y, wrong, total, log_sum, n, o, loss, &mass, &slope)
+        far_sum(z, w, m, &distances, n)
+        smooth(
+            1.0 if w == NULL else w[y], distances, e_y, wrong, log_sum, o.s, o.s / n, o.mass, loss, &mass, &slope)
     if dz == NULL:
         return
     factor = mass * scale / total
@@ -153,9 +212,11 @@ cdef inline inlined label_lanes(
     cdef double u[ROWS]
     cdef double power[ROWS]
     cdef double room[ROWS]
-    cdef double inverse
+    cdef double inverse, gamma = 0, smoothing = 0   # copies: a loop that writes losses could change what o holds
     cdef Py_ssize_t j, k
-    tile_load(z, weight, t, rows, n)
+    if o != NULL:
+        gamma, smoothing = o.gamma, o.s
+    tile_load(z, t, rows, n)
     tile_max(t, m, n)
     for j in range(ROWS):
         label[j], z_y[j], scales[j] = 0, 0, scale
@@ -172,21 +233,21 @@ cdef inline inlined label_lanes(
         settle_label(z_y[j], e_y[j], m[j], others[j], log_sum[j], &loss[j], &wrong[j], &total[j])
         inverse = scales[j] / total[j]
         factor[j], slope[j] = inverse, -wrong[j] * inverse
-    if o != NULL and o.gamma > 0:
+    if gamma > 0:
         for j in range(ROWS):
             u[j] = wrong[j] / total[j]
-        _math.powers(u, power, room, ROWS, o.gamma)
+        _math.powers(u, power, room, ROWS, gamma)
         for j in range(ROWS):
-            focus(e_y[j] / total[j], u[j], power[j], o.gamma, &loss[j], &mass[j])
+            focus(e_y[j], wrong[j], power[j], gamma, &loss[j], &mass[j])
             inverse = scales[j] * mass[j] / total[j]
             factor[j], slope[j] = inverse, -wrong[j] * inverse
-    elif o != NULL and o.s > 0:
-        smooth_tile(t, y, w, m, e_y, log_sum, total, o, loss, wrong, mass, rows, n)
+    elif smoothing > 0:
+        smooth_tile(t, y, w, m, e_y, log_sum, o, loss, wrong, mass, rows, n)
     if dz == NULL:
         return
-    if o != NULL and o.s > 0 and o.gamma == 0:
+    if smoothing > 0 and gamma == 0:
         for j in range(ROWS):
-            rest[j] = o.s / n * scales[j]
+            rest[j] = smoothing / n * scales[j]
             factor[j] = mass[j] * scales[j] / total[j]
             slope[j] = -wrong[j] * (scales[j] / total[j])
         for k in range(n):
@@ -199,6 +260,7 @@ cdef inline inlined label_lanes(
                 e[k * ROWS + j] *= factor[j]
                 e[k * ROWS + j] = slope[j] if label[j] == <int>k else e[k * ROWS + j]
     tile_store(e, dz, rows, n)
+    skip_rows(weight, total, dz, rows, n)
 
 
 cdef clones plain_tile(
@@ -216,30 +278,22 @@ cdef clones label_tile(
 
 
 cdef inline inlined smooth_tile(
-    const real* t, const int64_t* y, const real* w, const real* m, const real* e_y, const double* log_sum,
-    const double* total, const Options* o, double* loss, double* wrong, double* mass, Py_ssize_t rows, Py_ssize_t n,
+    real* t, const int64_t* y, const real* w, const real* m, const real* e_y, const double* log_sum, const Options* o,
+    double* loss, double* wrong, double* mass, Py_ssize_t rows, Py_ssize_t n,
 ) noexcept nogil:
-    """Smoothing for the rows of a tile; -S times the gradient at the label takes the place of `wrong`."""
+    """Smoothing for the rows of a tile; -S times the gradient at the label takes the place of `wrong`, t is used up."""
     cdef double sums[ROWS]
-    cdef double sums_low[ROWS]
     cdef double w_y[ROWS]
-    cdef double d
+    cdef double s = o.s, rest = o.s / n, weights = o.mass
     cdef Py_ssize_t j, k
     for j in range(ROWS):
-        sums[j] = sums_low[j] = 0
         w_y[j] = w[y[j]] if w != NULL and j < rows else 1.0
     for k in range(n):
-        if w == NULL or w[k] != 0:
-            for j in range(ROWS):
-                distance(t[k * ROWS + j], m[j], &d)
-                d *= 1.0 if w == NULL else w[k]
-                if real is float:
-                    sums[j] += d
-                else:
-                    add(&sums[j], &sums_low[j], d)
+        for j in range(ROWS):
+            t[k * ROWS + j] = far(t[k * ROWS + j], m[j], <real>1 if w == NULL else w[k])
+    tile_sums(t, sums, n)
     for j in range(ROWS):
-        sums[j] += sums_low[j] if sums[j] < INFINITY else 0.0
-        smooth(w_y[j], sums[j], e_y[j], wrong[j], total[j], log_sum[j], n, o, &loss[j], &mass[j], &wrong[j])
+        smooth(w_y[j], sums[j], e_y[j], wrong[j], log_sum[j], s, rest, weights, &loss[j], &mass[j], &wrong[j])
         wrong[j] = -wrong[j]
 
 
@@ -251,19 +305,16 @@ cdef inline inlined smooth_tile(
 #     d loss / d z_k = p_k sum(G) - G_k = p_k (sum(G) - G_k) - G_k (1 - p_k), where 1 - p_k is (S - e_k) / S, or others / S
 #     at the maximum: for one-hot shares this is the gradient of the label, digit by digit.
 
-cdef inline inlined spread(
-    const real* t, const int64_t* y, const real* w, real* T, Py_ssize_t n, Py_ssize_t step, real s,
-) noexcept nogil:
-    """The shares of a row, `step` apart: of the probabilities t, or where t is NULL of the label y."""
+cdef inline inlined spread(const real* t, const real* w, real* T, Py_ssize_t n, real s) noexcept nogil:
+    """The shares of the probabilities t, or where t is NULL of a label elsewhere."""
     cdef real rest = s / n, keep = <real>1 - s
     cdef Py_ssize_t k
     if t == NULL:
         for k in range(n):
-            T[k * step] = rest if w == NULL else rest * w[k]
-        T[y[0] * step] = (keep + rest) * (<real>1 if w == NULL else w[y[0]])
+            T[k] = rest if w == NULL else rest * w[k]
     else:
         for k in range(n):
-            T[k * step] = keep * t[k] + rest if w == NULL else (keep * t[k] + rest) * w[k]
+            T[k] = keep * t[k] + rest if w == NULL else (keep * t[k] + rest) * w[k]
 
 
 cdef inline inlined term(real z, real T, double m, double* loss) noexcept nogil:
@@ -327,7 +378,7 @@ cdef inline inlined small_power(real p, const real* c, real* power) noexcept nog
 
 
 cdef inline inlined small_powers(real* u, real* V, const real* c, Py_ssize_t whole, Py_ssize_t n) noexcept nogil:
-    """u = p on entry becomes 1 - p, or a power of it; V = (1 - p)^(whole + f)."""
+    """V = (1 - p)^(whole + f), where p stands in u, which is used up."""
     cdef Py_ssize_t j
     if c[1] == 0:   # f = 0
         for j in range(n):
@@ -335,7 +386,7 @@ cdef inline inlined small_powers(real* u, real* V, const real* c, Py_ssize_t who
     else:
         for j in range(n):
             small_power(u[j], c, &V[j])
-    for j in range(n):
+    for j in range(n if whole > 0 else 0):
         u[j] = <real>1 - u[j]
     while whole > 0:   # by squaring
         if whole & 1:
@@ -350,7 +401,7 @@ cdef inline inlined small_powers(real* u, real* V, const real* c, Py_ssize_t who
 cdef inline inlined focal_term(
     real z, real p, real T, real m, real L, real gamma, real V, real F, real H, real* G, real* loss,
 ) noexcept nogil:
-    """G, and loss = T u^gamma c; F and H are those of the maximum, for T = 1."""
+    """G, and loss = T V u c; F and H are those of the maximum, for T = 1."""
     cdef real FAR = 1000
     cdef real u = <real>1 - p
     cdef real c = (m - z) + L
@@ -363,17 +414,32 @@ cdef inline inlined focal_term(
     loss[0] = <real>0 if T == 0 else T * cost
 
 
+cdef inline inlined square_term(
+    real z, real p, real T, real m, real L, real U, real* G, real* loss,
+) noexcept nogil:
+    """The same for gamma = 2, where a square keeps the digits of u at the maximum, U, too."""
+    cdef real FAR = 1000
+    cdef real u = U if z == m else <real>1 - p
+    cdef real d = m - z
+    cdef real c = L if z == m else d + L
+    cdef real near = FAR if FAR < c else c
+    cdef real Tu = T * u
+    cdef real cost = Tu * (u * c)
+    G[0] = Tu * (u + <real>2 * p * near)
+    loss[0] = <real>0 if T == 0 else cost
+
+
 cdef inline inlined focus_maximum(
     double others, double log_sum, double power, double gamma, double* F, double* H,
 ) noexcept nogil:
     """loss = F and gradient G = H of a class at the maximum, for T = 1."""
     F[0] = log_sum
-    focus(1.0 / (1.0 + others), others / (1.0 + others), power, gamma, F, H)
+    focus(1.0, others, power, gamma, F, H)
 
 
 cdef inline inlined share_block(
-    const real* z, const real* e, const real* T, real* G, real m, real L, real inverse, real F, real H, const real* c,
-    const Options* o, double* losses, double* masses, Py_ssize_t n,
+    const real* z, const real* e, const real* T, real* G, real m, real L, real inverse, real U, real F, real H,
+    const real* c, const Options* o, double* high, double* low, Py_ssize_t n,
 ) noexcept nogil:
     """Losses and masses of up to LANES entries, added lane by lane; with gamma, G is kept."""
     cdef double wide[LANES]
@@ -383,52 +449,55 @@ cdef inline inlined share_block(
     cdef real V[LANES]
     cdef real gamma = min(o.gamma, WHOLE)
     cdef Py_ssize_t j
+    for j in range(n, LANES):
+        wide[j] = 0
+        loss[j] = slope[j] = 0
     if o.gamma == 0:
         for j in range(n):
             term(z[j], T[j], m, &wide[j])
-        for j in range(n):
-            losses[j] += wide[j]
-            masses[j] += T[j]
+            slope[j] = T[j]
+        tally(wide, high, low, PART)
+        tally(slope, high + PART, low + PART, PART)
         return
-    for j in range(n):
-        u[j] = e[j] * inverse
-    small_powers(u, V, c, o.whole, n)
-    for j in range(n):
-        focal_term(z[j], e[j] * inverse, T[j], m, L, gamma, V[j], F, H, &slope[j], &loss[j])
-    for j in range(n):
-        G[j] = slope[j]
-        losses[j] += loss[j]
-        masses[j] += slope[j]
+    if o.gamma == 2:
+        for j in range(n):
+            square_term(z[j], e[j] * inverse, T[j], m, L, U, &G[j], &loss[j])
+    else:
+        for j in range(n):
+            u[j] = e[j] * inverse
+        small_powers(u, V, c, o.whole, n)
+        for j in range(n):
+            focal_term(z[j], e[j] * inverse, T[j], m, L, gamma, V[j], F, H, &G[j], &loss[j])
+    tally(loss, high, low, PART)
+    if n == LANES:
+        tally(G, high + PART, low + PART, PART)
+    else:
+        for j in range(n):
+            slope[j] = G[j]
+        tally(slope, high + PART, low + PART, PART)
 
 
 cdef inline inlined share_sums(
-    const real* z, const real* e, const real* T, real* G, real m, real L, real inverse, real F, real H,
+    const real* z, const real* e, const real* T, real* G, real m, real L, real inverse, real U, real F, real H,
     const Options* o, double* loss, double* mass, Py_ssize_t n,
 ) noexcept nogil:
     """The loss of a row and the sum of its G, or its T where gamma is 0."""
     cdef real c[TERMS]
-    cdef double sums[2 * LANES]
-    cdef double high[2 * LANES]
-    cdef double low[2 * LANES]
+    cdef double high[2 * PART]
+    cdef double low[2 * PART]
     cdef Py_ssize_t block, j
     for j in range(TERMS):
         c[j] = o.fit[j] if o.gamma > 0 else 0.0
-    for j in range(2 * LANES):
-        sums[j] = high[j] = low[j] = 0
+    for j in range(2 * PART):
+        high[j] = low[j] = 0
     for block in range(n // LANES):
         j = block * LANES
-        share_block(z + j, e + j, T + j, G + j, m, L, inverse, F, H, c, o, sums, sums + LANES, LANES)
-        if real is double and block % FLUSH == FLUSH - 1:
-            flush(sums, high, low)
-            flush(sums + LANES, high + LANES, low + LANES)
+        share_block(z + j, e + j, T + j, G + j, m, L, inverse, U, F, H, c, o, high, low, LANES)
     j = n - n % LANES
-    share_block(z + j, e + j, T + j, G + j, m, L, inverse, F, H, c, o, sums, sums + LANES, n % LANES)
-    flush(sums, high, low)
-    flush(sums + LANES, high + LANES, low + LANES)
-    fold_all(high, low)
-    fold_all(high + LANES, low + LANES)
-    loss[0] = high[0] + (low[0] if high[0] < INFINITY else 0.0)   # the low part of an infinite sum is NaN
-    mass[0] = high[LANES] + low[LANES]
+    if j < n:
+        share_block(z + j, e + j, T + j, G + j, m, L, inverse, U, F, H, c, o, high, low, n - j)
+    fold_parts(high, low, loss)
+    fold_parts(high + PART, low + PART, mass)
 
 
 cdef enum:
@@ -443,8 +512,9 @@ cdef clones share_row(
     const real* z, const real* t, const int64_t* y, const real* w, real* work, double* loss, real* dz, Py_ssize_t n,
     double scale, const Options* o,
 ) noexcept nogil:
-    """`work` is room for 4 n numbers, of which the third n are not touched."""
-    cdef real m, inverse, pull
+    """`work` is room for 4 n numbers, of which the third n are not touched; the second holds the shares of a label that
+    is elsewhere."""
+    cdef real m, inverse, pull, elsewhere
     cdef real* e = work if dz == NULL else dz
     cdef const real* T = t   # nobody writes to it
     cdef const real* G
@@ -455,14 +525,18 @@ cdef clones share_row(
     others = others if m > -INFINITY else <double>NAN
     log_total(others, low, &log_sum)
     if w != NULL or y != NULL or o.s > 0:
-        spread(t, y, w, work + n, n, 1, <real>o.s)
         T = work + n
-    if o.gamma > 0:
-        u = others / (1.0 + others)
+    if y != NULL:
+        elsewhere = T[y[0]]
+        work[n + y[0]] = (1 - <real>o.s + <real>o.s / n) * (<real>1 if w == NULL else w[y[0]])
+    elif T != t:
+        spread(t, w, work + n, n, <real>o.s)
+    u = others / (1.0 + others)
+    if o.gamma > 0 and o.gamma != 2:
         _math.powers(&u, &power, &low, 1, o.gamma)
         focus_maximum(others, log_sum, power, o.gamma, &F, &H)
     inverse = 1.0 / (1.0 + others)
-    share_sums(z, e, T, work + 3 * n, m, <real>log_sum, inverse, <real>F, <real>H, o, loss, &mass, n)
+    share_sums(z, e, T, work + 3 * n, m, log_sum, inverse, u, <real>F, <real>H, o, loss, &mass, n)
     G = T if o.gamma == 0 else work + 3 * n
     if o.gamma == 0:
         loss[0] += log_sum * mass
@@ -474,52 +548,77 @@ cdef clones share_row(
         for k in range(n):
             share_gradient(
                 z[k], G[k], m, <real>mass, <real>others, <real>(1.0 + others), <real>(scale / (1.0 + others)), &dz[k])
+    if y != NULL:
+        work[n + y[0]] = elsewhere
 
 
-cdef inline inlined share_lanes(
-    const real* z, const real* e, real* T, const real* m, const real* L, const real* inverse, const real* F,
-    const real* H, const real* c, const Options* o, double* loss, double* loss_low, double* mass, double* mass_low,
+cdef inline inlined spread_tile(
+    const real* t, const int64_t* y, const real* w, real* T, Py_ssize_t rows, Py_ssize_t n, real s,
 ) noexcept nogil:
-    """One class of a tile; with gamma, T becomes G."""
-    cdef double losses[ROWS]
-    cdef real cost[ROWS]
+    """The shares of a tile, as `spread` gives those of a row."""
+    cdef real label[ROWS]
+    cdef real rest = s / n, keep = <real>1 - s, w_k
+    cdef Py_ssize_t j, k
+    if t != NULL:
+        tile_load(t, T, rows, n)
+    for j in range(ROWS):
+        label[j] = -1
+    for j in range(rows if t == NULL else 0):
+        label[j] = y[j]
+    for k in range(n):
+        w_k = 1 if w == NULL else w[k]
+        if t == NULL:   # one comparison a class costs less than 32 entries one by one
+            for j in range(ROWS):
+                T[k * ROWS + j] = (keep + rest) * w_k if label[j] == k else rest * w_k
+        else:
+            for j in range(ROWS):
+                T[k * ROWS + j] = (keep * T[k * ROWS + j] + rest) * w_k
+
+
+cdef inline inlined focal_lanes(
+    const real* z, const real* e, real* T, const real* m, const real* L, const real* inverse, const real* U,
+    const real* F, const real* H, const real* c, const Options* o, real* cost,
+) noexcept nogil:
+    """One class of a tile: T becomes G."""
     cdef real u[ROWS]
     cdef real V[ROWS]
     cdef real gamma = min(o.gamma, WHOLE)
     cdef Py_ssize_t j
-    if o.gamma == 0:
+    if o.gamma == 2:
         for j in range(ROWS):
-            term(z[j], T[j], m[j], &losses[j])
-    else:
-        for j in range(ROWS):
-            u[j] = e[j] * inverse[j]
-        small_powers(u, V, c, o.whole, ROWS)
-        for j in range(ROWS):
-            focal_term(z[j], e[j] * inverse[j], T[j], m[j], L[j], gamma, V[j], F[j], H[j], &T[j], &cost[j])
-            losses[j] = cost[j]
+            square_term(z[j], e[j] * inverse[j], T[j], m[j], L[j], U[j], &T[j], &cost[j])
+        return
     for j in range(ROWS):
+        u[j] = e[j] * inverse[j]
+    small_powers(u, V, c, o.whole, ROWS)
+    for j in range(ROWS):
+        focal_term(z[j], e[j] * inverse[j], T[j], m[j], L[j], gamma, V[j], F[j], H[j], &T[j], &cost[j])
+
+
+cdef inline inlined plain_lanes(const real* z, const real* T, const real* m, double* loss, double* low) noexcept nogil:
+    """The same without gamma: loss + low += T (m - z)."""
+    cdef double d
+    cdef Py_ssize_t j
+    for j in range(ROWS):
+        term(z[j], T[j], m[j], &d)
         if real is float:
-            loss[j] += losses[j]
-            mass[j] += T[j]
+            loss[j] += d
         else:
-            add(&loss[j], &loss_low[j], losses[j])
-            add(&mass[j], &mass_low[j], T[j])
+            add(&loss[j], &low[j], d)
 
 
 cdef inline inlined focus_maxima(
-    const double* others, const double* log_sums, double gamma, real* F, real* H,
+    const double* u, const double* others, const double* log_sums, double gamma, real* F, real* H,
 ) noexcept nogil:
     """The same for the rows of a tile."""
-    cdef double u[ROWS]
     cdef double power[ROWS]
     cdef double room[ROWS]
+    cdef double pull
     cdef Py_ssize_t j
-    for j in range(ROWS):
-        u[j] = others[j] / (1.0 + others[j])
     _math.powers(u, power, room, ROWS, gamma)
     for j in range(ROWS):
-        focus_maximum(others[j], log_sums[j], power[j], gamma, &u[j], &room[j])
-        F[j], H[j] = u[j], room[j]
+        focus_maximum(others[j], log_sums[j], power[j], gamma, &room[j], &pull)
+        F[j], H[j] = room[j], pull
 
 
 cdef clones share_tile(
@@ -529,11 +628,13 @@ cdef clones share_tile(
     cdef real zs[FEW * ROWS]
     cdef real Ts[FEW * ROWS]
     cdef real es[FEW * ROWS]
+    cdef real costs[FEW * ROWS]
     cdef real m[ROWS]
     cdef real L[ROWS]
     cdef real rest[ROWS]
     cdef real S[ROWS]
     cdef real inverse[ROWS]
+    cdef real U[ROWS]
     cdef real F[ROWS]
     cdef real H[ROWS]
     cdef real c[TERMS]
@@ -541,38 +642,47 @@ cdef clones share_tile(
     cdef real factor[ROWS]
     cdef double others[ROWS]
     cdef double low[ROWS]
-    cdef double loss_low[ROWS]
+    cdef double sums[ROWS]
+    cdef double sums_low[ROWS]
     cdef double mass[ROWS]
-    cdef double mass_low[ROWS]
+    cdef double scales[ROWS]
+    cdef double u[ROWS]
+    cdef double inverted, gamma = o.gamma
     cdef Py_ssize_t j, k
-    tile_load(z, weight, zs, rows, n)
-    if rows < ROWS or weight != NULL:
-        for k in range(n * ROWS):
-            Ts[k] = 0
-    for j in range(rows):
-        if weight == NULL or weight[j] != 0:
-            spread(t if t == NULL else t + j * n, y if y == NULL else y + j, w, Ts + j, n, ROWS, <real>o.s)
+    tile_load(z, zs, rows, n)
+    spread_tile(t, y, w, Ts, rows, n, <real>o.s)
     tile_max(zs, m, n)
     tile_others(zs, m, _math.unshift(<real>0), others, es, n)
     for j in range(ROWS):
+        scales[j] = scale
+    for j in range(rows if weight != NULL else 0):
+        scales[j] *= weight[j]
+    for j in range(ROWS):
+        inverted = 1.0 / (1.0 + others[j])
         low[j] = _math.log1p(others[j])
-        L[j], rest[j], S[j] = low[j], others[j], 1.0 + others[j]
-        inverse[j] = 1.0 / (1.0 + others[j])
-        loss[j] = loss_low[j] = mass[j] = mass_low[j] = 0
-    if o.gamma > 0:
-        focus_maxima(others, low, o.gamma, F, H)
+        L[j], rest[j], S[j], inverse[j], factor[j] = low[j], others[j], 1.0 + others[j], inverted, scales[j] * inverted
+        u[j] = others[j] * inverted
+        U[j] = u[j]
+        sums[j] = sums_low[j] = 0
+    if gamma > 0:
+        if gamma != 2:
+            focus_maxima(u, others, low, gamma, F, H)
         for k in range(TERMS):
             c[k] = o.fit[k]
-    for k in range(n):
-        share_lanes(
-            zs + k * ROWS, es + k * ROWS, Ts + k * ROWS, m, L, inverse, F, H, c, o, loss, loss_low, mass, mass_low)
+        for k in range(n):
+            j = k * ROWS
+            focal_lanes(zs + j, es + j, Ts + j, m, L, inverse, U, F, H, c, o, costs + j)
+        tile_sums(costs, sums, n)
+    else:
+        for k in range(n):
+            plain_lanes(zs + k * ROWS, Ts + k * ROWS, m, sums, sums_low)
+    tile_sums(Ts, mass, n)
     for j in range(ROWS):
-        loss[j] += loss_low[j] if loss[j] < INFINITY else 0.0   # the low part of an infinite sum is NaN
-        mass[j] += mass_low[j]
-        if o.gamma == 0:
-            loss[j] += low[j] * mass[j]
         total[j] = mass[j]
-        factor[j] = (scale * weight[j] if weight != NULL and j < rows else scale) / (1.0 + others[j])
+        if gamma == 0:
+            sums[j] = (sums[j] + (sums_low[j] if sums[j] < INFINITY else 0.0)) + low[j] * mass[j]
+    for j in range(ROWS):
+        loss[j] = sums[j]
     if dz == NULL:
         return
     for k in range(n):
@@ -580,6 +690,7 @@ cdef clones share_tile(
             share_gradient(
                 zs[k * ROWS + j], Ts[k * ROWS + j], m[j], total[j], rest[j], S[j], factor[j], &es[k * ROWS + j])
     tile_store(es, dz, rows, n)
+    skip_rows(weight, others, dz, rows, n)
 
 
 # ---- batches -------------------------------------------------------------------------------------------------------
@@ -606,30 +717,22 @@ cdef double add_lanes(double* high, double* low) noexcept nogil:
     return high[0] + low[0] if low[0] == low[0] else high[0]   # of infinite losses nothing is rounded off
 
 
-cdef bint skipped(const double* weight, real* dz, Py_ssize_t n) noexcept nogil:
-    """Whether a row has the weight 0; its gradient is then cleared."""
-    cdef Py_ssize_t k
-    if weight == NULL or weight[0] != 0:
-        return False
-    for k in range(n if dz != NULL else 0):
-        dz[k] = 0
-    return True
-
-
-cdef void weigh_labels(
+cdef clones weigh_labels(
     const int64_t* y, const real* w, const double* weight, int64_t* labels, double* products, Py_ssize_t rows,
     const Options* o,
 ) noexcept nogil:
     """Weights of some rows times those of their classes, 0 for ignored rows, whose label becomes 0."""
+    cdef int64_t ignored = o.ignored
     cdef Py_ssize_t j
-    cdef bint out
     for j in range(rows):
-        out = o.masked and y[j] == o.ignored
-        labels[j] = 0 if out else y[j]
-        products[j] = 0.0 if out else 1.0 if weight == NULL else weight[j]
-    if w != NULL:
+        labels[j] = y[j]
+        products[j] = 1.0 if weight == NULL else weight[j]
+    if o.masked:
         for j in range(rows):
-            products[j] *= w[labels[j]]
+            products[j] = 0.0 if y[j] == ignored else products[j]
+            labels[j] = 0 if y[j] == ignored else y[j]
+    for j in range(rows if w != NULL else 0):
+        products[j] *= w[labels[j]]
 
 
 cdef double batch(
@@ -654,6 +757,8 @@ cdef double batch(
     cdef const real* of_rows = w if label and o.s == 0 else NULL   # the weight of the class is one of the row
     for i in range(ROWS):
         high[i] = low[i] = 0
+    if classes > FEW and t == NULL and not label:
+        spread(t, w, work + classes, classes, <real>o.s)
     i = 0
     while i < n:
         rows = min(<Py_ssize_t>ROWS, n - i) if classes <= FEW else 1
@@ -678,8 +783,10 @@ cdef double batch(
             label_tile(row, labels, w, u, values, slope, rows, classes, scale, o)
         elif classes <= FEW:
             share_tile(row, shares, labels, w, u, values, slope, rows, classes, scale, o)
-        elif skipped(u, slope, classes):
+        elif u != NULL and u[0] == 0:
             values[0] = 0
+            if slope != NULL:
+                memset(slope, 0, classes * sizeof(real))
         elif label:
             label_row(row, labels[0], w, values, slope, classes, row_scale, o)
         else:
@@ -691,16 +798,16 @@ cdef double batch(
     return add_lanes(high, low)
 
 
-cdef Options options(const real[::1] w, Py_ssize_t classes, double s, double gamma) noexcept nogil:
+cdef Options options(const real* w, Py_ssize_t classes, double s, double gamma, bint shared) noexcept nogil:
     cdef Options o
     cdef Py_ssize_t k
     o.s, o.gamma, o.mass, o.ignored, o.masked = s, gamma, classes, 0, False
-    if gamma > 0:
+    if gamma > 0 and shared:
         for k in range(TERMS):
             o.fit[k] = 0
         o.whole = <Py_ssize_t>min(max(gamma - 1, 0), WHOLE)
         fit(gamma - 1 - o.whole if gamma < WHOLE else 0.0, o.fit, 10 if real is float else TERMS)
-    if w.shape[0] > 0:
+    if w != NULL:
         o.mass = 0
         for k in range(classes):
             o.mass += w[k]
@@ -717,7 +824,7 @@ def cross_entropy_index(
 
     With `masked`, rows whose label is `ignored` have the weight 0."""
     cdef double total
-    cdef Options o = options(w, z.shape[1], s, gamma)
+    cdef Options o = options(&w[0] if w.shape[0] > 0 else NULL, z.shape[1], s, gamma, s > 0)
     o.ignored, o.masked = ignored, masked
     cdef real* work = <real*>malloc(4 * (z.shape[1] + 1) * sizeof(real))
     if work == NULL:
@@ -738,7 +845,7 @@ def cross_entropy_soft(
 ):
     """The same for probabilities t, T_k = w_k ((1 - s) t_k + s / C); z, t, dz: (N, C), w: (C,), the others (N,)."""
     cdef double total
-    cdef Options o = options(w, z.shape[1], s, gamma)
+    cdef Options o = options(&w[0] if w.shape[0] > 0 else NULL, z.shape[1], s, gamma, True)
     cdef real* work = <real*>malloc(4 * (z.shape[1] + 1) * sizeof(real))
     if work == NULL:
         raise MemoryError()
@@ -790,74 +897,155 @@ cdef whole_clones count_label(const int64_t* y, int64_t* found, Py_ssize_t n, in
     found[0] = total
 
 
+cdef enum:
+    MANY_ROWS = 8 * ROWS   # that are weighed at once where they are only counted
+
+
+cdef double count(const int64_t* y, const real* w, const double* weight, Py_ssize_t n, const Options* o) noexcept nogil:
+    """The sum of what the rows weigh, as `weigh_labels` has it."""
+    cdef double sums[MANY_ROWS]
+    cdef double products[MANY_ROWS]
+    cdef int64_t labels[MANY_ROWS]
+    cdef double total = 0
+    cdef Py_ssize_t i = 0, j, rows
+    for j in range(MANY_ROWS):
+        sums[j] = 0
+    while i < n:
+        rows = min(<Py_ssize_t>MANY_ROWS, n - i)
+        weigh_labels(y + i, w, weight if weight == NULL else weight + i, labels, products, rows, o)
+        for j in range(rows):
+            sums[j] += products[j]
+        i += rows
+    for j in range(MANY_ROWS):
+        total += sums[j]
+    return total
+
+
 def count_labels(
     const int64_t[::1] y not None, const real[::1] w not None, const double[::1] weight not None, int64_t ignored,
 ):
     """count = sum of weight_i w[y_i] over y_i other than `ignored`, and how many are; y, weight: (N,), w: (C,)."""
-    cdef double sums[4]
-    cdef double v
+    cdef Options o
+    cdef double total
     cdef int64_t found
-    cdef Py_ssize_t i, start = 0
-    cdef bint by_class = w.shape[0] > 0, by_row = weight.shape[0] > 0
     with nogil:
         count_label(&y[0], &found, y.shape[0], ignored)
-        sums[0] = sums[1] = sums[2] = sums[3] = 0
-        if by_class and not by_row and found == 0:
-            for i in range(0, y.shape[0] - 3, 4):
-                sums[0] += w[y[i]]
-                sums[1] += w[y[i + 1]]
-                sums[2] += w[y[i + 2]]
-                sums[3] += w[y[i + 3]]
-            start = y.shape[0] // 4 * 4
-        for i in range(start, y.shape[0] if by_class or by_row else 0):
-            v = w[y[i]] if by_class and y[i] != ignored else 1.0
-            v = v * weight[i] if by_row else v
-            sums[i & 3] += 0.0 if y[i] == ignored else v
-    return (sums[0] + sums[1]) + (sums[2] + sums[3]) if by_class or by_row else <double>(y.shape[0] - found), found
+        o.masked, o.ignored = found > 0, ignored
+        total = y.shape[0] - found
+        if w.shape[0] > 0 or weight.shape[0] > 0:
+            total = count(
+                &y[0], &w[0] if w.shape[0] > 0 else NULL, &weight[0] if weight.shape[0] > 0 else NULL, y.shape[0], &o)
+    return total, found
 
 
 # ---- the door: see _doors.pxd --------------------------------------------------------------------------------------
 
-cdef double mean_loss(
-    const real* z, const int64_t* y, real* dz, Py_ssize_t n, Py_ssize_t classes, double s, double gamma,
+cdef whole_clones count_odd(const double* weight, int64_t* found, Py_ssize_t n) noexcept nogil:
+    """Weights that are not 0 and not far from overflow and underflow: negative ones and NaN, too."""
+    cdef double LOW = 1e-90, HIGH = 1e90
+    cdef int64_t total = 0
+    cdef Py_ssize_t i
+    for i in range(n):
+        total += (weight[i] != 0) & (1 - ((weight[i] > LOW) & (weight[i] < HIGH)))
+    found[0] = total
+
+
+cdef bint convert_weights(const Py_buffer* given, real* w, Py_ssize_t classes, bint scaled) noexcept nogil:
+    """w = the weights of few classes, divided by the largest if `scaled`; whether all are plain numbers."""
+    cdef double wide[FEW]
+    cdef double largest = 0
+    cdef int64_t odd
+    cdef Py_ssize_t k
+    for k in range(classes):
+        wide[k] = (<float*>given.buf)[k] if given.itemsize == sizeof(float) else (<double*>given.buf)[k]
+        largest = max(largest, wide[k])
+    count_odd(wide, &odd, classes)
+    for k in range(classes):
+        w[k] = wide[k] / largest if scaled and largest > 0 else wide[k]
+        odd += not w[k] < INFINITY
+    return odd == 0
+
+
+cdef double small_batch(
+    const real* z, const Py_buffer* v, double s, double gamma, int64_t ignored, bint mean, double divisor,
 ) noexcept nogil:
-    """The mean cross-entropy of n rows of few classes and its gradient; -1 if a label is out of range.
-
-    Smoothed or focal, but not both: that would need room for the shares of classes.
-    """
-    cdef double scale = 1.0 / n
+    """The loss of a batch that is `fitting`, over `divisor` or what a mean divides by; -1 if labels or weights are not right."""
+    cdef Py_ssize_t n = v[0].shape[0], classes = v[0].shape[1]
+    cdef const int64_t* y = <int64_t*>v[1].buf
+    cdef const double* weight = <double*>v[4].buf
+    cdef real room[FEW]
+    cdef const real* w = NULL
+    cdef double scale
+    cdef int64_t wrong, found = 0
     cdef Options o
-    cdef int64_t wrong
-    o.s, o.gamma, o.mass, o.masked = s, gamma, classes, False
     count_outside(y, &wrong, n, classes, 0, False)
-    if wrong:
+    if wrong or 0 <= ignored < classes:
+        count_outside(y, &wrong, n, classes, ignored, True)
+        count_label(y, &found, n, ignored)
+    if weight != NULL and not wrong:
+        count_odd(weight, &wrong, n)
+    if wrong or v[3].buf != NULL and not convert_weights(&v[3], room, classes, mean):
         return -1
+    if v[3].buf != NULL:
+        w = room
+    o = options(w, classes, s, gamma, s > 0)
+    o.masked, o.ignored = found > 0, ignored
+    if mean:
+        divisor = n - found if w == NULL and weight == NULL else count(y, w, weight, n, &o)
+    scale = 1.0 / divisor if divisor > 0 else 0.0
     return scale * batch(
-        z, <const real*>NULL, y, <const real*>NULL, NULL, <real*>NULL, <real*>NULL, dz, n, classes, scale, &o)
+        z, <const real*>NULL, y, w, weight, <real*>NULL, <real*>v[5].buf, <real*>v[2].buf, n, classes, scale, &o)
 
 
-def cross_entropy_door(z not None, y not None, dz not None, double s, double gamma):
-    """loss = mean(logsumexp(z) - z_y) and its gradient dz, if z, dz (N, C) and y (N,) are small and plain; else None.
+cdef bint is_vector(const Py_buffer* v, Py_ssize_t n, char kind, char other) noexcept:
+    """Whether v is missing, or n numbers of one of two kinds."""
+    return v.buf == NULL or (v.ndim == 1 and v.shape[0] == n and v.format[0] in (kind, other))
 
-    Smoothed by s or with the focus gamma, as in cross_entropy_index, but not both.
+
+cdef bint fitting(const Py_buffer* v) noexcept:
+    """Whether z, y, dz, w, weight and loss have the shapes and dtypes they should have, and dz is memory of its own."""
+    cdef char kind = v[0].format[0]
+    cdef Py_ssize_t i
+    if v[0].ndim != 2 or v[1].ndim != 1 or kind not in (b"f", b"d") or not alike(&v[0], &v[2]):
+        return False
+    for i in range(6):
+        if i != 2 and not apart(&v[2], &v[i]):
+            return False
+    if not labels_of(&v[1], v[0].shape[0]) or not 0 < v[0].shape[1] <= FEW:
+        return False
+    return (
+        is_vector(&v[3], v[0].shape[1], b"f", b"d") and is_vector(&v[4], v[0].shape[0], b"d", b"d")
+        and is_vector(&v[5], v[0].shape[0], kind, kind))
+
+
+def cross_entropy_door(
+    z not None, y not None, dz not None, w, weight, loss, str reduction not None, double s, double gamma, int64_t ignored,
+):
+    """The reduced cross-entropy and its gradient dz, if all is small and plain; else None, and nothing is done.
+
+    z, dz: (N, C); y: (N,); w: (C,), weight, loss: (N,), or None. Options as in cross_entropy_index; where `reduction`
+    is "mean", w is divided by its largest.
     """
-    cdef Py_buffer a, b, c
-    cdef double loss = -1
-    if not enter(z, &a, False):
-        return None
-    if enter(y, &b, False):
-        if enter(dz, &c, True):
-            if alike(&a, &c) and a.buf != c.buf and apart(&b, &c) and a.ndim == 2 and b.ndim == 1:
-                if labels_of(&b, a.shape[0]) and 0 < a.shape[1] <= FEW:
-                    if a.format[0] == b"f":
-                        with nogil:
-                            loss = mean_loss(
-                                <float*>a.buf, <int64_t*>b.buf, <float*>c.buf, a.shape[0], a.shape[1], s, gamma)
-                    elif a.format[0] == b"d":
-                        with nogil:
-                            loss = mean_loss(
-                                <double*>a.buf, <int64_t*>b.buf, <double*>c.buf, a.shape[0], a.shape[1], s, gamma)
-            PyBuffer_Release(&c)
-        PyBuffer_Release(&b)
-    PyBuffer_Release(&a)
-    return None if loss == -1 else loss
+    cdef Py_buffer v[6]
+    cdef int held = 0
+    cdef double total = -1
+    cdef bint mean = reduction == "mean"
+    cdef double divisor = 1
+    for array in (z, y, dz, w, weight, loss):
+        if array is None:
+            memset(&v[held], 0, sizeof(Py_buffer))   # nothing to release
+        elif not enter(array, &v[held], held == 2 or held == 5):
+            break
+        held += 1
+    if held == 6 and fitting(v):
+        if reduction == "batchmean":
+            divisor = v[0].shape[0]
+        with nogil:
+            if v[0].format[0] == b"f":
+                total = small_batch(<float*>v[0].buf, v, s, gamma, ignored, mean, divisor)
+            else:
+                total = small_batch(<double*>v[0].buf, v, s, gamma, ignored, mean, divisor)
+    while held > 0:
+        held -= 1
+        PyBuffer_Release(&v[held])
+    return None if total == -1 else total

@@ -347,7 +347,7 @@ cdef inline inlined total_strip(const real* z, real m, real* e, double* high, re
 
 
 cdef inline inlined exp_total(const real* z, real m, real* e, double* others, double* others_low, Py_ssize_t n) noexcept nogil:
-    """The same as exp_others for softmax of long rows, where 1 + others is all that counts: so maxima need not be left
+    """The same as exp_others for the softmax of a long row, where 1 + others is all that counts: so maxima need not be left
     out, and sums may begin with a 1 too many, which exceeds each addend."""
     cdef double high[STRIP]
     cdef real low[STRIP]
@@ -430,8 +430,8 @@ cdef inline inlined collect(const real* t, real* y, Py_ssize_t rows, Py_ssize_t 
             y[j * n + k] = t[k * ROWS + j]
 
 
-cdef inline inlined tile_load(const real* z, const double* weight, real* t, Py_ssize_t rows, Py_ssize_t n) noexcept nogil:
-    """t[k, j] = z[j, k]; lanes without a row, or whose row has the weight 0, hold 0."""
+cdef inline inlined tile_load(const real* z, real* t, Py_ssize_t rows, Py_ssize_t n) noexcept nogil:
+    """t[k, j] = z[j, k]; lanes without a row hold 0."""
     cdef Py_ssize_t j, k
     if rows < ROWS:
         for k in range(n * ROWS):
@@ -442,10 +442,6 @@ cdef inline inlined tile_load(const real* z, const double* weight, real* t, Py_s
         deal(z, t, rows, 3)
     else:
         transpose_all(z, n, t, ROWS, rows, n, False)
-    if weight != NULL:
-        for j in range(rows):
-            for k in range(n if weight[j] == 0 else 0):
-                t[k * ROWS + j] = 0
 
 
 cdef inline inlined tile_store(const real* t, real* y, Py_ssize_t rows, Py_ssize_t n) noexcept nogil:

@@ -131,7 +131,7 @@ cdef clones softmax_tile(const real* x, real* y, Py_ssize_t rows, Py_ssize_t n, 
     if step:
         tile_load_columns(x, t, rows, n, step)
     else:
-        tile_load(x, <const double*>NULL, t, rows, n)
+        tile_load(x, t, rows, n)
     if logarithm:
         log_normalize_tile(t, p, n)
     else:
@@ -148,7 +148,7 @@ cdef clones softmax_row(const real* x, real* y, Py_ssize_t n) noexcept nogil:
     cdef Py_ssize_t k
     row_max(x, &m, n)
     if m == INFINITY:
-        infinite_others(x, <real>1, &others, &others_low, y, n, 1)
+        infinite_others(x, <real>1, &others, &others_low, y, n)
     else:
         exp_total(x, m, y, &others, &others_low, n)
     invert_total(others, others_low, &high, &low)

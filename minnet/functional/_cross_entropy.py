@@ -16,7 +16,7 @@ from minnet._checks import (
     real_array,
     words,
 )
-from minnet.functional._reduce import Losses, add_weights, gradient, unit_array
+from minnet.functional._reduce import REDUCTIONS, Losses, add_weights, gradient, unit_array
 from minnet.functional._share import NONE, by_dtype
 
 _index = by_dtype(kernels.cross_entropy_index)
@@ -97,13 +97,13 @@ def cross_entropy(
     Inception Architecture, 2016 (smoothing); T.-Y. Lin et al., Focal Loss for Dense Object Detection, 2017 (gamma).
     """
     owner = "cross_entropy"
-    plain = return_grad and weight is None and sample_weight is None and grad_output is None and reduction == "mean"
-    plain = plain and ignore_index == -100 and _is_at_most_one(label_smoothing, gamma)
-    if plain and type(logits) is type(target) is np.ndarray:
+    options = reduction, label_smoothing, gamma, ignore_index
+    if return_grad and grad_output is None and type(logits) is type(target) is np.ndarray and _are_plain(*options):
         grad = np.empty_like(logits) if out is None else out
-        value = kernels.cross_entropy_door(logits, target, grad, label_smoothing, gamma)
+        losses = np.empty(logits.shape[:1], logits.dtype) if reduction == "none" else None
+        value = kernels.cross_entropy_door(logits, target, grad, weight, sample_weight, losses, *options)
         if value is not None:
-            return value, grad
+            return value if losses is None else losses, grad
     logits = real_array(owner, "logits", logits)
     z = matrix(owner, "logits", logits[None] if logits.ndim == 1 else logits)
     options = {"weight": weight, "sample_weight": sample_weight, "ignore_index": ignore_index, "gamma": gamma}
@@ -112,11 +112,13 @@ def cross_entropy(
     return losses.run({z.dtype.char: kernel}, z, t, gradient(owner, logits, return_grad, out))
 
 
-def _is_at_most_one(label_smoothing, gamma):
-    """Whether there is smoothing or focus, or neither, and they are numbers that need no further look."""
-    if type(label_smoothing) not in NUMBERS or type(gamma) not in NUMBERS:
+def _are_plain(reduction, label_smoothing, gamma, ignore_index):
+    """Whether these need no further look."""
+    if type(label_smoothing) not in NUMBERS or type(gamma) not in NUMBERS or type(ignore_index) is not int:
         return False
-    return (label_smoothing == 0 and 0 <= gamma <= MOST) or (gamma == 0 and 0 <= label_smoothing <= 1)
+    if type(reduction) is not str or reduction not in REDUCTIONS:
+        return False
+    return 0 <= label_smoothing <= 1 and 0 <= gamma <= MOST and abs(ignore_index) < 2**63
 
 
 def prepare(owner, z, target, *, label_smoothing, gamma, reduction, grad_output, single=False, **counting):

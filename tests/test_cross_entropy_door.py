@@ -1,0 +1,166 @@
+"""The door of cross_entropy (see _doors.pxd): what goes through gives the same bits as what is checked in Python, and
+what should not go through gives the same messages."""
+
+import itertools
+
+import numpy as np
+import pytest
+
+from minnet import _cross_entropy
+from minnet import functional as F
+
+INF, NAN = np.inf, np.nan
+ROWS, CLASSES = 75, 5
+DTYPES = ["float32", "float64"]
+REDUCTIONS = ["mean", "sum", "none", "batchmean"]
+WEIGHT, SAMPLE_WEIGHT = np.array([0.5, 2, 0, 1, 3]), np.linspace(0, 2, ROWS)
+OPTIONS = {
+    "weight": [None, WEIGHT, WEIGHT.astype(np.float32)],
+    "sample_weight": [None, SAMPLE_WEIGHT],
+    "ignore_index": [-100, 3],
+    "label_smoothing": [0.0, 0.1],
+    "gamma": [0.0, 2, 1.7],
+}
+COMBINATIONS = [dict(zip(OPTIONS, values, strict=True)) for values in itertools.product(*OPTIONS.values())]
+
+by_dtype = pytest.mark.parametrize("dtype", DTYPES)
+by_reduction = pytest.mark.parametrize("reduction", REDUCTIONS)
+
+
+@pytest.fixture
+def doors(monkeypatch):
+    """What the door gave, call by call; `doors.close()` lets nothing through."""
+
+    class Doors(list):
+        def close(self):
+            monkeypatch.setattr(_cross_entropy, "cross_entropy_door", lambda *a: None)
+
+    given, door = Doors(), _cross_entropy.cross_entropy_door
+    monkeypatch.setattr(_cross_entropy, "cross_entropy_door", lambda *a: given.append(door(*a)) or given[-1])
+    return given
+
+
+def batch(rng, dtype, ignored=-100):
+    logits = rng.normal(0, 3, (ROWS, CLASSES)).astype(dtype)
+    return logits, np.where(rng.random(ROWS) < 0.3, ignored, rng.integers(0, CLASSES, ROWS))
+
+
+def both(logits, target, **options):
+    return F.cross_entropy(logits, target, return_grad=True, **options)
+
+
+def assert_same(got, want):
+    for a, b in zip(got, want, strict=True):
+        np.testing.assert_array_equal(a, b)
+        assert np.asarray(a).dtype == np.asarray(b).dtype
+
+
+@by_dtype
+@by_reduction
+def test_every_combination_gives_the_same_bits_with_and_without_the_door(reduction, dtype, doors, rng):
+    calls = [(*batch(rng, dtype, given["ignore_index"]), given | {"reduction": reduction}) for given in COMBINATIONS]
+    got = [both(logits, target, **options) for logits, target, options in calls]
+    assert len(doors) == len(calls)
+    assert None not in doors
+    doors.close()
+    for through, (logits, target, options) in zip(got, calls, strict=True):
+        assert_same(through, both(logits, target, **options))
+
+
+CORNERS = {
+    "nan in an ignored row": lambda z, y: (np.where(y[:, None] < 0, NAN, z), y, {}),
+    "inf in an ignored row": lambda z, y: (np.where(y[:, None] < 0, INF, z), y, {}),
+    "nan in a row of weight 0": lambda z, y: (
+        np.where(np.arange(ROWS)[:, None] == 3, NAN, z), y, {"sample_weight": 1.0 * (np.arange(ROWS) != 3)}),
+    "nan under a label of weight 0": lambda z, y: (np.where(y[:, None] == 2, NAN, z), y, {"weight": WEIGHT}),
+    "all ignored": lambda z, y: (z, np.full(ROWS, -100), {}),
+    "all ignored, one a class": lambda z, y: (z, np.full(ROWS, 2), {"ignore_index": 2}),
+    "classes of weight 0": lambda z, y: (z, y, {"weight": np.zeros(CLASSES)}),
+    "rows of weight 0": lambda z, y: (z, y, {"sample_weight": np.zeros(ROWS)}),
+    "an infinite logit": lambda z, y: (np.where(np.arange(CLASSES) == 1, INF, z), y, {}),
+    "a class that is out": lambda z, y: (np.where(np.arange(CLASSES) == 1, -INF, z), y, {}),
+    "extreme weights": lambda z, y: (z, y, {"weight": WEIGHT * 1e-200, "sample_weight": SAMPLE_WEIGHT * 1e200}),
+    "weights beyond float32": lambda z, y: (z, y, {"weight": WEIGHT * 1e60}),
+    "labels in int32": lambda z, y: (z, y.astype(np.int32), {}),
+    "labels with gaps": lambda z, y: (z, np.repeat(y, 2)[::2], {}),
+    "logits with gaps": lambda z, y: (np.repeat(z, 2, 1)[:, ::2], y, {}),
+    "weights with gaps": lambda z, y: (z, y, {"weight": np.repeat(WEIGHT, 2)[::2]}),
+    "weights as lists": lambda z, y: (z, y, {"weight": WEIGHT.tolist(), "sample_weight": SAMPLE_WEIGHT.tolist()}),
+    "sample weights in float32": lambda z, y: (z, y, {"sample_weight": SAMPLE_WEIGHT.astype(np.float32)}),
+    "a label that is far out": lambda z, y: (z, np.where(y < 0, -(2**63), y), {"ignore_index": -(2**70)}),
+}  # fmt: skip
+
+
+@by_dtype
+@pytest.mark.parametrize("case", list(CORNERS))
+def test_every_corner_gives_the_same_bits_with_and_without_the_door(case, dtype, doors, rng):
+    logits, target, given = CORNERS[case](*batch(rng, dtype))
+    logits = logits.astype(dtype)
+    calls = [given | {"label_smoothing": s, "gamma": gamma} for s in (0.0, 0.1) for gamma in (0.0, 2.0, 0.5)]
+    got = [both(logits, target, **options) for options in calls]
+    doors.close()
+    for through, options in zip(got, calls, strict=True):
+        want = both(logits, target, **options)
+        assert_same(through, want)
+        if "row" in case:
+            assert np.isfinite(want[0])
+            assert np.all(np.isfinite(want[1]))
+        if "all" in case or ("of weight 0" in case and "nan" not in case):
+            assert want[0] == 0
+            assert not np.any(want[1])
+
+
+@by_dtype
+def test_a_gradient_over_something_that_is_read_comes_out_as_over_nothing(dtype, doors, rng):
+    logits, target = batch(rng, dtype)
+    room = np.empty(ROWS * CLASSES + 1, dtype)
+    weight, out = np.ndarray(CLASSES, dtype, room, 0), np.ndarray(logits.shape, dtype, room, room.itemsize)
+    weight[...] = WEIGHT
+    want = both(logits, target, weight=weight.copy())
+    got = both(logits, target, weight=weight, out=out)
+    assert doors.pop() is None
+    assert_same(got, want)
+    want = both(logits, target)
+    got = both(logits, target, out=logits)
+    assert doors.pop() is None
+    assert_same(got, want)
+
+
+BAD = {
+    "weight": [np.ones(4), np.ones(0), np.ones((1, 5)), np.array(1.0), [1, 1, -1e-30, 1, 1], [1, NAN, 1, 1, 1],
+               [1, 1, 1, 1, INF], [1, 1, 1, 1, -INF], np.ones(5) * 1j, np.array(["1"] * 5), "heavy", object()],
+    "sample_weight": [np.ones(4), np.ones(0), np.ones((ROWS, 1)), np.array(1.0), np.linspace(-1e-30, 1, ROWS),
+                      np.append(np.ones(ROWS - 1), NAN), np.append(np.ones(ROWS - 1), INF), np.ones(ROWS) * 1j],
+    "ignore_index": [0.5, "none", None, True, NAN],
+    "label_smoothing": [-0.1, 1.1, NAN, "much", None, True],
+    "gamma": [-0.1, NAN, INF, "much", None],
+    "reduction": ["median", None, 1, ["mean"], np.array("mean")],
+}  # fmt: skip
+
+
+@by_dtype
+@pytest.mark.parametrize(("name", "index"), [(name, i) for name, values in BAD.items() for i in range(len(values))])
+def test_what_is_wrong_is_said_in_the_same_words_with_and_without_the_door(name, index, dtype, doors, rng):
+    logits, target = batch(rng, dtype)
+    bad = BAD[name][index]
+    for given in ({name: bad}, {name: np.array(bad) if isinstance(bad, list) else bad}):
+        out = np.full_like(logits, 7)
+        with pytest.raises((ValueError, TypeError)) as through:
+            both(logits, target, out=out, **given)
+        assert np.all(out == 7)
+        assert all(value is None for value in doors)
+    doors.close()
+    with pytest.raises((ValueError, TypeError)) as checked:
+        both(logits, target, **given)
+    assert (through.type, str(through.value)) == (checked.type, str(checked.value))
+
+
+@by_dtype
+@pytest.mark.parametrize("label", [-1, CLASSES, 2**40, -(2**63)])
+def test_a_wrong_label_is_named_whatever_is_ignored(label, dtype, doors, rng):
+    logits, target = batch(rng, dtype)
+    target[-1] = label
+    for given in ({}, {"weight": WEIGHT}, {"sample_weight": SAMPLE_WEIGHT, "label_smoothing": 0.1, "gamma": 2.0}):
+        with pytest.raises(ValueError, match=rf"labels must be in 0 \.\.\. 4, got {label} in row {ROWS - 1}"):
+            both(logits, target, **given)
+    assert doors == [None] * 3
