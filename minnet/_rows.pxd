@@ -347,7 +347,7 @@ cdef inline inlined total_strip(const real* z, real m, real* e, double* high, re
 
 
 cdef inline inlined exp_total(const real* z, real m, real* e, double* others, double* others_low, Py_ssize_t n) noexcept nogil:
-    """The same as exp_others for the softmax of a long row, where 1 + others is all that counts: so maxima need not be left
+    """The same as exp_others for softmax of many classes, where 1 + others is all that counts: so maxima need not be left
     out, and sums may begin with a 1 too many, which exceeds each addend."""
     cdef double high[STRIP]
     cdef real low[STRIP]
