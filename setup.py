@@ -15,8 +15,8 @@ from setuptools.command.build_ext import build_ext
 # Never a fast-math flag: it breaks NaN and rounding, and linking with one flushes the whole process's subnormals.
 UNIX = ["-O3", "-g0", "-fno-math-errno", "-fno-trapping-math"]
 MSVC = ["/O2"]
-# gcc unrolls loops of up to 16 rounds completely, and then finds no vectors. Tiles of products are 16 wide, strips of rows
-# 8 or 16.
+# gcc unrolls loops of up to 16 rounds completely, and then finds no vectors. Tiles of products are 16 wide, strips of
+# rows 8 or 16.
 UNROLLED = {
     "minnet._cross_entropy": ["--param=max-completely-peel-times=7"],
     "minnet._epoch": ["--param=max-completely-peel-times=8"],
