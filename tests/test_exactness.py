@@ -276,6 +276,12 @@ def test_softmax_is_within_2_ulp_and_1_where_subnormal(classes, count, dtype):
             assert_within(1, got[small], [exact[k] for k in small], dtype, row[small])
 
 
+@pytest.mark.parametrize("classes", [2, 3, 10, 64])
+def test_softmax_of_few_float32_classes_rounds_once(classes):
+    for row in rows(classes, "float32", 7):
+        assert_within(0.6, F.softmax(row), ExactRow(row).softmax, "float32", row)
+
+
 @by_dtype
 def test_some_of_those_probabilities_are_subnormal(dtype):
     p = F.softmax(rows(300, dtype, 5))
@@ -469,6 +475,53 @@ def test_softmax_ignores_a_common_offset_bit_for_bit(offset, dtype, rng):
     np.testing.assert_array_equal(F.log_softmax(x + offset), F.log_softmax(x))
 
 
+def strange(classes, dtype):
+    """Rows with and without a finite maximum side by side, more of them than go at a time, and their probabilities."""
+    rng = np.random.default_rng(classes)
+    x = rng.normal(0, 3, (70, classes)).astype(dtype)
+    kinds = np.arange(70) % 8
+    x[kinds == 1, 0] = INF
+    x[kinds == 2, :2] = INF
+    x[kinds == 3, 0], x[kinds == 3, 1] = INF, NAN
+    x[kinds == 4] = -INF
+    x[kinds == 5], x[kinds == 5, 1] = -INF, NAN
+    x[kinds == 6, 1] = -INF
+    p = F.softmax(x)
+    p[kinds == 1], p[kinds == 2] = np.arange(classes) == 0, (np.arange(classes) < 2) / 2
+    p[(kinds >= 3) & (kinds <= 5)] = NAN
+    return x, p
+
+
+@by_dtype
+@pytest.mark.parametrize("classes", [2, 3, 10, 63])
+def test_rows_of_few_classes_without_a_finite_maximum_leave_the_others_alone(classes, dtype):
+    x, p = strange(classes, dtype)
+    np.testing.assert_array_equal(F.softmax(x), p)
+    np.testing.assert_array_equal(F.softmax(x), np.concatenate([F.softmax(row[None]) for row in x]))
+    with np.errstate(divide="ignore"):
+        assert_near(F.log_softmax(x), np.log(p), dtype, relative=4, absolute=4)
+    for label in range(2):
+        losses, grad = F.cross_entropy(x, np.full(70, label), reduction="none", return_grad=True)
+        with np.errstate(divide="ignore"):
+            assert_near(losses, -np.log(p[:, label]), dtype, relative=4, absolute=4)
+        assert_near(grad, p - (np.arange(classes) == label), dtype, relative=4, absolute=4)
+
+
+@by_dtype
+@pytest.mark.parametrize("classes", [1, 2, 3, 4, 5, 7, 64])
+def test_a_row_of_few_classes_does_not_depend_on_those_beside_it(classes, dtype, rng):
+    x = rng.normal(0, 4, (70, classes)).astype(dtype)
+    y = rng.integers(0, classes, 70)
+    for count in (1, 3, 31, 33, 70):
+        for function in (F.softmax, F.log_softmax):
+            alone = np.concatenate([function(row[None]) for row in x[:count]])
+            np.testing.assert_array_equal(function(x[:count]), alone)
+        losses, grad = F.cross_entropy(x[:count], y[:count], reduction="none", return_grad=True)
+        each = [F.cross_entropy(x[i : i + 1], y[i : i + 1], reduction="none", return_grad=True) for i in range(count)]
+        np.testing.assert_array_equal(losses, np.concatenate([loss for loss, _ in each]))
+        np.testing.assert_array_equal(grad, np.concatenate([slope for _, slope in each]))
+
+
 # ---- cross-entropy: the confident tail ----
 
 
@@ -502,6 +555,22 @@ def test_cross_entropy_of_confident_rows_keeps_its_digits(label, classes, dtype)
     assert_close_in_tail(grad[:, label], target, dtype, x[:, 1])
     other = 1 - label
     assert_close_in_tail(grad[:, other], [e.softmax[other] for e in exact], dtype, x[:, 1])
+
+
+@by_dtype
+@pytest.mark.parametrize("classes", [4, 9, 64])
+def test_cross_entropy_keeps_its_digits_where_all_pairs_of_classes_round_alike(classes, dtype, rng):
+    # Every second class is about half an ulp of the one before: each sum of two is off by as much.
+    high = -rng.choice([0.7, 60], 60) * rng.uniform(0.01, 1, 60)
+    x = np.repeat(high[:, None], classes, 1)
+    x[:, 1::2] += rng.uniform(-0.7, 0.7, (60, 1)) - DIGITS[dtype] * math.log(2)
+    x[:, 0] = 0
+    x = x.astype(dtype)
+    losses, grad = F.cross_entropy(x, np.zeros(60, int), reduction="none", return_grad=True)
+    exact = [ExactRow(row) for row in x]
+    assert_close_in_tail(losses, [e.log_sum for e in exact], dtype, high)
+    assert_close_in_tail(grad[:, 0], [-e.others / (1 + e.others) for e in exact], dtype, high)
+    assert_close_in_tail(grad[:, 2], [e.softmax[2] for e in exact], dtype, high)
 
 
 @by_dtype
