@@ -68,7 +68,9 @@ cdef inline inlined exact_tile(const double* t, double* y, const double* m, Py_s
             multiply(high[j], low[j], &y[k * ROWS + j])
 
 
-cdef inline inlined exact_others(const real* t, const real* m, double* others, double* others_low, Py_ssize_t n) noexcept nogil:
+cdef inline inlined exact_others(
+    const real* t, const real* m, double* others, double* others_low, Py_ssize_t n,
+) noexcept nogil:
     """For each row of a tile the sum of exp(t - m) but for one maximum, in two parts."""
     cdef double x[ROWS]
     cdef double x_low[ROWS]
