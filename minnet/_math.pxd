@@ -376,6 +376,11 @@ cdef inline real high_bound(real unused) noexcept nogil:
     return minnet_high_f32 if real is float else minnet_high_f64
 
 
+cdef inline real slope_bound(real unused) noexcept nogil:
+    """120 or 750: what is not below it has a sigmoid of slope 0, and its 2^(60 - n) is a normal number."""
+    return minnet_high_f32 * <real>3 if real is float else minnet_high_f64 * <real>18.75
+
+
 cdef inline real at_least(real x, real low) noexcept nogil:
     return low if low > x else x
 
@@ -413,7 +418,7 @@ cdef inline real sigmoid_beside(real x) noexcept nogil:
 
 
 cdef inline inlined sigmoid_cut_slope(real r, real t, real* y, real* slope) noexcept nogil:
-    """The same for |x| <= -low_bound, with the slope sigmoid(x) sigmoid(-x).
+    """The same for x up to slope_bound, with the slope sigmoid(x) sigmoid(-x).
 
     2^n is cut off at 2^60, where y is 1, and what was cut off goes to the slope.
     """

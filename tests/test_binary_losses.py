@@ -211,6 +211,32 @@ def test_t27_the_gradient_is_finite_for_every_gamma(gamma, dtype):
 
 
 @by_dtype
+@pytest.mark.parametrize("labels", [True, False])
+@by_options
+def test_a_loss_does_not_depend_on_the_place_in_the_array(options, labels, dtype, rng):
+    # What does not fill a vector is computed one by one: a product that is fused in one of the two only would show.
+    z = np.concatenate([rng.normal(0, 3, 200), rng.uniform(-110, 110, 100)]).astype(dtype)
+    t = rng.integers(0, 2, 300).astype(dtype) if labels else rng.uniform(0.1, 0.9, 300).astype(dtype)
+    whole = bce(z, t, **options, reduction="none", return_grad=True)
+    for length in (1, 3, 7, 15, 33):
+        rows = [slice(start, start + length) for start in range(0, 300, length)]
+        pieces = [bce(z[k], t[k], **options, reduction="none", return_grad=True) for k in rows]
+        for got, want in zip(map(np.concatenate, zip(*pieces, strict=True)), whole, strict=True):
+            np.testing.assert_array_equal(got, want, strict=True)
+
+
+@by_dtype
+@pytest.mark.parametrize("weighed", [True, False])
+def test_every_loss_enters_the_sum_once(weighed, dtype, rng):
+    for size in (*range(1, 40), 63, 64, 65, 127, 128, 129, 159, 160, 161, 255, 256, 257, 400):
+        z, t = batch(rng, size, dtype)
+        weight = rng.uniform(0, 2, size) if weighed else None
+        losses = bce(z, t, sample_weight=weight, reduction="none")
+        bound = 1e-15 if dtype == "float64" or not weighed else 1e-7
+        assert bce(z, t, sample_weight=weight, reduction="sum") == pytest.approx(math.fsum(losses.tolist()), rel=bound)
+
+
+@by_dtype
 @by_options
 def test_nan_stays_in_its_element(options, dtype):
     losses, grad = bce(np.array([NAN, 1.0], dtype), [1, 1], **options, reduction="none", return_grad=True)

@@ -94,10 +94,39 @@ def random_bits(dtype, rng, count=3000):
     return x[np.isfinite(x)]
 
 
-# exp turns subnormal, then 0; a sigmoid or tanh rounds to 1; exp's and tanh's argument reductions switch.
+# exp turns subnormal, then 0; a sigmoid or tanh rounds to 1, and is no longer looked at; exp's and tanh's argument
+# reductions switch; 2^n is cut off at 2^60.
 CUTOFFS = {
-    "float32": [8.66434, 9.01091, 16.63553, 17.32868, 87.33654, 88.0, 88.72284, 103.27893, 103.97208, 104.0, 104.5],
-    "float64": [18.71497, 19.06155, 36.7368, 37.42995, 708.39642, 709.78, 744.44007, 745.13322, 746.0],
+    "float32": [
+        8.66434,
+        9.01091,
+        16.63553,
+        17.32868,
+        40.0,
+        41.2,
+        41.93,
+        87.33654,
+        88.0,
+        88.72284,
+        103.27893,
+        103.97208,
+        104.0,
+        104.5,
+    ],
+    "float64": [
+        18.71497,
+        19.06155,
+        36.7368,
+        37.42995,
+        40.0,
+        41.2,
+        41.93,
+        708.39642,
+        709.78,
+        744.44007,
+        745.13322,
+        746.0,
+    ],
 }
 SWITCHES = [(2 * k + 1) * math.log(2) / 4 for k in (*range(24), 99, 200)]
 
@@ -161,8 +190,18 @@ def test_slope_keeps_its_digits_where_the_unit_is_saturated(name, where, dtype):
 
 @by_dtype
 @pytest.mark.parametrize("name", list(SLOPES))
-def test_value_beside_the_slope_is_the_value_alone_bit_for_bit(name, dtype):
-    x = region("middle", dtype)
+def test_slope_of_what_is_far_away_is_a_limit(name, dtype):
+    x = np.array([105, 119, 120, 130, 131, 150, 746, 749, 750, 751, 1060, 1e4, 1e30, np.finfo(dtype).max, INF], dtype)
+    x = x[0 if dtype == "float32" else 6 :]
+    np.testing.assert_array_equal(F.value_and_slope(name, -x)[1], np.zeros_like(x))
+    np.testing.assert_array_equal(F.value_and_slope(name, x)[1], np.full_like(x, float(name == "softplus")))
+
+
+@by_dtype
+@pytest.mark.parametrize("where", ["whole range", "middle", "cutoffs", "random bits"])
+@pytest.mark.parametrize("name", list(SLOPES))
+def test_value_beside_the_slope_is_the_value_alone_bit_for_bit(name, where, dtype):
+    x = region(where, dtype)
     np.testing.assert_array_equal(F.value_and_slope(name, x)[0], getattr(F, name)(x), strict=True)
 
 

@@ -293,6 +293,17 @@ def test_add_weights_equals_its_twin(values):
 
 
 @by_body
+@pytest.mark.parametrize("wrong", [-1e-3, math.nan, -math.inf, 9.0])
+def test_add_weights_sees_every_weight(wrong, body, rng):
+    for size in (1, 31, 63, 64, 65, 130):
+        for place in range(size):
+            w = rng.random(size).astype(BODIES[body])
+            w[place] = wrong
+            largest = _elementwise.add_weights[body](w)[1]
+            assert largest == 9 if wrong == 9 else math.isnan(largest)
+
+
+@by_body
 @pytest.mark.parametrize("classes", [10, 64, 65, 300])
 @pytest.mark.parametrize("s", [0.0, 0.1])
 @pytest.mark.parametrize("gamma", [0.0, 1.7])
