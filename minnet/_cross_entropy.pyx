@@ -17,7 +17,7 @@ from minnet._doors cimport alike, apart, enter, labels_of
 from minnet._loops cimport LANES, clones, whole_clones
 from minnet._math cimport inlined, real
 from minnet._rows cimport (
-    FEW, ROWS, add, exp_others, fold, log_total, row_max, tile_load, tile_max, tile_others, tile_store,
+    FEW, LINE, ROWS, add, exp_others, fold, log_total, row_max, tile_load, tile_max, tile_others, tile_store,
 )
 
 # ---- labels --------------------------------------------------------------------------------------------------------
@@ -305,6 +305,11 @@ cdef inline inlined smooth_tile(
 #     d loss / d z_k = p_k sum(G) - G_k = p_k (sum(G) - G_k) - G_k (1 - p_k), where 1 - p_k is (S - e_k) / S, or others / S
 #     at the maximum: for one-hot shares this is the gradient of the label, digit by digit.
 
+cdef inline Py_ssize_t padded(Py_ssize_t n) noexcept nogil:
+    """Numbers of a row that ends with a line of the cache, so that what is next begins with one."""
+    return (n + LINE - 1) // LINE * LINE
+
+
 cdef inline inlined spread(const real* t, const real* w, real* T, Py_ssize_t n, real s) noexcept nogil:
     """The shares of the probabilities t, or where t is NULL of a label elsewhere."""
     cdef real rest = s / n, keep = <real>1 - s
@@ -512,9 +517,11 @@ cdef clones share_row(
     const real* z, const real* t, const int64_t* y, const real* w, real* work, double* loss, real* dz, Py_ssize_t n,
     double scale, const Options* o,
 ) noexcept nogil:
-    """`work` is room for 4 n numbers, of which the third n are not touched; the second holds the shares of a label that
-    is elsewhere."""
+    """`work` is room for four rows, `padded`, of which the third is not touched; the second holds the shares of a label
+    that is elsewhere."""
     cdef real m, inverse, pull, elsewhere
+    cdef real* shares = work + padded(n)
+    cdef real* slopes = work + 3 * padded(n)
     cdef real* e = work if dz == NULL else dz
     cdef const real* T = t   # nobody writes to it
     cdef const real* G
@@ -525,19 +532,19 @@ cdef clones share_row(
     others = others if m > -INFINITY else <double>NAN
     log_total(others, low, &log_sum)
     if w != NULL or y != NULL or o.s > 0:
-        T = work + n
+        T = shares
     if y != NULL:
         elsewhere = T[y[0]]
-        work[n + y[0]] = (1 - <real>o.s + <real>o.s / n) * (<real>1 if w == NULL else w[y[0]])
+        shares[y[0]] = (1 - <real>o.s + <real>o.s / n) * (<real>1 if w == NULL else w[y[0]])
     elif T != t:
-        spread(t, w, work + n, n, <real>o.s)
+        spread(t, w, shares, n, <real>o.s)
     u = others / (1.0 + others)
     if o.gamma > 0 and o.gamma != 2:
         _math.powers(&u, &power, &low, 1, o.gamma)
         focus_maximum(others, log_sum, power, o.gamma, &F, &H)
     inverse = 1.0 / (1.0 + others)
-    share_sums(z, e, T, work + 3 * n, m, log_sum, inverse, u, <real>F, <real>H, o, loss, &mass, n)
-    G = T if o.gamma == 0 else work + 3 * n
+    share_sums(z, e, T, slopes, m, log_sum, inverse, u, <real>F, <real>H, o, loss, &mass, n)
+    G = T if o.gamma == 0 else slopes
     if o.gamma == 0:
         loss[0] += log_sum * mass
     if dz != NULL and others >= MANY and m < INFINITY:
@@ -549,7 +556,7 @@ cdef clones share_row(
             share_gradient(
                 z[k], G[k], m, <real>mass, <real>others, <real>(1.0 + others), <real>(scale / (1.0 + others)), &dz[k])
     if y != NULL:
-        work[n + y[0]] = elsewhere
+        shares[y[0]] = elsewhere
 
 
 cdef inline inlined spread_tile(
@@ -717,7 +724,7 @@ cdef double add_lanes(double* high, double* low) noexcept nogil:
     return high[0] + low[0] if low[0] == low[0] else high[0]   # of infinite losses nothing is rounded off
 
 
-cdef clones weigh_labels(
+cdef whole_clones weigh_labels(
     const int64_t* y, const real* w, const double* weight, int64_t* labels, double* products, Py_ssize_t rows,
     const Options* o,
 ) noexcept nogil:
@@ -758,7 +765,7 @@ cdef double batch(
     for i in range(ROWS):
         high[i] = low[i] = 0
     if classes > FEW and t == NULL and not label:
-        spread(t, w, work + classes, classes, <real>o.s)
+        spread(t, w, work + padded(classes), classes, <real>o.s)
     i = 0
     while i < n:
         rows = min(<Py_ssize_t>ROWS, n - i) if classes <= FEW else 1
@@ -775,8 +782,8 @@ cdef double batch(
             labels, u = checked, products
         row_scale = scale if u == NULL else scale * u[0]
         if dz == z and classes > FEW:
-            memcpy(work + 2 * classes, row, classes * sizeof(real))
-            row = work + 2 * classes
+            memcpy(work + 2 * padded(classes), row, classes * sizeof(real))
+            row = work + 2 * padded(classes)
         if classes <= FEW and label and o.s == 0 and o.gamma == 0:
             plain_tile(row, labels, u, values, slope, rows, classes, scale)
         elif classes <= FEW and label:
@@ -826,15 +833,16 @@ def cross_entropy_index(
     cdef double total
     cdef Options o = options(&w[0] if w.shape[0] > 0 else NULL, z.shape[1], s, gamma, s > 0)
     o.ignored, o.masked = ignored, masked
-    cdef real* work = <real*>malloc(4 * (z.shape[1] + 1) * sizeof(real))
-    if work == NULL:
+    cdef void* room = malloc(4 * padded(z.shape[1]) * sizeof(real) + LINE)
+    if room == NULL:
         raise MemoryError()
+    cdef real* work = <real*>(<char*>room + LINE - <size_t>room % LINE)
     with nogil:
         total = batch(
             &z[0, 0], <const real*>NULL, &y[0], &w[0] if w.shape[0] > 0 else NULL,
             &weight[0] if weight.shape[0] > 0 else NULL, work, &loss[0] if loss.shape[0] > 0 else NULL,
             &dz[0, 0] if dz.shape[0] > 0 else NULL, z.shape[0], z.shape[1], scale, &o)
-    free(work)
+    free(room)
     return total
 
 
@@ -846,15 +854,16 @@ def cross_entropy_soft(
     """The same for probabilities t, T_k = w_k ((1 - s) t_k + s / C); z, t, dz: (N, C), w: (C,), the others (N,)."""
     cdef double total
     cdef Options o = options(&w[0] if w.shape[0] > 0 else NULL, z.shape[1], s, gamma, True)
-    cdef real* work = <real*>malloc(4 * (z.shape[1] + 1) * sizeof(real))
-    if work == NULL:
+    cdef void* room = malloc(4 * padded(z.shape[1]) * sizeof(real) + LINE)
+    if room == NULL:
         raise MemoryError()
+    cdef real* work = <real*>(<char*>room + LINE - <size_t>room % LINE)
     with nogil:
         total = batch(
             &z[0, 0], &t[0, 0], <const int64_t*>NULL, &w[0] if w.shape[0] > 0 else NULL,
             &weight[0] if weight.shape[0] > 0 else NULL, work, &loss[0] if loss.shape[0] > 0 else NULL,
             &dz[0, 0] if dz.shape[0] > 0 else NULL, z.shape[0], z.shape[1], scale, &o)
-    free(work)
+    free(room)
     return total
 
 
