@@ -36,13 +36,21 @@ cdef inline inlined wide_tile(const float* t, float* y, const float* m, Py_ssize
             y[k * ROWS + j] = e[k * ROWS + j] * total[j]
 
 
-cdef inline inlined add_exp(double z, double m, double lowest, double* e, double* high, double* low) noexcept nogil:
-    """e = exp(z - m), shifted, and high + low += that, with what the rounding of e has taken; high >= e."""
-    cdef double d, d_low, scale, p, p_low
-    cdef double before = high[0]
+cdef inline inlined bounded_terms(
+    double z, double m, double lowest, double* scale, double* p, double* p_low,
+) noexcept nogil:
+    """exp(z - m), shifted, = scale (1 + p + p_low); that of `lowest` instead of a smaller one is nothing in the end."""
+    cdef double d, d_low
     _math.difference(z, m, &d, &d_low)
     d_low = 0.0 if lowest > d else d_low
-    _math.exp_terms(lowest if lowest > d else d, d_low, &scale, &p, &p_low)
+    _math.exp_terms(lowest if lowest > d else d, d_low, scale, p, p_low)
+
+
+cdef inline inlined add_exp(double z, double m, double lowest, double* e, double* high, double* low) noexcept nogil:
+    """e = exp(z - m), shifted, and high + low += that, with what the rounding of e has taken; high >= e."""
+    cdef double scale, p, p_low
+    cdef double before = high[0]
+    bounded_terms(z, m, lowest, &scale, &p, &p_low)
     e[0] = scale + scale * p
     high[0] = before + e[0]
     low[0] += scale * p_low + (scale * p + (scale - (high[0] - before)))
@@ -76,16 +84,21 @@ cdef inline inlined exact_others(
     cdef double x_low[ROWS]
     cdef double rest[ROWS]
     cdef double maxima[ROWS]
+    cdef double lowest[ROWS]   # see exact_tile
+    cdef double scale, p, p_low
     cdef double unshift = 1.0 if real is float else _math.unshift(<double>0)
     cdef Py_ssize_t j, k
     for j in range(ROWS):
         others[j] = others_low[j] = rest[j] = maxima[j] = 0
+        lowest[j] = _math.lowest(unshift)
     for k in range(n):
         for j in range(ROWS):
             if real is float:
                 x[j], x_low[j] = _math.exp_wide(t[k * ROWS + j] - <double>m[j]), 0
             else:
-                _math.exp_difference_parts(t[k * ROWS + j], m[j], &x[j], &x_low[j])
+                bounded_terms(t[k * ROWS + j], m[j], lowest[j], &scale, &p, &p_low)
+                x[j] = scale + scale * p
+                x_low[j] = scale * p_low + (scale * p + (scale - x[j]))
             rest[j] += x_low[j]
             maxima[j] += 1.0 if t[k * ROWS + j] == m[j] else 0.0
             x[j] = 0.0 if t[k * ROWS + j] == m[j] else x[j]
