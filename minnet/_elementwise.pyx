@@ -64,15 +64,12 @@ cdef clones weigh(
 ) noexcept nogil:
     """A weight of 0 leaves out what is inf or NaN, too."""
     cdef Py_ssize_t i
-    if dx == NULL:
-        for i in range(n):
-            weighed[i] = 0.0 if weight[i] == 0 else chunk_loss[i] * weight[i]
-    else:
-        for i in range(n):
-            weighed[i] = 0.0 if weight[i] == 0 else chunk_loss[i] * weight[i]
-            dx[i] = 0.0 if weight[i] == 0 else chunk_dx[i] * (weight[i] * scale)
+    for i in range(n):
+        weighed[i] = 0.0 if weight[i] == 0 else chunk_loss[i] * weight[i]
     for i in range(n if loss != NULL else 0):
         loss[i] = weighed[i]
+    for i in range(n if dx != NULL else 0):
+        dx[i] = 0.0 if weight[i] == 0 else chunk_dx[i] * (weight[i] * scale)
 
 
 # a = |z|, e = exp(-a); `wrong` is the share of the target on the other side of 0 than z:
@@ -90,14 +87,15 @@ cdef inline inlined cut(const real* z, real* r, real* k, Py_ssize_t n) noexcept 
         _math.cut_exponent(_math.at_least(-_math.magnitude(z[i]), low), &r[i], &k[i])
 
 
-cdef inline inlined quotients(const real* r, const real* k, real* Q, real* s, Py_ssize_t n) noexcept nogil:
-    """Q and s of what was cut; they may take its place."""
+cdef inline inlined quotients(const real* r, const real* k, real* Q, real* s, Py_ssize_t n, bint powers) noexcept nogil:
+    """Q and s of what was cut; they may take its place. Errors that `powers` multiply are kept smaller."""
     cdef real over, under, rest
     cdef Py_ssize_t i
     for i in range(n):
         _math.exp_quotient(r[i], k[i], &over, &under, &rest)
-        Q[i] = over / (under + over)
-        s[i] = over / (under + <real>0.5 * over)
+        rest = rest if powers else <real>0
+        Q[i] = over / (under + (over + rest))
+        s[i] = over / (under + (<real>0.5 * over + rest))
 
 
 cdef clones bce_with_logits_loop(
@@ -110,7 +108,7 @@ cdef clones bce_with_logits_loop(
     cdef real wrong, paid
     cdef Py_ssize_t i
     cut(z, Q, s, n)
-    quotients(Q, s, Q, s, n)
+    quotients(Q, s, Q, s, n, False)
     for i in range(n):
         wrong = (<real>0.5 + _math.with_sign(<real>0.5, z[i])) - t[i]
         paid = wrong * z[i]
@@ -150,7 +148,7 @@ cdef clones weighted_bce_loop(
     cdef real wrong, right, L, paid, slope
     cdef Py_ssize_t i
     cut(z, Q, s, n)
-    quotients(Q, s, Q, s, n)
+    quotients(Q, s, Q, s, n, False)
     for i in range(n):
         shares_of(z[i], t[i], positive[i], negative[i], keep, lift, &wrong, &right)
         L = _math.double_atanh(s[i])
@@ -323,7 +321,7 @@ cdef clones focal_label_loop(
     cdef real s[CHUNK]
     cdef real power[CHUNK]
     cut(z, r, k, n)
-    quotients(r, k, Q, s, n)
+    quotients(r, k, Q, s, n, True)
     if _math.is_rooted(gamma):
         label_terms_of(z, t, positive, negative, Q, s, <const real*>NULL, loss, dz, n, factor, gamma, True, weighted)
     elif _math.has_roots(gamma):
@@ -346,7 +344,7 @@ cdef clones focal_share_loop(
     cdef const real* none = NULL
     cdef Py_ssize_t i
     cut(z, r, k, n)
-    quotients(r, k, Q, L, n)
+    quotients(r, k, Q, L, n, True)
     for i in range(n):
         L[i] = _math.double_atanh(L[i])
     if _math.is_rooted(gamma):
