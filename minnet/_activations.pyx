@@ -31,8 +31,8 @@ cdef enum:
 
 # ---- activations: y = f(x), slope = f'(x) --------------------------------------------------------------------------
 
-# What is before the polynomial stands in a loop of its own: one loop for all would be bound by the length of its chain of
-# operations, of which a CPU overlaps only so many.
+# What is before the polynomial stands in a loop of its own: one loop for all would be bound by the length of its chain
+# of operations, of which a CPU overlaps only so many.
 
 cdef inline inlined sigmoid_chunk(const real* x, real* y, Py_ssize_t n) noexcept nogil:
     cdef real r[CHUNK]

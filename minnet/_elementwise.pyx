@@ -21,7 +21,7 @@ WRAP = CHUNK      # how far a periodic array goes on behind its period, so that 
 # adds to the total.
 
 cdef enum:
-    SUMS = 32     # accumulators; four losses are added before one of them is stored
+    SUMS = 32     # accumulators, of which each takes four losses at a time
 
 cdef clones add_up(const real* losses, double* sums, Py_ssize_t n) noexcept nogil:
     """sums += the sums of the losses, every SUMS-th in one."""

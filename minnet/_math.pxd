@@ -219,11 +219,11 @@ cdef inline real ln2_low(real unused) noexcept nogil:
 
 
 # ---- exp as a quotient -----------------------------------------------------------------------------------------------
-# exp(r) = (C + r) / (C - r) with C = r coth(r / 2) = 2 + r^2 / 6 - ..., an even function: half as many terms as exp has. What
-# divides anyway, as a sigmoid does, divides by C - r and needs no other division:
+# exp(r) = (C + r) / (C - r) with C = r coth(r / 2) = 2 + r^2 / 6 - ..., an even function: half as many terms as exp has.
+# What divides anyway, as a sigmoid does, divides by C - r and needs no other division:
 #     exp(x) = over / under,   sigmoid(x) = over / (under + over),   over = 2^n (C + r),   under = C - r
-# Both come times 0.8 2^64 (2^512 for double): 0.8, so that neither lies a little above a power of 2, where roundings weigh most;
-# the power, so that `over` is a normal number where the result is not.
+# Both come times 0.8 2^64 (2^512 for double): 0.8, so that neither lies a little above a power of 2, where roundings weigh
+# most; the power, so that `over` is a normal number where the result is not.
 
 cdef inline inlined cut_exponent(real x, real* r, real* t) noexcept nogil:
     """x = n ln 2 + r, t = n + rounder + 64 or 512."""
