@@ -63,13 +63,18 @@ cdef clones weigh(
     Py_ssize_t n, double scale,
 ) noexcept nogil:
     """A weight of 0 leaves out what is inf or NaN, too."""
+    cdef double w, product
     cdef Py_ssize_t i
     for i in range(n):
-        weighed[i] = 0.0 if weight[i] == 0 else chunk_loss[i] * weight[i]
+        w = weight[i]
+        product = w * chunk_loss[i]
+        weighed[i] = 0.0 if w == 0 else product
     for i in range(n if loss != NULL else 0):
         loss[i] = weighed[i]
     for i in range(n if dx != NULL else 0):
-        dx[i] = 0.0 if weight[i] == 0 else chunk_dx[i] * (weight[i] * scale)
+        w = weight[i]
+        product = chunk_dx[i] * (w * scale)
+        dx[i] = 0.0 if w == 0 else product
 
 
 # a = |z|, e = exp(-a); `wrong` is the share of the target on the other side of 0 than z:
