@@ -95,7 +95,7 @@ cdef inline inlined smooth(
     cdef double label = (1.0 - s) * w_y
     cdef double share = label + rest * w_y
     mass[0] = label + rest * weights
-    loss[0] = label * loss[0] + rest * (distances + log_sum * weights)
+    loss[0] = (label * loss[0] if label > 0 else 0.0) + rest * (distances + log_sum * weights)   # 0 inf is NaN
     slope[0] = e_y * (mass[0] - share) - share * wrong
 
 
@@ -509,7 +509,9 @@ cdef enum:
     MANY = 16   # Where `others` is as much, no p is large: the terms of p_k sum(G) - G_k are larger by a 15th at most.
 
 
-cdef inline inlined share_gradient(real z, real G, real m, real mass, real others, real S, real factor, real* e) noexcept nogil:
+cdef inline inlined share_gradient(
+    real z, real G, real m, real mass, real others, real S, real factor, real* e,
+) noexcept nogil:
     e[0] = (e[0] * (mass - G) - G * (others if z == m else S - e[0])) * factor
 
 
@@ -978,7 +980,7 @@ cdef bint convert_weights(const Py_buffer* given, real* w, Py_ssize_t classes, b
 cdef double small_batch(
     const real* z, const Py_buffer* v, double s, double gamma, int64_t ignored, bint mean, double divisor,
 ) noexcept nogil:
-    """The loss of a batch that is `fitting`, over `divisor` or what a mean divides by; -1 if labels or weights are not right."""
+    """The loss of a batch that is `fitting`, over `divisor` or what a mean divides by; -1 if labels or weights are wrong."""
     cdef Py_ssize_t n = v[0].shape[0], classes = v[0].shape[1]
     cdef const int64_t* y = <int64_t*>v[1].buf
     cdef const double* weight = <double*>v[4].buf

@@ -311,3 +311,18 @@ def test_focal_shares_keep_their_digits_for_every_gamma(gamma, classes, dtype):
             bound = {"rtol": 8 * np.finfo(dtype).eps * max(gamma, 1), "atol": np.finfo(dtype).tiny}
             np.testing.assert_allclose(loss, float(u ** mp.mpf(gamma) * cost), **bound)
             np.testing.assert_allclose(slopes, exact, **bound)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("classes", [3, 70])
+def test_smoothing_takes_infinite_logits(classes, dtype):
+    # a certain label still owes what it should share; one of weight 0 that is impossible owes nothing for itself
+    z = np.zeros((2, classes), dtype)
+    z[0, 0], z[1, 0] = np.inf, -np.inf
+    loss, grad = ce(z[:1], [0], label_smoothing=0.1)
+    assert loss == np.inf
+    np.testing.assert_allclose(grad[0], [0.1 - 0.1 / classes, *[-0.1 / classes] * (classes - 1)], rtol=1e-6)
+    weight = np.append(0, np.ones(classes - 1))
+    loss, grad = ce(z[1:], [0], label_smoothing=0.1, weight=weight, reduction="sum")
+    assert loss == pytest.approx(0.1 * (classes - 1) / classes * np.log(classes - 1))
+    np.testing.assert_allclose(grad, 0, atol=1e-8)
