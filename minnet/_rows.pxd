@@ -24,7 +24,6 @@ cdef enum:
     ROWS = 32  # rows of few classes that go side by side
     FEW = 64   # classes up to which they do
     STRIP = 16 # floats of a strip
-    FLUSH = 2  # blocks that are added in one part where a few eps are promised, not 2 ulp
 
 
 cdef inline inlined add(double* high, double* low, double v) noexcept nogil:
@@ -221,29 +220,11 @@ cdef inline inlined exp_blocks(
             put_rest(x, e, n, block)
 
 
-cdef inline inlined flush(double* sums, double* high, double* low) noexcept nogil:
-    """high + low += sums, which start again from 0: two parts, or the digits of a long sum of doubles would get lost."""
-    cdef Py_ssize_t j
-    for j in range(LANES):
-        add(&high[j], &low[j], sums[j])
-        sums[j] = 0
-
-
 cdef inline inlined fold(double* high, double* low, Py_ssize_t width) noexcept nogil:
     cdef Py_ssize_t j
     for j in range(width):
         add(&high[j], &low[j], high[j + width])
         low[j] += low[j + width]
-
-
-cdef inline inlined fold_all(double* high, double* low) noexcept nogil:
-    """The sum of all lanes, in the first. The widths are constants, so that each fold is unrolled."""
-    fold(high, low, 32)
-    fold(high, low, 16)
-    fold(high, low, 8)
-    fold(high, low, 4)
-    fold(high, low, 2)
-    fold(high, low, 1)
 
 
 cdef inline inlined infinite_others(
