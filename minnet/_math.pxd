@@ -107,7 +107,7 @@ cdef inline real exp_reduced(real r, real t) noexcept nogil:
 
 
 cdef inline inlined reduce(real x, real low, real* t, real* first, real* rest) noexcept nogil:
-    """x + low = n ln 2 + first - rest for lowest <= x <= 0, where `first` is exact; t is n, shifted, + rounder."""
+    """x + low = n ln 2 + first - rest for lowest <= x <= 40, `first` exact; t = n + rounder + 64 or 512."""
     cdef real LOG2E = 1.4426950408889634
     cdef real LN2_HIGH = 0.693359375 if real is float else 0.693147180369123816490
     cdef real LN2_LOW = -2.12194440054690583e-4 if real is float else 1.90821492927058770002e-10
@@ -190,13 +190,6 @@ cdef inline real exp_difference(real a, real b) noexcept nogil:
     return exp_sum(d, low)
 
 
-cdef inline inlined exp_difference_parts(real a, real b, real* high, real* low) noexcept nogil:
-    """The same as a sum of two."""
-    cdef real d, d_low
-    difference(a, b, &d, &d_low)
-    exp_sum_parts(d, d_low, high, low)
-
-
 cdef inline double exp_wide(double x) noexcept nogil:
     """exp(x) for x <= 0 within 3.1e-9, for floats: there are digits to spare, so that nothing is kept in parts.
 
@@ -227,12 +220,9 @@ cdef inline real ln2_low(real unused) noexcept nogil:
 
 cdef inline inlined cut_exponent(real x, real* r, real* t) noexcept nogil:
     """x = n ln 2 + r, t = n + rounder + 64 or 512."""
-    cdef real LOG2E = 1.4426950408889634
-    cdef real SHIFTED = 12583103.0 if real is float else 6755399441057279.0
-    cdef real n
-    t[0] = x * LOG2E + SHIFTED
-    n = t[0] - SHIFTED
-    r[0] = (x - n * ln2_high(x)) - n * ln2_low(x)
+    cdef real first, rest
+    reduce(x, <real>0, t, &first, &rest)
+    r[0] = first - rest
 
 
 cdef inline real unshifted(real x) noexcept nogil:
