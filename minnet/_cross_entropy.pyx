@@ -17,7 +17,7 @@ from minnet._doors cimport alike, apart, enter, labels_of
 from minnet._loops cimport LANES, clones, whole_clones
 from minnet._math cimport inlined, real
 from minnet._rows cimport (
-    FEW, LINE, ROWS, add, exp_others, fold, log_total, row_max, tile_load, tile_max, tile_others, tile_store,
+    FEW, LINE, ROWS, add, anchor, exp_others, fold, row_max, tile_load, tile_max, tile_others, tile_store,
 )
 
 # ---- labels --------------------------------------------------------------------------------------------------------
@@ -153,20 +153,21 @@ cdef inline inlined skip_rows(
 cdef clones label_row(
     const real* z, Py_ssize_t y, const real* w, double* loss, real* dz, Py_ssize_t n, double scale, const Options* o,
 ) noexcept nogil:
-    cdef real m, e_y, factor, rest
-    cdef double others, low, wrong, total, distances, log_sum, u, power, mass = 1.0, slope
+    cdef real m, base, shift, lowest, e_y, top, peak, factor, rest
+    cdef double unit, others, room, wrong, total, distances, log_sum, u, power, mass = 1.0, slope
     cdef Py_ssize_t k
     row_max(z, &m, n)
-    exp_others(z, m, <real>1, &others, &low, dz, n, False)
+    anchor(m, &base, &shift, &lowest, &unit)
+    exp_others(z, m, base, shift, lowest, unit, <real>1, &others, dz, n)
     e_y = _math.exp_difference(z[y], m) * _math.unshift(m)
     others = others if m > -INFINITY else <double>NAN
-    log_total(others, low, &log_sum)
+    log_sum = _math.log1p(others)
     settle_label(z[y], e_y, m, others, log_sum, loss, &wrong, &total)
     slope = -wrong
     e_y = 1 if z[y] == m else e_y
     if o.gamma > 0:
         u = wrong / total
-        _math.powers(&u, &power, &low, 1, o.gamma)
+        _math.powers(&u, &power, &room, 1, o.gamma)
         focus(e_y, wrong, power, o.gamma, loss, &mass)
         slope *= mass
     elif o.s > 0:
@@ -175,17 +176,18 @@ cdef clones label_row(
             1.0 if w == NULL else w[y], distances, e_y, wrong, log_sum, o.s, o.s / n, o.mass, loss, &mass, &slope)
     if dz == NULL:
         return
-    factor = mass * scale / total
+    top = _math.exp_counted(m - base, shift, lowest)   # the e of a maximum, whose p is 1 / S to the last bit
+    peak, factor = mass * scale / total, mass * scale / total * unit
     rest = o.s / n * scale if o.gamma == 0 else 0.0
     if rest == 0:
         for k in range(n):
-            dz[k] = dz[k] * factor * _math.unshift(factor)
+            dz[k] = peak if dz[k] == top else dz[k] * factor * _math.unshift(factor)
     elif w == NULL:
         for k in range(n):
-            dz[k] = dz[k] * factor * _math.unshift(factor) - rest
+            dz[k] = (peak if dz[k] == top else dz[k] * factor * _math.unshift(factor)) - rest
     else:
         for k in range(n):
-            dz[k] = dz[k] * factor * _math.unshift(factor) - rest * w[k]
+            dz[k] = (peak if dz[k] == top else dz[k] * factor * _math.unshift(factor)) - rest * w[k]
     dz[y] = slope * (scale / total)
 
 
@@ -521,18 +523,19 @@ cdef clones share_row(
 ) noexcept nogil:
     """`work` is room for four rows, `padded`, of which the third is not touched; the second holds the shares of a label
     that is elsewhere."""
-    cdef real m, inverse, pull, elsewhere
+    cdef real m, base, shift, lowest, inverse, pull, elsewhere
     cdef real* shares = work + padded(n)
     cdef real* slopes = work + 3 * padded(n)
     cdef real* e = work if dz == NULL else dz
     cdef const real* T = t   # nobody writes to it
     cdef const real* G
-    cdef double others, low, log_sum, mass, u, power, F = 0, H = 0
+    cdef double unit, others, room, log_sum, mass, u, power, F = 0, H = 0
     cdef Py_ssize_t k
     row_max(z, &m, n)
-    exp_others(z, m, _math.unshift(m), &others, &low, e, n, False)
+    anchor(m, &base, &shift, &lowest, &unit)
+    exp_others(z, m, base, shift, lowest, unit, <real>unit * _math.unshift(m), &others, e, n)
     others = others if m > -INFINITY else <double>NAN
-    log_total(others, low, &log_sum)
+    log_sum = _math.log1p(others)
     if w != NULL or y != NULL or o.s > 0:
         T = shares
     if y != NULL:
@@ -542,7 +545,7 @@ cdef clones share_row(
         spread(t, w, shares, n, <real>o.s)
     u = others / (1.0 + others)
     if o.gamma > 0 and o.gamma != 2:
-        _math.powers(&u, &power, &low, 1, o.gamma)
+        _math.powers(&u, &power, &room, 1, o.gamma)
         focus_maximum(others, log_sum, power, o.gamma, &F, &H)
     inverse = 1.0 / (1.0 + others)
     share_sums(z, e, T, slopes, m, log_sum, inverse, u, <real>F, <real>H, o, loss, &mass, n)

@@ -54,6 +54,14 @@ cdef inline real root(real x) noexcept nogil:
 # added to the constant, the same low bits are the exponent field of 2^n.
 # ln 2 is subtracted in two parts, the first with so many trailing zeros that n times it is exact (Cody and Waite 1980).
 
+cdef inline real ln2_high(real unused) noexcept nogil:
+    return <real>0.693359375 if real is float else <real>0.693147180369123816490
+
+
+cdef inline real ln2_low(real unused) noexcept nogil:
+    return <real>-2.12194440054690583e-4 if real is float else <real>1.90821492927058770002e-10
+
+
 cdef inline real rounder(real unused) noexcept nogil:
     return <real>12583039.0 if real is float else <real>6755399441056767.0
 
@@ -149,30 +157,27 @@ cdef inline inlined difference(real a, real b, real* d, real* low) noexcept nogi
     low[0] = (a - (d[0] - b_part)) - (b + b_part)
 
 
-cdef inline real exp_sum(real d, real low) noexcept nogil:
-    """exp(d + low) / unshift for what `difference` gives; 0 below `lowest`, where the rest may come to anything."""
-    cdef real t, first, rest
-    reduce(d, low, &t, &first, &rest)
-    return <real>0 if lowest(d) > d else exp_reduced(first - rest, t)
+cdef inline inlined reduced_terms(real first, real rest, real* p, real* p_low) noexcept nogil:
+    """exp(first - rest) = 1 + p + p_low; `first` is exact, so that p rounds but once, and p_low is what that has taken."""
+    cdef real r = first - rest
+    cdef real r2 = r * r
+    cdef real tail = r2 * expm1_tail(r, r2) - rest
+    p[0] = first + tail
+    p_low[0] = tail - (p[0] - first)
 
 
 cdef inline inlined exp_terms(real d, real d_low, real* scale, real* p, real* p_low) noexcept nogil:
-    """exp(d + d_low) / unshift = scale (1 + p + p_low), for d >= lowest.
-
-    `first` is exact, so that p rounds but once, and p_low is what that has taken.
-    """
-    cdef real t, first, rest, r, r2, tail
+    """exp(d + d_low) / unshift = scale (1 + p + p_low), for d >= lowest."""
+    cdef real t, first, rest
     reduce(d, d_low, &t, &first, &rest)
-    r = first - rest
-    r2 = r * r
-    tail = r2 * expm1_tail(r, r2) - rest
-    p[0] = first + tail
-    p_low[0] = tail - (p[0] - first)
+    reduced_terms(first, rest, p, p_low)
     scale[0] = pow2(t)
 
 
 cdef inline inlined exp_sum_parts(real d, real d_low, real* high, real* low) noexcept nogil:
-    """The same as exp_sum as a sum of two: `high` within an ulp, and what it lacks."""
+    """exp(d + d_low) / unshift as a sum of two: `high` within an ulp, and what it lacks; 0 below `lowest`, where d_low may
+    be anything.
+    """
     cdef real scale, p, p_low, y
     exp_terms(d, d_low, &scale, &p, &p_low)
     y = scale + scale * p
@@ -183,11 +188,34 @@ cdef inline inlined exp_sum_parts(real d, real d_low, real* high, real* low) noe
 cdef inline real exp_difference(real a, real b) noexcept nogil:
     """exp(a - b) / unshift for b >= a, as exact as exp itself: the rounding error of a - b goes into the reduction.
 
-    Without it the error of the result is |a - b| / 2 ulp.
+    Without it the error of the result is |a - b| / 2 ulp. It is 0 below `lowest`, where that error may be anything.
     """
-    cdef real d, low
+    cdef real d, low, t, first, rest
     difference(a, b, &d, &low)
-    return exp_sum(d, low)
+    reduce(d, low, &t, &first, &rest)
+    return <real>0 if lowest(d) > d else exp_reduced(first - rest, t)
+
+
+cdef inline real exp_counted(real d, real shift, real low) noexcept nogil:
+    """2^-N exp(d) / unshift with shift = rounder + 64 - N, or 512 - N; at `low` and below, where all bits of 2^n are 0, it is 0.
+
+    A bound costs little where products are what a loop waits for, and a comparison would be taken from them.
+    """
+    cdef real LOG2E = 1.4426950408889634
+    cdef real x = at_least(d, low)
+    cdef real t = x * LOG2E + shift
+    cdef real n = t - shift
+    return exp_reduced((x - n * ln2_high(d)) - n * ln2_low(d), t)
+
+
+cdef inline inlined counted_terms(real d, real shift, real low, real* scale, real* p, real* p_low) noexcept nogil:
+    """The same = scale (1 + p + p_low)."""
+    cdef real LOG2E = 1.4426950408889634
+    cdef real x = at_least(d, low)
+    cdef real t = x * LOG2E + shift
+    cdef real n = t - shift
+    reduced_terms(x - n * ln2_high(d), n * ln2_low(d), p, p_low)
+    scale[0] = pow2(t)
 
 
 cdef inline double exp_wide(double x) noexcept nogil:
@@ -201,14 +229,6 @@ cdef inline double exp_wide(double x) noexcept nogil:
     cdef double r2 = r * r
     cdef double scale = pow2(t)
     return scale + scale * (r + r2 * short_tail(r, r2))
-
-
-cdef inline real ln2_high(real unused) noexcept nogil:
-    return <real>0.693359375 if real is float else <real>0.693147180369123816490
-
-
-cdef inline real ln2_low(real unused) noexcept nogil:
-    return <real>-2.12194440054690583e-4 if real is float else <real>1.90821492927058770002e-10
 
 
 # ---- exp as a quotient -----------------------------------------------------------------------------------------------

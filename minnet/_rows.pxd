@@ -93,36 +93,61 @@ cdef inline inlined fetch(const real* z, Py_ssize_t lines) noexcept nogil:
         minnet_prefetch(<const char*>z + j * LINE)
 
 
+# In rows of many classes no exponentials are taken of z - m, which rounds, but
+#     exp(z - m) = unit e,   e = exp(z - base) / 2^N,   unit = 2^N exp(base - m),   N = round((m - base) / ln 2)
+# where base is 0, or m if that is so large that z - m is exact wherever the exponential is not 0: z is between m / 2 and
+# 2 m there (Sterbenz). This saves a quarter of the operations. What belongs to m: base, shift, which counts off N, and the
+# lowest z - base that counts.
+
+cdef inline inlined anchor(real m, real* base, real* shift, real* low, double* unit) noexcept nogil:
+    cdef real LOG2E = 1.4426950408889634, LN2 = 0.6931471805599453
+    cdef real FLOOR = 191 if real is float else 1535   # 2^-n with all bits 0: 64 or 512 more than the bias of exponents
+    cdef bint far = _math.magnitude(m) >= 2 * LN2 * FLOOR
+    cdef real near = <real>0 if far else m
+    cdef real n = (near * LOG2E + _math.rounder(m)) - _math.rounder(m)
+    cdef double r = (n * _math.ln2_high(<double>m) - near) + n * _math.ln2_low(<double>m)
+    cdef double r2 = r * r
+    base[0] = m if far else <real>0
+    low[0] = (n - FLOOR) * LN2
+    shift[0] = _math.rounder(m) + ((<real>64 if real is float else <real>512) - n)
+    unit[0] = 1 + (r + r2 * _math.expm1_tail(r, r2))
+
+
 cdef inline Py_ssize_t strip(real unused) noexcept nogil:
     """Entries of a strip: a line of the cache, and a vector of 512 bits."""
     return LINE // sizeof(real)
 
 
 cdef inline inlined exp_strip(
-    const real* z, real m, real scale, real* e, real* y, real* y_low, real* maxima, bint exact,
+    const real* z, real m, real base, real shift, real low, real scale, real* e, real* y, real* maxima,
 ) noexcept nogil:
-    """y = exp(z - m), shifted, and 0 where z = m, which is counted; e = exp(z - m), shifted, times scale.
-
-    `exact` keeps what is rounded off an exponential: where a row holds one number many times, all have the same error,
-    and their sum has it, too. For a loss, of which 4 eps are promised, y alone is good enough.
-
-    Differences come first: from arrays of its own, which nothing overlaps, a loop may write to e.
-    """
-    cdef real d[STRIP]
-    cdef real d_low[STRIP]
+    """y = exp(z - base) / 2^N, shifted, and 0 where z = m, which is counted; e = the same times scale, without exception."""
+    cdef real d[STRIP]   # differences come first: from arrays of its own, which nothing overlaps, a loop may write to e
     cdef real x
     cdef Py_ssize_t j
     for j in range(strip(m)):
-        _math.difference(z[j], m, &d[j], &d_low[j])
+        d[j] = z[j] - base
     for j in range(strip(m)):
-        if exact:
-            _math.exp_sum_parts(d[j], d_low[j], &x, &y_low[j])
-        else:
-            x = _math.exp_sum(d[j], d_low[j])
+        x = _math.exp_counted(d[j], shift, low)
         if e != NULL:
             e[j] = x * scale
-        y[j] = x if d[j] != 0 else <real>0
-        maxima[j] += <real>0 if d[j] != 0 else <real>1
+        y[j] = x - (x if d[j] == m - base else <real>0)   # a second comparison would be taken from the products
+        maxima[j] += <real>1 if d[j] == m - base else <real>0
+
+
+cdef inline inlined exact_strip(const real* z, real m, real* y, real* y_low, real* maxima) noexcept nogil:
+    """y + y_low = exp(z - m), shifted, and 0 where z = m, which is counted.
+
+    y_low is what is rounded off an exponential: where a row holds one number many times, all have the same error, and
+    their sum has it, too. For a loss, of which 4 eps are promised, y alone is good enough.
+    """
+    cdef real d, d_low, x
+    cdef Py_ssize_t j
+    for j in range(strip(m)):
+        _math.difference(z[j], m, &d, &d_low)
+        _math.exp_sum_parts(d, d_low, &x, &y_low[j])
+        y[j] = x if d != 0 else <real>0
+        maxima[j] += <real>0 if d != 0 else <real>1
 
 
 cdef inline inlined add_strip(const real* y, double* high, real* low) noexcept nogil:
@@ -140,41 +165,33 @@ cdef inline inlined add_strip(const real* y, double* high, real* low) noexcept n
 
 
 cdef inline inlined exp_pair(
-    const real* z, real m, real scale, real* e, real* sums, double* high, real* low, real* maxima, bint exact,
+    const real* z, real m, real base, real shift, real low, real scale, real* e, real* sums, real* maxima,
 ) noexcept nogil:
-    """Two strips: added to high + low, if `exact`, or else to each other."""
+    """Two strips, added to each other."""
     cdef real first[STRIP]
     cdef real second[STRIP]
-    cdef real first_low[STRIP]
-    cdef real second_low[STRIP]
     cdef Py_ssize_t j
-    exp_strip(z, m, scale, e, first, first_low, maxima, exact)
-    exp_strip(z + strip(m), m, scale, e if e == NULL else e + strip(m), second, second_low, maxima, exact)
-    if exact:
-        add_strip(first, high, low)
-        add_strip(second, high, low)
-        for j in range(strip(m)):
-            low[j] += first_low[j] + second_low[j]
-    else:
-        for j in range(strip(m)):
-            sums[j] = first[j] + second[j]
+    exp_strip(z, m, base, shift, low, scale, e, first, maxima)
+    exp_strip(z + strip(m), m, base, shift, low, scale, e if e == NULL else e + strip(m), second, maxima)
+    for j in range(strip(m)):
+        sums[j] = first[j] + second[j]
 
 
 cdef inline inlined exp_block(
-    const real* z, real m, real scale, real* e, double* high, real* low, real* maxima, bint exact,
+    const real* z, real m, real base, real shift, real low, real scale, real* e, double* high, real* high_rest,
+    real* maxima,
 ) noexcept nogil:
-    """e = exp(z - m) for a block of four strips, shifted, times scale. The shifted ones below the maximum are summed, lane
-    by lane, and the others counted. A loss can do with sums of four in one part, which lose an eps at most.
+    """A block of four strips, whose y are added to high + high_rest, lane by lane: four in one part, as a loss can do with
+    sums that lose an eps at most.
     """
     cdef real first[STRIP]
     cdef real second[STRIP]
     cdef Py_ssize_t j
-    exp_pair(z, m, scale, e, first, high, low, maxima, exact)
-    exp_pair(z + 2 * strip(m), m, scale, e if e == NULL else e + 2 * strip(m), second, high, low, maxima, exact)
-    if not exact:
-        for j in range(strip(m)):
-            first[j] += second[j]
-        add_strip(first, high, low)
+    exp_pair(z, m, base, shift, low, scale, e, first, maxima)
+    exp_pair(z + 2 * strip(m), m, base, shift, low, scale, e if e == NULL else e + 2 * strip(m), second, maxima)
+    for j in range(strip(m)):
+        first[j] += second[j]
+    add_strip(first, high, high_rest)
 
 
 cdef inline inlined rest_of(const real* z, real* rest, Py_ssize_t n, Py_ssize_t block) noexcept nogil:
@@ -198,7 +215,8 @@ cdef inline inlined put_rest(const real* x, real* e, Py_ssize_t n, Py_ssize_t bl
 
 
 cdef inline inlined exp_blocks(
-    const real* z, real m, real scale, real* e, double* high, real* low, real* maxima, Py_ssize_t n, bint exact,
+    const real* z, real m, real base, real shift, real low, real scale, real* e, double* high, real* high_rest,
+    real* maxima, Py_ssize_t n,
 ) noexcept nogil:
     """A row of a block at least: sums stay in registers where a loop is known to run.
 
@@ -209,13 +227,13 @@ cdef inline inlined exp_blocks(
     cdef Py_ssize_t i = 0, block = 4 * strip(m)
     while True:
         fetch(z + n + i, 4)
-        exp_block(z + i, m, scale, e if e == NULL else e + i, high, low, maxima, exact)
+        exp_block(z + i, m, base, shift, low, scale, e if e == NULL else e + i, high, high_rest, maxima)
         i += block
         if i > n - block:
             break
     if i < n:
         rest_of(z, rest, n, block)
-        exp_block(rest, m, scale, x, high, low, maxima, exact)
+        exp_block(rest, m, base, shift, low, scale, x, high, high_rest, maxima)
         if e != NULL:
             put_rest(x, e, n, block)
 
@@ -259,26 +277,66 @@ cdef inline inlined sum_strip(double* high, real* low, double* total, double* to
     total[0], total_low[0] = high[0], low[0]
 
 
-cdef inline inlined finite_others(
-    const real* z, real m, real scale, double* others, double* others_low, real* e, Py_ssize_t n, bint exact,
+cdef inline inlined exp_others(
+    const real* z, real m, real base, real shift, real low, double unit, real scale, double* others, real* e, Py_ssize_t n,
 ) noexcept nogil:
-    """A row of less than a block is filled up, and its e is not wanted."""
+    """Sum of exp(z - m) over all entries but one maximum; e = exp(z - m) / unit unless it is NULL, n at least a block.
+
+    The e are shifted by 1 / unshift, so that none is subnormal, and then multiplied by `scale`.
+    """
+    cdef double high[STRIP]
+    cdef real high_rest[STRIP]
+    cdef real maxima[STRIP]
+    cdef double total, total_low, count = -1
+    cdef Py_ssize_t j
+    if m == INFINITY:
+        infinite_others(z, scale, others, &total_low, e, n)
+        return
+    for j in range(STRIP):
+        high[j] = 0
+        high_rest[j] = maxima[j] = 0
+    if e == NULL:
+        exp_blocks(z, m, base, shift, low, scale, <real*>NULL, high, high_rest, maxima, n)
+    else:
+        exp_blocks(z, m, base, shift, low, scale, e, high, high_rest, maxima, n)
+    sum_strip(high, high_rest, &total, &total_low)
+    for j in range(4):
+        count += (maxima[j] + maxima[j + 4]) + (maxima[j + 8] + maxima[j + 12])
+    others[0] = (total + total_low) * unit * _math.unshift(m) + count
+
+
+cdef inline inlined add_exact(const real* z, real m, double* high, real* low, real* maxima) noexcept nogil:
+    """high + low += exp(z - m) for one strip, but for maxima."""
+    cdef real y[STRIP]
+    cdef real y_low[STRIP]
+    cdef Py_ssize_t j
+    exact_strip(z, m, y, y_low, maxima)
+    add_strip(y, high, low)
+    for j in range(strip(m)):
+        low[j] += y_low[j]
+
+
+cdef inline inlined exact_others(const real* z, real m, double* others, double* others_low, Py_ssize_t n) noexcept nogil:
+    """The same sum in two parts, for a logarithm of 2 ulp; a row of less than a strip is filled up."""
     cdef double high[STRIP]
     cdef real low[STRIP]
     cdef real maxima[STRIP]
-    cdef real padded[LANES]
+    cdef real rest[LANES]
     cdef double total, total_low, count = -1
-    cdef Py_ssize_t j
+    cdef Py_ssize_t i = 0, j
+    if m == INFINITY:
+        infinite_others(z, <real>1, others, others_low, <real*>NULL, n)
+        return
     for j in range(STRIP):
         high[j] = 0
         low[j] = maxima[j] = 0
-    if n < 4 * strip(m):
-        pad(z, padded, n)
-        exp_block(padded, m, scale, <real*>NULL, high, low, maxima, exact)
-    elif e == NULL:
-        exp_blocks(z, m, scale, <real*>NULL, high, low, maxima, n, exact)
-    else:
-        exp_blocks(z, m, scale, e, high, low, maxima, n, exact)
+    while i <= n - strip(m):
+        fetch(z + n + i, 1)
+        add_exact(z + i, m, high, low, maxima)
+        i += strip(m)
+    if i < n:
+        pad(z + i, rest, n - i)
+        add_exact(rest, m, high, low, maxima)
     sum_strip(high, low, &total, &total_low)
     for j in range(4):
         count += (maxima[j] + maxima[j + 4]) + (maxima[j + 8] + maxima[j + 12])
@@ -286,72 +344,61 @@ cdef inline inlined finite_others(
     unshift_sum(total, total_low, _math.unshift(m), others, others_low)
 
 
-cdef inline inlined exp_others(
-    const real* z, real m, real scale, double* others, double* others_low, real* e, Py_ssize_t n, bint exact,
+cdef inline inlined total_strip(
+    const real* z, real base, real shift, real lowest, real* e, double* high, real* low,
 ) noexcept nogil:
-    """Sum of exp(z - m) over all entries but one maximum; the exponentials go to `e` unless it is NULL.
-
-    They are shifted by 1 / unshift, so that none is subnormal, and then multiplied by `scale`.
-    """
-    if m == INFINITY:
-        infinite_others(z, scale, others, others_low, e, n)
-    else:
-        finite_others(z, m, scale, others, others_low, e, n, exact)
-
-
-cdef inline inlined total_strip(const real* z, real m, real* e, double* high, real* low) noexcept nogil:
-    """e = exp(z - m) for one strip, shifted, and high + low += that, lane by lane, where high >= e.
+    """e = exp(z - base) / 2^N for one strip, shifted, and high + low += that, lane by lane, where high >= e.
 
     What is rounded off an exponential goes into `low`, too: where a row holds one number many times, all have the same
     error, and their sum would have it.
     """
     cdef real d[STRIP]
-    cdef real d_low[STRIP]
     cdef real y[STRIP]
     cdef real y_low[STRIP]
     cdef real scale, p, p_low, taken
     cdef double before
     cdef Py_ssize_t j
-    for j in range(strip(m)):
-        _math.difference(z[j], m, &d[j], &d_low[j])
-    for j in range(strip(m)):
-        _math.exp_terms(d[j], d_low[j], &scale, &p, &p_low)
-        y[j] = <real>0 if _math.lowest(m) > d[j] else scale + scale * p
+    for j in range(strip(base)):
+        d[j] = z[j] - base
+    for j in range(strip(base)):
+        _math.counted_terms(d[j], shift, lowest, &scale, &p, &p_low)
+        y[j] = scale + scale * p
         e[j] = y[j]
         before = high[j]
         high[j] += y[j]
         taken = y[j] if real is float else high[j] - before
         y_low[j] = scale * p_low + (scale * p + (scale - taken))
-        y_low[j] = <real>0 if _math.lowest(m) > d[j] else y_low[j]
-    for j in range(strip(m)):
+    for j in range(strip(base)):
         low[j] += y_low[j]
 
 
-cdef inline inlined exp_total(const real* z, real m, real* e, double* others, double* others_low, Py_ssize_t n) noexcept nogil:
-    """The same as exp_others for softmax of many classes, where 1 + others is all that counts: so maxima need not be left
-    out, and sums may begin with a 1 too many, which exceeds each addend."""
+cdef inline inlined exp_total(
+    const real* z, real base, real shift, real lowest, real* e, double* total, double* total_low, Py_ssize_t n,
+) noexcept nogil:
+    """e = exp(z - base) / 2^N, shifted, and the sum of all, for softmax of many classes. No maximum need be left out of it,
+    and each lane may begin with a 2 too many, which exceeds each addend."""
     cdef double high[STRIP]
     cdef real low[STRIP]
     cdef real rest[STRIP]
     cdef real x[STRIP]
-    cdef double total, total_low
+    cdef double sum, sum_low
     cdef Py_ssize_t i = 0, j
     for j in range(STRIP):
-        high[j] = 1 / _math.unshift(m)
+        high[j] = 2 / _math.unshift(base)
         low[j] = 0
     while True:
         fetch(z + n + i, 1)
-        total_strip(z + i, m, e + i, high, low)
-        i += strip(m)
-        if i > n - strip(m):
+        total_strip(z + i, base, shift, lowest, e + i, high, low)
+        i += strip(base)
+        if i > n - strip(base):
             break
     if i < n:
-        rest_of(z, rest, n, strip(m))
-        total_strip(rest, m, x, high, low)
-        put_rest(x, e, n, strip(m))
-    sum_strip(high, low, &total, &total_low)
-    add(&total, &total_low, -(strip(m) + 1) / _math.unshift(m))
-    unshift_sum(total, total_low, _math.unshift(m), others, others_low)
+        rest_of(z, rest, n, strip(base))
+        total_strip(rest, base, shift, lowest, x, high, low)
+        put_rest(x, e, n, strip(base))
+    sum_strip(high, low, &sum, &sum_low)
+    add(&sum, &sum_low, -2 * strip(base) / _math.unshift(base))
+    unshift_sum(sum, sum_low, _math.unshift(base), total, total_low)
 
 
 cdef inline inlined transpose(const real* a, Py_ssize_t a_step, real* b, Py_ssize_t b_step) noexcept nogil:
@@ -530,16 +577,15 @@ cdef inline inlined log_total(double others, double low, double* log_sum) noexce
     log_sum[0] = _math.log1p(others) + low / (1.0 + others)
 
 
-cdef inline inlined invert_total(double others, double others_low, real* high, real* low) noexcept nogil:
-    """1 / (1 + others) in two parts, because rounding it would cost up to an ulp of every probability.
+cdef inline inlined invert_total(double total, double total_low, real* high, real* low) noexcept nogil:
+    """1 / (total + total_low) in two parts, because rounding it would cost up to an ulp of every probability.
 
     The high part has half the digits, so that its products with halves are exact.
     """
-    cdef double total = 1.0, total_low = others_low, inverse, inverse_low = 0.0
+    cdef double inverse, inverse_low = 0.0
     if real is float:
-        inverse = 1.0 / (1.0 + others)
+        inverse = 1.0 / total
     else:
-        add(&total, &total_low, others)
         _math.reciprocal(total, total_low, &inverse, &inverse_low)
     high[0] = _math.head(<real>inverse)
     low[0] = (inverse - high[0]) + inverse_low

@@ -10,8 +10,8 @@ from minnet._doors cimport alike, apart, enter
 from minnet._loops cimport clones
 from minnet._math cimport inlined, real
 from minnet._rows cimport (
-    FEW, ROWS, add, exp_others, exp_total, infinite_others, invert_total, log_total, multiply, row_max, tile_load,
-    tile_load_columns, tile_max, tile_store, tile_store_columns, unshift_sum,
+    FEW, ROWS, add, anchor, exact_others, exp_total, infinite_others, invert_total, log_total, multiply, row_max,
+    tile_load, tile_load_columns, tile_max, tile_store, tile_store_columns, unshift_sum,
 )
 
 
@@ -69,14 +69,14 @@ cdef inline inlined exact_tile(const double* t, double* y, const double* m, Py_s
         for j in range(ROWS):
             add_exp(t[k * ROWS + j], m[j], lowest[j], &y[k * ROWS + j], &high[j], &low[j])
     for j in range(ROWS):
-        high[j], low[j] = high[j] * unshift - 2, low[j] * unshift
+        high[j], low[j] = high[j] * unshift - 1, low[j] * unshift
         invert_total(high[j], low[j], &high[j], &low[j])
     for k in range(n):
         for j in range(ROWS):
             multiply(high[j], low[j], &y[k * ROWS + j])
 
 
-cdef inline inlined exact_others(
+cdef inline inlined exact_sums(
     const real* t, const real* m, double* others, double* others_low, Py_ssize_t n,
 ) noexcept nogil:
     """For each row of a tile the sum of exp(t - m) but for one maximum, in two parts."""
@@ -130,7 +130,7 @@ cdef inline inlined log_normalize_tile(real* t, real* y, Py_ssize_t n) noexcept 
     cdef real L[ROWS]
     cdef Py_ssize_t j, k
     tile_max(t, m, n)
-    exact_others(t, m, others, log_sum, n)
+    exact_sums(t, m, others, log_sum, n)
     for j in range(ROWS):
         log_total(others[j], log_sum[j], &log_sum[j])
         L[j] = log_sum[j]
@@ -158,17 +158,27 @@ cdef clones softmax_tile(const real* x, real* y, Py_ssize_t rows, Py_ssize_t n, 
 
 
 cdef clones softmax_row(const real* x, real* y, Py_ssize_t n) noexcept nogil:
-    cdef real m, high, low
-    cdef double others, others_low
+    """A maximum has the two parts of its e, so that it is 1 where it is alone, and 1/2 where there are two."""
+    cdef real m, base, shift, lowest, scale, p, p_low, top, top_low, peak, high, low, entry
+    cdef double unit, total, total_low
     cdef Py_ssize_t k
     row_max(x, &m, n)
+    anchor(m, &base, &shift, &lowest, &unit)
     if m == INFINITY:
-        infinite_others(x, <real>1, &others, &others_low, y, n)
+        infinite_others(x, <real>1, &total, &total_low, y, n)
+        total += 1
     else:
-        exp_total(x, m, y, &others, &others_low, n)
-    invert_total(others, others_low, &high, &low)
+        exp_total(x, base, shift, lowest, y, &total, &total_low, n)
+    invert_total(total, total_low, &high, &low)
+    _math.counted_terms(m - base, shift, lowest, &scale, &p, &p_low)
+    top = scale + scale * p
+    top_low = scale * p_low + (scale * p + (scale - top))
+    peak = top
+    multiply(high, low + high * (top_low / top), &peak)
     for k in range(n):
-        multiply(high, low, &y[k])
+        entry = y[k]
+        multiply(high, low, &entry)
+        y[k] = peak if y[k] == top else entry
 
 
 cdef clones log_softmax_row(const real* x, real* y, Py_ssize_t n) noexcept nogil:
@@ -176,7 +186,7 @@ cdef clones log_softmax_row(const real* x, real* y, Py_ssize_t n) noexcept nogil
     cdef double others, low, log_sum
     cdef Py_ssize_t k
     row_max(x, &m, n)
-    exp_others(x, m, <real>1, &others, &low, <real*>NULL, n, True)
+    exact_others(x, m, &others, &low, n)
     log_total(others if m > -INFINITY else <double>NAN, low, &log_sum)
     L = log_sum
     for k in range(n):
@@ -188,7 +198,7 @@ cdef clones logsumexp_row(const real* x, real* y, Py_ssize_t n) noexcept nogil:
     cdef double others, low, log_sum
     cdef Py_ssize_t k
     row_max(x, &m, n)
-    exp_others(x, m, <real>1, &others, &low, <real*>NULL, n, True)
+    exact_others(x, m, &others, &low, n)
     log_total(others, low, &log_sum)
     y[0] = m + log_sum
     if m == -INFINITY:

@@ -440,6 +440,37 @@ def test_many_maxima_share_the_probability(maxima, dtype, rng):
     assert_close_in_tail(grad[top.argmax()], [-mp.mpf(maxima - 1) / maxima], dtype, ["slope"])
 
 
+MAXIMA = [0.1, -0.4, 0.9, 5.5, -17.3, 100.7, -261.9, 264.7, -264.8, 264.9, 1500.0, -2127.9, 2128.1, 4e4, -1e30]
+
+
+@by_dtype
+@pytest.mark.parametrize("top", MAXIMA)
+def test_equal_maxima_of_long_rows_share_to_the_last_bit_wherever_they_are(top, dtype):
+    x = np.full((2, 128), top, dtype)
+    x[1, 1:] = -INF
+    np.testing.assert_array_equal(F.softmax(x), [np.full(128, 1 / 128), np.arange(128) == 0])
+    grad = F.cross_entropy(x, [5, 0], reduction="sum", return_grad=True)[1]
+    np.testing.assert_array_equal(np.delete(grad[0], 5), 1 / 128)
+    np.testing.assert_array_equal(grad[1], 0)
+
+
+@by_dtype
+@pytest.mark.parametrize("top", MAXIMA)
+def test_long_rows_keep_their_digits_wherever_their_maximum_is(top, dtype, rng):
+    width = 120 if dtype == "float32" else 900
+    x = np.concatenate(
+        [top - rng.uniform(0, 3, 40), top - rng.uniform(0, width, 30), rng.uniform(-1e-6, 0, 20) + min(top, 0)]
+    )
+    x = np.concatenate([x, [top]]).astype(dtype)
+    exact = ExactRow(x)
+    assert_within(2, F.softmax(x), exact.softmax, dtype, x)
+    for y in (90, 50):
+        loss, grad = F.cross_entropy(x, y, return_grad=True)
+        assert_close_in_tail(loss, [-exact.log_softmax[y]], dtype, [y])
+        others = [p for k, p in enumerate(exact.softmax) if k != y]
+        assert_close_in_tail(np.delete(grad, y), others, dtype, range(90))
+
+
 @by_dtype
 @pytest.mark.parametrize("classes", [2, 3, 40, 300])
 def test_softmax_of_minus_infinity_is_exactly_0(classes, dtype):
