@@ -4,11 +4,16 @@
 
 from cpython.buffer cimport PyBuffer_Release
 from libc.math cimport INFINITY, NAN
+from libc.stdint cimport uint32_t, uint64_t
 
 from minnet cimport _math
 from minnet._doors cimport alike, apart, enter
 from minnet._math cimport inlined, real
-from minnet._loops cimport LANES, clones, pointer
+from minnet._loops cimport clones, pointer
+
+cdef extern from "_simd.h":
+    uint32_t minnet_bits_f32(float x) noexcept nogil
+    uint64_t minnet_bits_f64(double x) noexcept nogil
 
 cdef enum:
     CHUNK = 256   # elements whose losses are held on the stack between two passes
@@ -77,6 +82,34 @@ cdef clones weigh(
         dx[i] = 0.0 if w == 0 else product
 
 
+# Targets are looked at on the way. t - t^2 is 0 for labels and at most 1/4 between them; outside [0, 1] it is negative or
+# NaN. So the bits of all of them say what there is: a sign, or an exponent of 2 or more, is that of a target that is wrong.
+
+cdef enum:
+    BETWEEN = 1   # a target is neither 0 nor 1
+    OUTSIDE = 2   # a target is outside [0, 1], or NaN
+
+cdef inline inlined look_at(real t, uint32_t* narrow, uint64_t* wide) noexcept nogil:
+    if real is float:   # + 0, as -0 has a sign
+        narrow[0] |= minnet_bits_f32((t - t * t) + <real>0)
+    else:
+        wide[0] |= minnet_bits_f64((t - t * t) + <real>0)
+
+
+cdef inline int found_in(uint32_t narrow, uint64_t wide) noexcept nogil:
+    cdef uint64_t bits = wide | <uint64_t>narrow << 32
+    return (BETWEEN if bits > 0 else 0) | (OUTSIDE if bits >> 62 > 0 else 0)
+
+
+cdef clones look(const real* t, int* found, Py_ssize_t n) noexcept nogil:
+    cdef uint32_t narrow = 0
+    cdef uint64_t wide = 0
+    cdef Py_ssize_t i
+    for i in range(n):
+        look_at(t[i], &narrow, &wide)
+    found[0] = found_in(narrow, wide)
+
+
 # a = |z|, e = exp(-a); `wrong` is the share of the target on the other side of 0 than z:
 #     loss = t softplus(-z) + (1 - t) softplus(z) = wrong a + log(1 + e)        both terms >= 0
 #     d loss / d z = sigmoid(z) - t = wrong - Q with the sign of z, Q = e / (1 + e); never sigmoid(z) - 1
@@ -92,19 +125,30 @@ cdef inline inlined cut(const real* z, real* r, real* k, Py_ssize_t n) noexcept 
         _math.cut_exponent(_math.at_least(-_math.magnitude(z[i]), low), &r[i], &k[i])
 
 
-cdef inline inlined quotients(const real* r, const real* k, real* Q, real* s, Py_ssize_t n, bint powers) noexcept nogil:
-    """Q and s of what was cut; they may take its place. Errors that `powers` multiply are kept smaller."""
+cdef inline inlined quotients(
+    const real* t, const real* r, const real* k, real* Q, real* s, int* found, Py_ssize_t n, bint powers,
+) noexcept nogil:
+    """Q and s of what was cut; they may take its place. Errors that `powers` multiply are kept smaller.
+
+    While the divider is at work, a look at the targets costs next to nothing; t is NULL where they are known.
+    """
     cdef real over, under, rest
+    cdef uint32_t narrow = 0
+    cdef uint64_t wide = 0
     cdef Py_ssize_t i
     for i in range(n):
+        if t != NULL:
+            look_at(t[i], &narrow, &wide)
         _math.exp_quotient(r[i], k[i], &over, &under, &rest)
         rest = rest if powers else <real>0
         Q[i] = over / (under + (over + rest))
         s[i] = over / (under + (<real>0.5 * over + rest))
+    if t != NULL:
+        found[0] = found_in(narrow, wide)
 
 
 cdef clones bce_with_logits_loop(
-    const real* z, const real* t, real* loss, real* dz, Py_ssize_t n, double factor,
+    const real* z, const real* t, real* loss, real* dz, int* found, Py_ssize_t n, double factor,
 ) noexcept nogil:
     """Here wrong, and with it the gradient, has the sign of z: it is 1 - t or -t."""
     cdef real Q[CHUNK]
@@ -113,7 +157,7 @@ cdef clones bce_with_logits_loop(
     cdef real wrong, paid
     cdef Py_ssize_t i
     cut(z, Q, s, n)
-    quotients(Q, s, Q, s, n, False)
+    quotients(t, Q, s, Q, s, found, n, False)
     for i in range(n):
         wrong = (<real>0.5 + _math.with_sign(<real>0.5, z[i])) - t[i]
         paid = wrong * z[i]
@@ -144,8 +188,8 @@ cdef inline inlined keep_counted(real z, real counted, real paid, real slope, re
 
 
 cdef clones weighted_bce_loop(
-    const real* z, const real* t, const real* positive, const real* negative, real* loss, real* dz, Py_ssize_t n,
-    double factor, double smoothing,
+    const real* z, const real* t, const real* positive, const real* negative, real* loss, real* dz, int* found,
+    Py_ssize_t n, double factor, double smoothing,
 ) noexcept nogil:
     cdef real Q[CHUNK]
     cdef real s[CHUNK]
@@ -153,7 +197,7 @@ cdef clones weighted_bce_loop(
     cdef real wrong, right, L, paid, slope
     cdef Py_ssize_t i
     cut(z, Q, s, n)
-    quotients(Q, s, Q, s, n, False)
+    quotients(t, Q, s, Q, s, found, n, False)
     for i in range(n):
         shares_of(z[i], t[i], positive[i], negative[i], keep, lift, &wrong, &right)
         L = _math.double_atanh(s[i])
@@ -220,22 +264,6 @@ cdef inline inlined both_powers(
         power_of(<real>0, -L[i], gamma, &P_power[i])
     for i in range(n):
         power_of(k[i] - SHIFTED, r[i] - L[i], gamma, &Q_power[i])
-
-
-cdef clones are_labels(const real* t, int* all_labels, Py_ssize_t n) noexcept nogil:
-    cdef real between[LANES]
-    cdef int found = 0
-    cdef Py_ssize_t block, j
-    for j in range(LANES):
-        between[j] = 0
-    for block in range(n // LANES):
-        for j in range(LANES):
-            between[j] += t[block * LANES + j] * (<real>1 - t[block * LANES + j])
-    for j in range(n % LANES):
-        between[j] += t[n - n % LANES + j] * (<real>1 - t[n - n % LANES + j])
-    for j in range(LANES):
-        found |= between[j] > 0
-    all_labels[0] = found == 0
 
 
 cdef inline inlined focal_term(
@@ -326,7 +354,7 @@ cdef clones focal_label_loop(
     cdef real s[CHUNK]
     cdef real power[CHUNK]
     cut(z, r, k, n)
-    quotients(r, k, Q, s, n, True)
+    quotients(<const real*>NULL, r, k, Q, s, NULL, n, True)
     if _math.is_rooted(gamma):
         label_terms_of(z, t, positive, negative, Q, s, <const real*>NULL, loss, dz, n, factor, gamma, True, weighted)
     elif _math.has_roots(gamma):
@@ -349,7 +377,7 @@ cdef clones focal_share_loop(
     cdef const real* none = NULL
     cdef Py_ssize_t i
     cut(z, r, k, n)
-    quotients(r, k, Q, L, n, True)
+    quotients(<const real*>NULL, r, k, Q, L, NULL, n, True)
     for i in range(n):
         L[i] = _math.double_atanh(L[i])
     if _math.is_rooted(gamma):
@@ -534,18 +562,16 @@ cdef clones poisson_loop(
 # ---- all of them, chunk by chunk -----------------------------------------------------------------------------------
 
 cdef void chunk_of(
-    Kind kind, const real* x, const real* t, const real* a, const real* b, real* loss, real* dx, Py_ssize_t n,
-    double factor, Settings* s,
+    Kind kind, const real* x, const real* t, const real* a, const real* b, real* loss, real* dx, int* found,
+    Py_ssize_t n, double factor, Settings* s,
 ) noexcept nogil:
-    cdef int labels = 0
     if kind == BCE_WITH_LOGITS:
-        bce_with_logits_loop(x, t, loss, dx, n, factor)
+        bce_with_logits_loop(x, t, loss, dx, found, n, factor)
     elif kind == WEIGHTED_BCE:
-        weighted_bce_loop(x, t, a, b, loss, dx, n, factor, s.amount)
+        weighted_bce_loop(x, t, a, b, loss, dx, found, n, factor, s.amount)
     elif kind == FOCAL_BCE:
-        if s.amount == 0:
-            are_labels(t, &labels, n)
-        if labels:
+        look(t, found, n)
+        if found[0] == 0 and s.amount == 0:
             focal_label_loop(x, t, a, b, loss, dx, n, factor, s.gamma, s.weighted)
         else:
             focal_share_loop(x, t, a, b, loss, dx, n, factor, s.amount, s.gamma)
@@ -569,7 +595,9 @@ cdef double elementwise(
     Kind kind, const real* x, const real* t, const real* a, const real* b, const double* weight, real* loss, real* dx,
     Py_ssize_t n, double scale, Settings* s,
 ) noexcept nogil:
-    """The sum of the losses; weight, loss and dx may be NULL, a and b where their periods are 0."""
+    """The sum of the losses; weight, loss and dx may be NULL, a and b where their periods are 0.
+
+    Losses of logits look at their targets: where one is outside [0, 1], the sum is NaN."""
     cdef real chunk_loss[CHUNK]
     cdef real chunk_dx[CHUNK]
     cdef double weighed[CHUNK]
@@ -577,6 +605,7 @@ cdef double elementwise(
     cdef double total
     cdef real* losses
     cdef real* slopes
+    cdef int found = 0, all_found = 0
     cdef Py_ssize_t i, size
     for i in range(SUMS):
         sums[i] = 0
@@ -587,7 +616,9 @@ cdef double elementwise(
         slopes = &chunk_dx[0] if dx == NULL or weight != NULL else dx + i
         chunk_of(
             kind, x + i, t + i, a + (i % s.a_period if s.a_period > 0 else 0),
-            b + (i % s.b_period if s.b_period > 0 else 0), losses, slopes, size, scale if weight == NULL else 1.0, s)
+            b + (i % s.b_period if s.b_period > 0 else 0), losses, slopes, &found, size,
+            scale if weight == NULL else 1.0, s)
+        all_found |= found
         if weight == NULL:
             add_up(<const real*>losses, sums, size)
         else:
@@ -597,7 +628,7 @@ cdef double elementwise(
             add_up(<const double*>weighed, sums, size)
         i += size
     fold(sums, &total)
-    return total
+    return <double>NAN if all_found & OUTSIDE else total
 
 
 cdef double plain(
@@ -831,34 +862,13 @@ def add_weights(const real[::1] w not None):
 
 # ---- ranges: where the first wrong target stands, or -1 ------------------------------------------------------------
 
-cdef inline real outside_unit(real v) noexcept nogil:
-    """1 where 0 <= v <= 1 does not hold: v - v^2, rounded, is negative there, or NaN."""
-    return <real>0 if v - v * v >= 0 else <real>1
-
-
-cdef clones count_outside_unit(const real* x, int* wrong, Py_ssize_t n) noexcept nogil:
-    cdef real lanes[LANES]
-    cdef real total = 0
-    cdef Py_ssize_t block, j
-    for j in range(LANES):
-        lanes[j] = 0
-    for block in range(n // LANES):
-        for j in range(LANES):
-            lanes[j] += outside_unit(x[block * LANES + j])
-    for j in range(n % LANES):
-        lanes[j] += outside_unit(x[n - n % LANES + j])
-    for j in range(LANES):
-        total += lanes[j]
-    wrong[0] = total > 0
-
-
 def first_outside_unit(const real[::1] x not None):
     """The first i for which 0 <= x_i <= 1 does not hold, NaN included, else -1; x: (N,)."""
-    cdef int wrong = 0
+    cdef int found = 0
     cdef Py_ssize_t i
     with nogil:
-        count_outside_unit(&x[0], &wrong, x.shape[0])
-    if wrong:
+        look(&x[0], &found, x.shape[0])
+    if found & OUTSIDE:
         for i in range(x.shape[0]):
             if not (0 <= x[i] <= 1):
                 return i
@@ -871,9 +881,9 @@ cdef double mean_binary_loss(const real* z, const real* t, real* dz, Py_ssize_t 
     """The mean binary cross-entropy of n logits and its gradient; -1 if a target is outside [0, 1]."""
     cdef Settings s
     cdef double scale = 1.0 / n
-    cdef int wrong = 0
-    count_outside_unit(t, &wrong, n)
-    if wrong:
+    cdef int found = 0
+    look(t, &found, n)
+    if found & OUTSIDE:
         return -1
     s.a_period = s.b_period = 0
     return scale * elementwise(

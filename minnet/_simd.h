@@ -160,6 +160,20 @@ static inline double minnet_unshifted_f64(double x)
     return bits.f;
 }
 
+static inline uint32_t minnet_bits_f32(float x)
+{
+    union { float f; uint32_t u; } bits;
+    bits.f = x;
+    return bits.u;
+}
+
+static inline uint64_t minnet_bits_f64(double x)
+{
+    union { double f; uint64_t u; } bits;
+    bits.f = x;
+    return bits.u;
+}
+
 /* Bring a line of memory near; an address that is not ours does no harm. */
 #if defined(__GNUC__)
 #define minnet_prefetch(p) __builtin_prefetch(p)

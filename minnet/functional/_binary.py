@@ -1,6 +1,7 @@
 """Binary cross-entropy: of logits, with class weights, label smoothing and focus, and of probabilities."""
 
 import math
+from functools import partial
 
 import numpy as np
 
@@ -97,19 +98,23 @@ def binary_cross_entropy_with_logits(
         if value is not None:
             return value, grad
     z = real_array(owner, "logits", logits)
-    t = unit_array(owner, "target", like(owner, "logits", z, target), z.dtype).reshape(-1)
+    t = like(owner, "logits", z, target)
+    check = partial(unit_array, owner, "target", t, z.dtype)
+    if out is not None or t.dtype != z.dtype:  # else the kernel looks, and what it has written is thrown away
+        t = check()
+    t = t.reshape(-1)
     smoothing = number(owner, "label_smoothing", label_smoothing, 0, 1)
     gamma = number(owner, "gamma", gamma, 0, MOST_GAMMA)
     weights = _shares(owner, weight, pos_weight, alpha, z.shape)
     losses = Losses(owner, z.shape, sample_weight, reduction, grad_output)
     grad = gradient(owner, z, return_grad, out)
     if weights is None and smoothing == gamma == 0:
-        return losses.run(_plain, z.reshape(-1), t, grad)
+        return losses.run(_plain, z.reshape(-1), t, grad, check=check)
     periods, shares = (1, 1), [ONES[z.dtype.char]] * 2
     if weights is not None:
         periods, shares = spread(owner, "weight and pos_weight", z, *weights)
     scalars = (*periods, smoothing, gamma)
-    return losses.run(_focal, z.reshape(-1), t, grad, *shares, scalars=scalars, periods=periods)
+    return losses.run(_focal, z.reshape(-1), t, grad, *shares, scalars=scalars, periods=periods, check=check)
 
 
 def _is_0(value):

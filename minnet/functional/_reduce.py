@@ -97,12 +97,13 @@ class Losses:
             raise bad_value(self.owner, rule, factors.shape)
         return np.repeat(factors, math.prod(self.shape) // max(factors.size, 1))
 
-    def run(self, kernel, x, target, grad, *inputs, scalars=(), periods=(), size=None):
+    def run(self, kernel, x, target, grad, *inputs, scalars=(), periods=(), size=None, check=None):
         """The reduced value; with it, unless `grad` is None, the gradient, written there.
 
         A kernel takes x, target, further `inputs`, weights, losses, dx and the factor of dx, then further `scalars`.
         Inputs that repeat themselves are not cut among threads, and x only where their `periods` end; see `spread`. A
-        kernel that cuts its work itself gets chunks of `size` rows.
+        kernel that cuts its work itself gets chunks of `size` rows. One that looks at its targets itself gives a sum of
+        NaN where one is wrong: `check` raises the error then, unless NaN came from elsewhere.
         """
         char, none = x.dtype.char, self.reduction == "none"
         losses = np.empty(self.shape, x.dtype) if none else NONE[char]
@@ -129,6 +130,8 @@ class Losses:
         else:
             factor = 1.0 if self.upstream is None else self.upstream
             total = call(self.weight, losses.reshape(-1), dx, self.scale * factor)
+        if check is not None and total != total:
+            check()
         value = losses[()] if none else total * self.scale
         return value if grad is None else (value, grad)
 
