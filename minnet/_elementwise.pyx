@@ -63,23 +63,33 @@ cdef clones fold(double* sums, double* total) noexcept nogil:
     total[0] = sums[0]
 
 
-cdef clones weigh(
-    const real* chunk_loss, const real* chunk_dx, const double* weight, double* weighed, real* loss, real* dx,
-    Py_ssize_t n, double scale,
-) noexcept nogil:
+cdef inline double weighed(double w, double value, double factor) noexcept nogil:
     """A weight of 0 leaves out what is inf or NaN, too."""
-    cdef double w, product
+    cdef double product = value * (w * factor)
+    return 0.0 if w == 0 else product
+
+
+cdef clones weigh(real* values, const double* weight, Py_ssize_t n, double factor) noexcept nogil:
     cdef Py_ssize_t i
     for i in range(n):
-        w = weight[i]
-        product = w * chunk_loss[i]
-        weighed[i] = 0.0 if w == 0 else product
-    for i in range(n if loss != NULL else 0):
-        loss[i] = weighed[i]
-    for i in range(n if dx != NULL else 0):
-        w = weight[i]
-        product = chunk_dx[i] * (w * scale)
-        dx[i] = 0.0 if w == 0 else product
+        values[i] = weighed(weight[i], values[i], factor)
+
+
+cdef clones add_weighed(const real* losses, const double* weight, double* sums, Py_ssize_t n) noexcept nogil:
+    """As `add_up`, with weights."""
+    cdef const real* l = losses
+    cdef const double* w = weight
+    cdef double first, second
+    cdef Py_ssize_t block, i
+    for block in range(n // (4 * SUMS)):
+        for i in range(SUMS):
+            first = weighed(w[i], l[i], 1.0) + weighed(w[SUMS + i], l[SUMS + i], 1.0)
+            second = weighed(w[2 * SUMS + i], l[2 * SUMS + i], 1.0) + weighed(w[3 * SUMS + i], l[3 * SUMS + i], 1.0)
+            sums[i] += first + second
+        l += 4 * SUMS
+        w += 4 * SUMS
+    for i in range(n % (4 * SUMS)):
+        sums[i % SUMS] += weighed(w[i], l[i], 1.0)
 
 
 # Targets are looked at on the way. t - t^2 is 0 for labels and at most 1/4 between them; outside [0, 1] it is negative or
@@ -597,10 +607,11 @@ cdef double elementwise(
 ) noexcept nogil:
     """The sum of the losses; weight, loss and dx may be NULL, a and b where their periods are 0.
 
-    Losses of logits look at their targets: where one is outside [0, 1], the sum is NaN."""
+    Losses of logits look at their targets: where one is outside [0, 1], the sum is NaN. Where loss and dx are wanted, they
+    are written there at once, and weighed in place: arithmetic hides what it costs to write to memory.
+    """
     cdef real chunk_loss[CHUNK]
     cdef real chunk_dx[CHUNK]
-    cdef double weighed[CHUNK]
     cdef double sums[SUMS]
     cdef double total
     cdef real* losses
@@ -612,8 +623,8 @@ cdef double elementwise(
     i = 0
     while i < n:
         size = min(<Py_ssize_t>CHUNK, n - i)
-        losses = &chunk_loss[0] if loss == NULL or weight != NULL else loss + i
-        slopes = &chunk_dx[0] if dx == NULL or weight != NULL else dx + i
+        losses = &chunk_loss[0] if loss == NULL else loss + i
+        slopes = &chunk_dx[0] if dx == NULL else dx + i
         chunk_of(
             kind, x + i, t + i, a + (i % s.a_period if s.a_period > 0 else 0),
             b + (i % s.b_period if s.b_period > 0 else 0), losses, slopes, &found, size,
@@ -622,10 +633,11 @@ cdef double elementwise(
         if weight == NULL:
             add_up(<const real*>losses, sums, size)
         else:
-            weigh(
-                losses, slopes, weight + i, weighed, NULL if loss == NULL else loss + i, NULL if dx == NULL else dx + i,
-                size, scale)
-            add_up(<const double*>weighed, sums, size)
+            add_weighed(<const real*>losses, weight + i, sums, size)
+            if dx != NULL:
+                weigh(slopes, weight + i, size, scale)
+            if loss != NULL:
+                weigh(losses, weight + i, size, 1.0)
         i += size
     fold(sums, &total)
     return <double>NAN if all_found & OUTSIDE else total
