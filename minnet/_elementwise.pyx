@@ -872,6 +872,27 @@ def add_weights(const real[::1] w not None):
     return total, largest
 
 
+cdef clones seek_unfit(const real* w, int* wrong, Py_ssize_t n) noexcept nogil:
+    """0 times a weight is +0; times anything else -0 or NaN."""
+    cdef uint32_t narrow = 0
+    cdef uint64_t wide = 0
+    cdef Py_ssize_t i
+    for i in range(n):   # + 0, as -0 is a weight
+        if real is float:
+            narrow |= minnet_bits_f32((w[i] + <real>0) * <real>0)
+        else:
+            wide |= minnet_bits_f64((w[i] + <real>0) * <real>0)
+    wrong[0] = narrow != 0 or wide != 0
+
+
+def are_weights(const real[::1] w not None):
+    """Whether 0 <= w_i < inf for all i; w: (N,)."""
+    cdef int wrong = 0
+    with nogil:
+        seek_unfit(&w[0], &wrong, w.shape[0])
+    return not wrong
+
+
 # ---- ranges: where the first wrong target stands, or -1 ------------------------------------------------------------
 
 def first_outside_unit(const real[::1] x not None):

@@ -219,6 +219,10 @@ def add_weights(w):
     return np.sum(w), np.max(w, initial=0) if np.all(w >= 0) else math.nan
 
 
+def are_weights(w):
+    return bool(np.all(np.isfinite(w) & (w >= 0)))
+
+
 def first_outside_unit(x):
     return next((i for i, value in enumerate(x) if not 0 <= value <= 1), -1)
 

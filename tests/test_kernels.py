@@ -304,6 +304,17 @@ def test_add_weights_sees_every_weight(wrong, body, rng):
 
 
 @by_body
+@pytest.mark.parametrize("last", [0.0, -0.0, 1e-45, 3e38, -1e-45, -3.0, math.inf, -math.inf, math.nan])
+def test_are_weights_equals_its_twin(last, body):
+    for size in (1, 2, 17, 64, 257):
+        for place in {0, size // 2, size - 1}:
+            w = np.ones(size, BODIES[body])
+            w[place] = last
+            assert _elementwise.are_weights[body](w) is reference.are_weights(w)
+    assert _elementwise.are_weights[body](w[:0]) is True
+
+
+@by_body
 @pytest.mark.parametrize("classes", [10, 64, 65, 300])
 @pytest.mark.parametrize("s", [0.0, 0.1])
 @pytest.mark.parametrize("gamma", [0.0, 1.7])

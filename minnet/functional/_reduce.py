@@ -19,6 +19,7 @@ MODERATE = 1e-90, 1e90  # weights whose sums and products with weights of classe
 
 _first_outside_unit = by_dtype(kernels.first_outside_unit)
 _add_weights = by_dtype(kernels.add_weights)
+_are_weights = by_dtype(kernels.are_weights)
 
 
 def unit_array(owner, name, x, dtype):
@@ -177,7 +178,8 @@ def _row_weights(owner, sample_weight, rows, scaled):
 def element_array(owner, name, values, shape):
     """`values` for losses of `shape`: a number, one an entry of the last axis or one a loss; finite, not negative."""
     a = real_array(owner, name, values)
-    add_weights(owner, name, a)
+    if not _are_weights[a.dtype.char](a.reshape(-1)):
+        not_negative(owner, name, a)
     if a.shape not in ((), (1,), shape[-1:], shape):
         fitting = f"{shape[-1:]} or {shape}" if len(shape) > 1 else f"{shape}"
         raise bad_value(owner, f"{name} must be a number or have shape {fitting}", a.shape)
