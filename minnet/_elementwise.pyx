@@ -260,8 +260,9 @@ cdef inline inlined label_powers(
     cdef real x
     cdef Py_ssize_t i
     for i in range(n):
-        x = -z[i] if t[i] > 0 else z[i]
         L[i] = _math.double_atanh(L[i])
+    for i in range(n):
+        x = _math.flipped(z[i], <real>0.5 - t[i])
         power_of(<real>0 if x > 0 else k[i] - SHIFTED, (<real>0 if x > 0 else r[i]) - L[i], gamma, &power[i])
 
 
@@ -291,21 +292,19 @@ cdef inline inlined label_terms(
     const real* z, const real* t, const real* positive, const real* negative, const real* Q, const real* s,
     const real* power, real* loss, real* dz, Py_ssize_t n, double factor, double gamma, bint rooted, bint weighted,
 ) noexcept nogil:
-    """Where gamma has roots, `power` is NULL; otherwise s holds L. That and the flags are constants where this is called.
-
-    Signs choose between s(x) and s(-x), as comparisons are taken from the products.
-    """
+    """Where gamma has roots, `power` is NULL; otherwise s holds L. That and the flags are constants where this is called."""
     cdef real g = gamma, to_dz = factor
     cdef real low = _math.low_bound(g)
-    cdef real nothing = low - low
-    cdef real x, side, own, other, cost, slope, weight, w
+    cdef real x, P, own, other, L, cost, slope, weight, w
     cdef Py_ssize_t i
     for i in range(n):
-        x = -z[i] if t[i] > 0 else z[i]
-        side = <real>0.5 + _math.with_sign(<real>0.5, x)   # 1 or 0
-        own = side - _math.with_sign(Q[i], x)
-        other = (<real>1 - side) + _math.with_sign(Q[i], x)
-        cost = _math.at_least(x, nothing) + (_math.double_atanh(s[i]) if power == NULL else s[i])
+        x = _math.flipped(z[i], <real>0.5 - t[i])
+        P = <real>1 - Q[i]
+        own = P if x > 0 else Q[i]
+        other = Q[i] if x > 0 else P
+        L = _math.double_atanh(s[i]) if power == NULL else s[i]
+        cost = x + L
+        cost = cost if x > 0 else L
         if power == NULL:
             _math.root_power(own, gamma, rooted, &weight)
         else:
@@ -319,7 +318,7 @@ cdef inline inlined label_terms(
             cost = cost if w > 0 else <real>0
             slope = slope if w > 0 else <real>0
         loss[i] = cost
-        dz[i] = -slope if t[i] > 0 else slope
+        dz[i] = _math.flipped(slope, <real>0.5 - t[i])
 
 
 cdef inline inlined share_terms(
@@ -375,8 +374,8 @@ cdef clones focal_label_loop(
 
 
 cdef clones focal_share_loop(
-    const real* z, const real* t, const real* positive, const real* negative, real* loss, real* dz, Py_ssize_t n,
-    double factor, double smoothing, double gamma,
+    const real* z, const real* t, const real* positive, const real* negative, real* loss, real* dz, int* found,
+    Py_ssize_t n, double factor, double smoothing, double gamma,
 ) noexcept nogil:
     cdef real r[CHUNK]
     cdef real k[CHUNK]
@@ -387,7 +386,7 @@ cdef clones focal_share_loop(
     cdef const real* none = NULL
     cdef Py_ssize_t i
     cut(z, r, k, n)
-    quotients(<const real*>NULL, r, k, Q, L, NULL, n, True)
+    quotients(t, r, k, Q, L, found, n, True)
     for i in range(n):
         L[i] = _math.double_atanh(L[i])
     if _math.is_rooted(gamma):
@@ -580,11 +579,12 @@ cdef void chunk_of(
     elif kind == WEIGHTED_BCE:
         weighted_bce_loop(x, t, a, b, loss, dx, found, n, factor, s.amount)
     elif kind == FOCAL_BCE:
-        look(t, found, n)
-        if found[0] == 0 and s.amount == 0:
+        if s.amount == 0:
+            look(t, found, n)
+        if s.amount == 0 and found[0] == 0:
             focal_label_loop(x, t, a, b, loss, dx, n, factor, s.gamma, s.weighted)
         else:
-            focal_share_loop(x, t, a, b, loss, dx, n, factor, s.amount, s.gamma)
+            focal_share_loop(x, t, a, b, loss, dx, found, n, factor, s.amount, s.gamma)
     elif kind == BCE:
         bce_loop(x, t, a, loss, dx, n, factor)
     elif kind == KL:

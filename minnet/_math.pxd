@@ -17,6 +17,8 @@ cdef extern from "_simd.h":
     double minnet_head_f64(double x) noexcept nogil
     float minnet_unshifted_f32(float x) noexcept nogil
     double minnet_unshifted_f64(double x) noexcept nogil
+    float minnet_flipped_f32(float x, float sign) noexcept nogil
+    double minnet_flipped_f64(double x, double sign) noexcept nogil
     const float minnet_low_f32, minnet_high_f32
     const double minnet_low_f64, minnet_high_f64
     ctypedef void inlined "MINNET_INLINE void"  # a helper of clones: left out of line, it would be baseline code
@@ -39,6 +41,14 @@ cdef inline real with_sign(real x, real sign) noexcept nogil:
         return copysignf(x, sign)
     else:
         return copysign(x, sign)
+
+
+cdef inline real flipped(real x, real sign) noexcept nogil:
+    """x, or -x where `sign` has one."""
+    if real is float:
+        return minnet_flipped_f32(x, sign)
+    else:
+        return minnet_flipped_f64(x, sign)
 
 
 cdef inline real root(real x) noexcept nogil:

@@ -160,6 +160,24 @@ static inline double minnet_unshifted_f64(double x)
     return bits.f;
 }
 
+static inline float minnet_flipped_f32(float x, float sign)
+{
+    union { float f; uint32_t u; } bits, other;
+    bits.f = x;
+    other.f = sign;
+    bits.u ^= other.u & 0x80000000u;
+    return bits.f;
+}
+
+static inline double minnet_flipped_f64(double x, double sign)
+{
+    union { double f; uint64_t u; } bits, other;
+    bits.f = x;
+    other.f = sign;
+    bits.u ^= other.u & 0x8000000000000000u;
+    return bits.f;
+}
+
 static inline uint32_t minnet_bits_f32(float x)
 {
     union { float f; uint32_t u; } bits;
