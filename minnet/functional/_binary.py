@@ -97,6 +97,7 @@ def binary_cross_entropy_with_logits(
         value = kernels.binary_cross_entropy_with_logits_door(logits, target, grad)
         if value is not None:
             return value, grad
+        del grad  # two arrays of its size at a time would cost new pages at each call
     z = real_array(owner, "logits", logits)
     t = like(owner, "logits", z, target)
     check = partial(unit_array, owner, "target", t, z.dtype)
