@@ -613,6 +613,51 @@ def test_t33_targets_outside_0_and_1_are_refused_with_options_too(options, bad):
         bce(np.zeros(3), [0, bad, 1], **options)
 
 
+@by_dtype
+@by_options
+@pytest.mark.parametrize("labels", [True, False])
+def test_t33_a_wrong_target_is_found_wherever_it_stands(labels, options, dtype, rng):
+    z, t = batch(rng, (600,), dtype)
+    t = np.rint(t) if labels else t
+    for place, bad in itertools.product((0, 255, 256, 511, 599), (-LEAST[dtype], 1 + EPS[dtype], -INF, NAN)):
+        wrong = t.copy()
+        wrong[place] = bad
+        for arguments in ({}, {"return_grad": True, "reduction": "none"}, {"sample_weight": np.zeros(600)}):
+            with pytest.raises(ValueError, match=rf"target must be in \[0, 1\], got \S+ in row {place}$"):
+                bce(z, wrong, **options, **arguments)
+
+
+@by_dtype
+def test_t33_a_wrong_target_is_found_in_the_chunks_of_threads(dtype, rng):
+    z, t = batch(rng, (2**18 + 300, 2), dtype)
+    t[2**18 + 40, 1] = 1.5
+    for options in ({}, {"gamma": 2.0}, {"return_grad": True}):
+        with pytest.raises(ValueError, match=r"target must be in \[0, 1\], got 1.5 in row 262184"):
+            bce(z, t, **options)
+
+
+@by_dtype
+@by_options
+@pytest.mark.parametrize("size", [600, 2**18 + 1])
+def test_a_wrong_target_leaves_the_array_of_the_caller_alone(size, options, dtype, rng):
+    z, t = batch(rng, (size,), dtype)
+    t[-1] = 2
+    out = np.full(size, 7, dtype)
+    with pytest.raises(ValueError, match="target must be in"):
+        bce(z, t, return_grad=True, out=out, **options)
+    assert np.all(out == 7)
+
+
+@by_dtype
+@by_options
+def test_nan_that_comes_from_logits_is_no_error(options, dtype, rng):
+    z, t = batch(rng, (600,), dtype)
+    z[300], t[299] = NAN, -0.0
+    assert math.isnan(bce(z, t, **options))
+    value, grad = bce(z, t, return_grad=True, reduction="none", **options)
+    assert np.flatnonzero(np.isnan(value)).tolist() == np.flatnonzero(np.isnan(grad)).tolist() == [300]
+
+
 # ---- properties ----
 
 FEW = st.integers(1, 40)
