@@ -6,6 +6,7 @@ One thread, forward and backward; plain and options take turns, and medians are 
 import itertools
 import statistics
 import timeit
+from functools import partial
 
 import numpy as np
 
@@ -39,7 +40,7 @@ def label_calls(rng, rows, classes, dtype):
     for names in sets:
         given = {key: value for name in names for key, value in options[name].items()}
         calls.append((", ".join(names) or "plain", ignored if "ignored" in names else y, given))
-    return _calls(F.cross_entropy, z, *calls)
+    return _calls(_into(F.cross_entropy, z), z, *calls)
 
 
 def share_calls(rng, rows, classes, dtype):
@@ -47,7 +48,7 @@ def share_calls(rng, rows, classes, dtype):
     z, t = (rng.normal(size=(rows, classes)).astype(dtype) for _ in range(2))
     t, weight = F.softmax(t), rng.random(classes)
     return _calls(
-        F.cross_entropy,
+        _into(F.cross_entropy, z),
         z,
         ("plain", t, {}),
         ("class weights", t, {"weight": weight}),
@@ -61,7 +62,7 @@ def share_calls(rng, rows, classes, dtype):
 
 
 def binary_calls(rng, elements, dtype):
-    """Calls of binary_cross_entropy_with_logits."""
+    """Calls of binary_cross_entropy_with_logits, whose gradients go to new arrays, as in `python -m benchmarks`."""
     z, t = rng.normal(size=elements).astype(dtype), rng.integers(0, 2, elements).astype(dtype)
     return _calls(
         F.binary_cross_entropy_with_logits,
@@ -79,11 +80,13 @@ def binary_calls(rng, elements, dtype):
     )
 
 
-def _calls(function, z, *options):
-    out = np.empty_like(z)
+def _into(function, z):
+    return partial(function, out=np.empty_like(z))
 
+
+def _calls(function, z, *options):
     def call(target, given):
-        return lambda: function(z, target, return_grad=True, out=out, **given)
+        return lambda: function(z, target, return_grad=True, **given)
 
     return {name: call(target, given) for name, target, given in options}
 

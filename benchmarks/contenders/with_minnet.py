@@ -40,8 +40,10 @@ def _cross_entropy(p):
 
 
 def _binary_cross_entropy(p):
-    loss = mn.functional.binary_cross_entropy_with_logits
-    return Job(partial(loss, p.x, p.t, return_grad=True, out=np.empty_like(p.x)), lambda result: result)
+    """For `out` all targets are looked at before it is written to: large gradients are faster in new arrays."""
+    room = {"out": np.empty_like(p.x)} if p.x.size < 2**16 else {}
+    run = partial(mn.functional.binary_cross_entropy_with_logits, p.x, p.t, return_grad=True, **room)
+    return Job(run, lambda result: result)
 
 
 def _step(optimizer, p):
