@@ -22,8 +22,8 @@ WRAP = CHUNK      # how far a periodic array goes on behind its period, so that 
 
 
 # ---- value and gradient --------------------------------------------------------------------------------------------
-# Each has a loop that gives loss and dx = factor d loss / d x of one chunk; `weigh` multiplies both by weights, `add_up`
-# adds to the total.
+# Each has a loop that gives loss and dx = factor d loss / d x of one chunk; `weigh` multiplies them by weights, and
+# `add_up` or `add_weighed` adds losses to the total.
 
 cdef enum:
     SUMS = 32     # accumulators, of which each takes four losses at a time
@@ -92,8 +92,8 @@ cdef clones add_weighed(const real* losses, const double* weight, double* sums, 
         sums[i % SUMS] += weighed(w[i], l[i], 1.0)
 
 
-# Targets are looked at on the way. t - t^2 is 0 for labels and at most 1/4 between them; outside [0, 1] it is negative or
-# NaN. So the bits of all of them say what there is: a sign, or an exponent of 2 or more, is that of a target that is wrong.
+# Targets are looked at on the way. t - t^2 is 0 for labels and at most 1/4 between them; outside [0, 1] it is negative
+# or NaN. So the bits of all of them say what there is: a sign, or an exponent of 2 or more, is that of a wrong target.
 
 cdef enum:
     BETWEEN = 1   # a target is neither 0 nor 1
@@ -292,7 +292,7 @@ cdef inline inlined label_terms(
     const real* z, const real* t, const real* positive, const real* negative, const real* Q, const real* s,
     const real* power, real* loss, real* dz, Py_ssize_t n, double factor, double gamma, bint rooted, bint weighted,
 ) noexcept nogil:
-    """Where gamma has roots, `power` is NULL; otherwise s holds L. That and the flags are constants where this is called."""
+    """Where gamma has roots, `power` is NULL; otherwise s holds L. That and the flags are constants to the caller."""
     cdef real g = gamma, to_dz = factor
     cdef real low = _math.low_bound(g)
     cdef real x, P, own, other, L, cost, slope, weight, w
@@ -607,8 +607,8 @@ cdef double elementwise(
 ) noexcept nogil:
     """The sum of the losses; weight, loss and dx may be NULL, a and b where their periods are 0.
 
-    Losses of logits look at their targets: where one is outside [0, 1], the sum is NaN. Where loss and dx are wanted, they
-    are written there at once, and weighed in place: arithmetic hides what it costs to write to memory.
+    Losses of logits look at their targets: where one is outside [0, 1], the sum is NaN. Where loss and dx are wanted,
+    they are written there at once, and weighed in place: arithmetic hides what it costs to write to memory.
     """
     cdef real chunk_loss[CHUNK]
     cdef real chunk_dx[CHUNK]
