@@ -64,14 +64,6 @@ cdef inline real root(real x) noexcept nogil:
 # added to the constant, the same low bits are the exponent field of 2^n.
 # ln 2 is subtracted in two parts, the first with so many trailing zeros that n times it is exact (Cody and Waite 1980).
 
-cdef inline real ln2_high(real unused) noexcept nogil:
-    return <real>0.693359375 if real is float else <real>0.693147180369123816490
-
-
-cdef inline real ln2_low(real unused) noexcept nogil:
-    return <real>-2.12194440054690583e-4 if real is float else <real>1.90821492927058770002e-10
-
-
 cdef inline real rounder(real unused) noexcept nogil:
     return <real>12583039.0 if real is float else <real>6755399441056767.0
 
@@ -206,25 +198,30 @@ cdef inline real exp_difference(real a, real b) noexcept nogil:
     return <real>0 if lowest(d) > d else exp_reduced(first - rest, t)
 
 
-cdef inline real exp_counted(real d, real shift, real low) noexcept nogil:
-    """2^-N exp(d) / unshift with shift = rounder + 64 - N, or 512 - N; at `low` and below, where all bits of 2^n are 0, it is 0.
-
-    A bound costs little where products are what a loop waits for, and a comparison would be taken from them.
-    """
+cdef inline inlined reduce_counted(real d, real shift, real low, real* t, real* first, real* rest) noexcept nogil:
+    """max(d, low) = n ln 2 + first - rest, `first` exact, t = n + shift. Up to 2^10 times ln 2, its first part may have 14 digits
+    (floats), and the rest is smaller."""
     cdef real LOG2E = 1.4426950408889634
-    cdef real x = at_least(d, low)
-    cdef real t = x * LOG2E + shift
-    cdef real n = t - shift
-    return exp_reduced((x - n * ln2_high(d)) - n * ln2_low(d), t)
+    cdef real LN2_HIGH = 0.69317626953125 if real is float else 0.693147180369123816490
+    cdef real LN2_LOW = -2.908897130469058e-05 if real is float else 1.90821492927058770002e-10
+    cdef real x = at_least(d, low)   # where products are what a loop waits for, a comparison would be taken from them
+    t[0] = x * LOG2E + shift
+    first[0] = x - (t[0] - shift) * LN2_HIGH
+    rest[0] = (t[0] - shift) * LN2_LOW
+
+
+cdef inline real exp_counted(real d, real shift, real low) noexcept nogil:
+    """2^-N exp(d) / unshift with shift = rounder + 64 - N, or 512 - N; at `low` and below, where all bits of 2^n are 0, it is 0."""
+    cdef real t, first, rest
+    reduce_counted(d, shift, low, &t, &first, &rest)
+    return exp_reduced(first - rest, t)
 
 
 cdef inline inlined counted_terms(real d, real shift, real low, real* scale, real* p, real* p_low) noexcept nogil:
     """The same = scale (1 + p + p_low)."""
-    cdef real LOG2E = 1.4426950408889634
-    cdef real x = at_least(d, low)
-    cdef real t = x * LOG2E + shift
-    cdef real n = t - shift
-    reduced_terms(x - n * ln2_high(d), n * ln2_low(d), p, p_low)
+    cdef real t, first, rest
+    reduce_counted(d, shift, low, &t, &first, &rest)
+    reduced_terms(first, rest, p, p_low)
     scale[0] = pow2(t)
 
 
@@ -239,6 +236,14 @@ cdef inline double exp_wide(double x) noexcept nogil:
     cdef double r2 = r * r
     cdef double scale = pow2(t)
     return scale + scale * (r + r2 * short_tail(r, r2))
+
+
+cdef inline real ln2_high(real unused) noexcept nogil:
+    return <real>0.693359375 if real is float else <real>0.693147180369123816490
+
+
+cdef inline real ln2_low(real unused) noexcept nogil:
+    return <real>-2.12194440054690583e-4 if real is float else <real>1.90821492927058770002e-10
 
 
 # ---- exp as a quotient -----------------------------------------------------------------------------------------------
