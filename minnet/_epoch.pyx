@@ -22,7 +22,7 @@ from minnet._doors cimport acquire, apart, enter
 from minnet._loops cimport clones
 from minnet._math cimport inlined, real
 from minnet._rows cimport minnet_prefetch, transpose_all
-from minnet._team cimport Meeting, end, helped, join, share
+from minnet._team cimport Meeting, Team, helped, share
 
 cdef enum:
     TALL = 6      # most rows of a tile
@@ -373,7 +373,7 @@ cdef void update(const Step* step, real* work, Py_ssize_t start, Py_ssize_t stop
     cdef Py_ssize_t at = start * LINE
     _updates.update(
         step.rule, vector(step, work, 1) + at, vector(step, work, 0) + at, vector(step, work, 2) + at,
-        vector(step, work, 3) + at, (stop - start) * LINE, step.count)
+        vector(step, work, 3) + at, <real*>NULL, (stop - start) * LINE, step.count)
 
 
 cdef void do_part(const Step* step, real* work, Py_ssize_t start, Py_ssize_t stop) noexcept nogil:
@@ -498,23 +498,6 @@ cdef bint gather_labels(
         labels[i] = y[order[i]]
         right = right and 0 <= labels[i] < classes
     return right
-
-
-cdef class Team:
-    """Where the helpers of a call of `train` meet the caller; those that come too late find it, and nothing else."""
-
-    cdef Meeting meeting
-
-    def join(self):
-        """Do parts of the steps until the call ends; returns how many."""
-        cdef Py_ssize_t parts
-        with nogil:
-            parts = join(&self.meeting)
-        return parts
-
-    def end(self):
-        """Let the helpers go."""
-        end(&self.meeting)
 
 
 def train(

@@ -9,6 +9,7 @@ import numpy as np
 
 from minnet import _epoch, _simd
 from minnet._checks import label_array, real_array
+from minnet._team import Team
 from minnet._threads import run_joined
 from minnet.functional._reduce import like, unit_array
 from minnet.functional._share import NO_ROWS, NONE, by_dtype
@@ -122,7 +123,7 @@ class PlainSteps:
         first, second = ([optimizer.state[name] for name in optimizer.slots] + 2 * [NONE[self.char]])[:2]
         arrays = net.params, net.grads, first, second, outputs, losses, self.work
         settings = size, epoch, _epoch.CRITERIA[self.loss.__name__], self.rule, optimizer.steps, strict
-        team = _epoch.Team()
+        team = Team()
         train = partial(TRAIN[self.char], self.layers, X, *targets, order, *arrays, *settings, team)
         done = run_joined(train, team) if self._is_shared(len(order), size) else train()
         optimizer.steps += done

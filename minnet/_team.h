@@ -15,7 +15,9 @@
      memory need not. The caller waits only for parts that some thread is working on, never for a thread to come or go.
 
    Who waits spins for some microseconds, then gives the CPU away each time: whoever else wants it has it. A helper that
-   finds nothing for a long time leaves, whatever became of the caller. */
+   finds nothing for as long as its patience lasts leaves, whatever became of the caller.
+
+   A team may also stand, for calls of any threads: who finds it free has it for one phase, see minnet_share_standing. */
 #ifndef MINNET_TEAM_H
 #define MINNET_TEAM_H
 
@@ -25,10 +27,9 @@
 typedef void (*minnet_part)(void* work, ptrdiff_t part);
 
 enum {
-    MINNET_APART = 128,        /* bytes: two lines of the cache, as CPUs fetch them in pairs */
-    MINNET_MOST = 0x7fff,      /* parts of a phase */
-    MINNET_SPINS = 1000,       /* 20 to 40 us */
-    MINNET_PATIENCE = 1 << 16  /* some 40 ms of a CPU that nobody else wants */
+    MINNET_APART = 128,   /* bytes: two lines of the cache, as CPUs fetch them in pairs */
+    MINNET_MOST = 0x7fff, /* parts of a phase */
+    MINNET_SPINS = 1000   /* 20 to 40 us */
 };
 
 #define MINNET_OVER UINT32_MAX /* `left` of a call that has ended: nothing to take, as the first is the end */
@@ -41,11 +42,14 @@ typedef struct {
     char between[MINNET_APART];
     uint32_t done;    /* parts of this phase, by helpers */
     uint32_t helpers; /* that are here */
+    int32_t expected; /* that were called to a team that stands, and have not left it */
+    uint32_t taken;   /* by a caller of minnet_share_standing */
     char after[MINNET_APART];
 } minnet_team;
 
 #if defined(__GNUC__) && !defined(_WIN32)
 #include <sched.h>
+#include <time.h>
 
 static inline void minnet_wait(ptrdiff_t round)
 {
@@ -76,15 +80,16 @@ static inline int minnet_helped(const minnet_team* team)
     return __atomic_load_n(&team->helpers, __ATOMIC_RELAXED) > 0;
 }
 
-/* Do all parts of a phase, with the helpers that are here. */
-static inline void minnet_share(minnet_team* team, minnet_part part, void* work, ptrdiff_t parts)
+/* Count so many more helpers as called; how many have been called and not left. */
+static inline int32_t minnet_expect(minnet_team* team, int32_t more)
+{
+    return __atomic_add_fetch(&team->expected, more, __ATOMIC_RELAXED);
+}
+
+/* Do all parts of a phase, with whoever is here or comes meanwhile. */
+static inline void minnet_share_out(minnet_team* team, minnet_part part, void* work, ptrdiff_t parts)
 {
     ptrdiff_t i, own = 0;
-    if (parts < 2 || parts > MINNET_MOST || !minnet_helped(team)) {
-        for (i = 0; i < parts; i++)
-            part(work, i);
-        return;
-    }
     team->part = part;
     team->work = work;
     __atomic_store_n(&team->done, 0, __ATOMIC_RELAXED);
@@ -95,21 +100,62 @@ static inline void minnet_share(minnet_team* team, minnet_part part, void* work,
         minnet_wait(i);
 }
 
-/* Help until the call ends; how many parts that were. */
-static inline ptrdiff_t minnet_join(minnet_team* team)
+/* Do all parts of a phase, with the helpers that are here. */
+static inline void minnet_share(minnet_team* team, minnet_part part, void* work, ptrdiff_t parts)
 {
+    ptrdiff_t i;
+    if (parts > 1 && parts <= MINNET_MOST && minnet_helped(team)) {
+        minnet_share_out(team, part, work, parts);
+        return;
+    }
+    for (i = 0; i < parts; i++)
+        part(work, i);
+}
+
+/* Do all parts of a phase that is long enough to share it with helpers who may come while it lasts. The team stands, for
+   calls of any thread: one of them has it, others work alone meanwhile, and so does a caller without a team, NULL. */
+static inline void minnet_share_standing(minnet_team* team, minnet_part part, void* work, ptrdiff_t parts)
+{
+    ptrdiff_t i;
+    if (parts > 1 && parts <= MINNET_MOST && team && !__atomic_exchange_n(&team->taken, 1, __ATOMIC_ACQUIRE)) {
+        minnet_share_out(team, part, work, parts);
+        __atomic_store_n(&team->taken, 0, __ATOMIC_RELEASE);
+        return;
+    }
+    for (i = 0; i < parts; i++)
+        part(work, i);
+}
+
+static inline int64_t minnet_now(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
+}
+
+/* Help until the call ends, or nothing was to be done for `patience` nanoseconds, or `stay` are over: other work of the
+   pool, and the end of the process, wait for that. How many parts it were. */
+static inline ptrdiff_t minnet_join(minnet_team* team, int64_t patience, int64_t stay)
+{
+    int64_t now = 0, late = 0, end = minnet_now() + stay;
     ptrdiff_t round, i, own = 0;
     __atomic_fetch_add(&team->helpers, 1, __ATOMIC_RELAXED);
-    for (round = 0; round < MINNET_PATIENCE && __atomic_load_n(&team->left, __ATOMIC_RELAXED) != MINNET_OVER; round++) {
-        while ((i = minnet_take(team, 1)) >= 0) {
+    for (round = 0; __atomic_load_n(&team->left, __ATOMIC_RELAXED) != MINNET_OVER; round++) {
+        for (; (i = minnet_take(team, 1)) >= 0; own++) {
             team->part(team->work, i);
             __atomic_fetch_add(&team->done, 1, __ATOMIC_RELEASE);
-            own++;
             round = 0;
         }
+        if (round == 0 || round >= MINNET_SPINS)
+            now = minnet_now();
+        if (round == 0)
+            late = now + patience;
+        if (now >= late || now >= end)
+            break;
         minnet_wait(round);
     }
     __atomic_fetch_sub(&team->helpers, 1, __ATOMIC_RELAXED);
+    minnet_expect(team, -1);
     return own;
 }
 
@@ -125,6 +171,12 @@ static inline int minnet_helped(const minnet_team* team)
     return 0;
 }
 
+static inline int32_t minnet_expect(minnet_team* team, int32_t more)
+{
+    (void)team;
+    return more;
+}
+
 static inline void minnet_share(minnet_team* team, minnet_part part, void* work, ptrdiff_t parts)
 {
     ptrdiff_t i;
@@ -133,9 +185,16 @@ static inline void minnet_share(minnet_team* team, minnet_part part, void* work,
         part(work, i);
 }
 
-static inline ptrdiff_t minnet_join(minnet_team* team)
+static inline void minnet_share_standing(minnet_team* team, minnet_part part, void* work, ptrdiff_t parts)
+{
+    minnet_share(team, part, work, parts);
+}
+
+static inline ptrdiff_t minnet_join(minnet_team* team, int64_t patience, int64_t stay)
 {
     (void)team;
+    (void)patience;
+    (void)stay;
     return 0;
 }
 

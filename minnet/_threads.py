@@ -4,6 +4,9 @@ Cuts of what is summed and the order of results follow from the work alone, so t
 number of threads; where nothing is summed, cuts are free (`free_share` in functional).
 The caller takes part and waits only for chunks that some thread is working on: no call waits for another, and whatever
 becomes of the pool (busy, forked away, shut down with the interpreter), the work gets done.
+
+Compiled code can share work without Python, by a team (`_team.h`) whose helpers wait for their next part: one for a
+long call (`run_joined`), or one that stands, for many short calls (`standing_team`).
 """
 
 import math
@@ -15,11 +18,16 @@ from functools import cache, lru_cache
 from weakref import ref
 
 from minnet._checks import bad_value, integer
+from minnet._team import Team
 
 QUOTA_FILES = [  # of control groups, version 2 and version 1
     ["/sys/fs/cgroup/cpu.max"],
     ["/sys/fs/cgroup/cpu/cpu.cfs_quota_us", "/sys/fs/cgroup/cpu/cpu.cfs_period_us"],
 ]
+
+# Seconds for which a helper of the standing team waits for work, 26 us by spinning and then giving the CPU to whoever
+# wants it; and after which it leaves in any case, as the pool may have other work for it, or be about to end.
+PATIENCE, STAY = 300e-6, 0.01
 
 _chosen = None  # by set_num_threads
 _helping = ContextVar("minnet_helping", default=False)
@@ -196,13 +204,16 @@ def _wait(locks):
 
 
 def _call_helpers(calls, threads):
-    """Let threads of the pool make calls (function, *arguments), soon, late or never."""
+    """Let threads of the pool make calls (function, *arguments), soon, late or never; how many the pool has taken."""
+    taken = 0
     try:
         pool = _pool(threads - 1, os.getpid())
         for call in calls:
             pool.submit(*call)
+            taken += 1
     except RuntimeError:  # the system has no more threads, or the interpreter is going down: the caller does it all
         _pool.cache_clear()
+    return taken
 
 
 def run_joined(function, team):
@@ -226,6 +237,28 @@ def run_joined(function, team):
 def _teams(process):
     """Those that are at work in this process: after a fork, those of other threads are not."""
     return set()
+
+
+def standing_team(most):
+    """A team for work in compiled code that up to `most` threads share, or None where the caller does it alone.
+
+    Its helpers wait a moment for the next work of the kind, and begin at once; those that do not wait are called, and
+    come some 50 us late. Nobody waits for them: the work must be worth calling them, and cut in parts much shorter.
+    """
+    threads = 1 if most < 2 or _helping.get() else get_num_threads()
+    if threads == 1:
+        return None
+    team = _standing(os.getpid())
+    missing = min(threads, most) - 1 - team.expect()
+    if missing > 0:
+        team.expect(_call_helpers([(team.join, PATIENCE, STAY)] * missing, threads))
+    return team
+
+
+@lru_cache(maxsize=1)
+def _standing(process):
+    """The team of this process: after a fork, helpers of the other one are not here."""
+    return Team()
 
 
 @lru_cache(maxsize=1)

@@ -7,6 +7,7 @@ cdef enum Method:
     PLAIN
     MOMENTUM
     ADAM
+    RMSPROP
 
 cdef struct Rule:      # a step of an optimizer, all settings of all methods
     Method method
@@ -14,10 +15,11 @@ cdef struct Rule:      # a step of an optimizer, all settings of all methods
     double momentum
     bint nesterov
     double beta1
-    double beta2
+    double beta2       # alpha of RMSprop
     double eps
     double decay       # through the gradient
     double shrink      # beside it
 
 cdef void update(
-    const Rule* rule, const real* g, real* w, real* first, real* second, Py_ssize_t n, int64_t step) noexcept nogil
+    const Rule* rule, const real* g, real* w, real* first, real* second, real* third, Py_ssize_t n, int64_t step,
+) noexcept nogil

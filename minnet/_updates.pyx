@@ -8,6 +8,7 @@ from libc.stdint cimport int64_t
 from minnet cimport _math
 from minnet._math cimport real
 from minnet._loops cimport clones, narrow_clones, pointer
+from minnet._team cimport Team, share_standing
 
 
 cdef clones sgd_loop(real* w, const real* g, Py_ssize_t n, real lr, real decay) noexcept nogil:
@@ -76,35 +77,87 @@ cdef void adam(
 
 
 cdef void update(
-    const Rule* rule, const real* g, real* w, real* first, real* second, Py_ssize_t n, int64_t step,
+    const Rule* rule, const real* g, real* w, real* first, real* second, real* third, Py_ssize_t n, int64_t step,
 ) noexcept nogil:
-    """A step of any of the methods; first and second are what they remember, velocity, or means m and v."""
+    """A step of any of the methods; first, second and third are what they remember, as their functions below say."""
     if rule.method == PLAIN:
         sgd_loop(w, g, n, rule.lr, rule.decay)
     elif rule.method == MOMENTUM:
         momentum_loop(w, first, g, n, rule.lr, rule.momentum, rule.nesterov, rule.decay)
-    else:
+    elif rule.method == ADAM:
         adam(rule, g, w, first, second, n, step)
+    else:
+        rmsprop_loop(
+            w, first, second, third, g, n, rule.lr, rule.beta2, 1.0 - rule.beta2, rule.eps, rule.momentum, rule.decay)
 
 
-def sgd_update(const real[::1] g not None, real[::1] w not None, double lr, double decay):
+# ---- on several threads ----
+
+cdef enum:
+    PIECE = 1 << 14   # parameters of a part, at least: 2 to 6 us
+    PIECES = 512      # parts, at most
+    LINE = 16         # floats of a line of the cache
+
+cdef struct Update:   # all that a thread needs to do a part of it; what is void is float or double
+    const Rule* rule
+    const void* g
+    void* w
+    void* first
+    void* second
+    void* third
+    bint doubles
+    int64_t step
+    Py_ssize_t n, piece
+
+
+cdef void update_part(const Update* u, real* w, Py_ssize_t start, Py_ssize_t n) noexcept nogil:
+    update(
+        u.rule, <const real*>u.g + start, w + start, NULL if u.first == NULL else <real*>u.first + start,
+        NULL if u.second == NULL else <real*>u.second + start, NULL if u.third == NULL else <real*>u.third + start,
+        n, u.step)
+
+
+cdef void do_part(void* argument, Py_ssize_t part) noexcept nogil:
+    cdef const Update* u = <const Update*>argument
+    cdef Py_ssize_t start = part * u.piece
+    cdef Py_ssize_t n = min(u.piece, u.n - start)
+    if u.doubles:
+        update_part(u, <double*>u.w, start, n)
+    else:
+        update_part(u, <float*>u.w, start, n)
+
+
+cdef void run(
+    Team team, const Rule* rule, const real[::1] g, real[::1] w, real* first, real* second, real* third, int64_t step,
+) noexcept nogil:
+    """An update by the team. Elements do not depend on each other, so no bit depends on who does which."""
+    cdef Update u
+    u.rule, u.g, u.w, u.first, u.second, u.third = rule, &g[0], &w[0], first, second, third
+    u.doubles, u.step, u.n = real is double, step, w.shape[0]
+    u.piece = max(<Py_ssize_t>PIECE, (u.n + LINE * PIECES - 1) // (LINE * PIECES) * LINE)
+    share_standing(NULL if team is None else &team.meeting, do_part, &u, (u.n + u.piece - 1) // u.piece)
+
+
+def sgd_update(const real[::1] g not None, real[::1] w not None, double lr, double decay, Team team=None):
     """w -= lr (g + decay w); all (P,)."""
+    cdef Rule rule = Rule(PLAIN, lr, 0.0, False, 0.0, 0.0, 0.0, decay, 0.0)
     with nogil:
-        sgd_loop(&w[0], &g[0], w.shape[0], lr, decay)
+        run(team, &rule, g, w, <real*>NULL, <real*>NULL, <real*>NULL, 0)
 
 
 def momentum_update(
     const real[::1] g not None, real[::1] w not None, real[::1] v not None,
-    double lr, double momentum, bint nesterov, double decay,
+    double lr, double momentum, bint nesterov, double decay, Team team=None,
 ):
     """d = g + decay w, v = momentum v + d, w -= lr v, or lr (d + momentum v) with nesterov; all (P,)."""
+    cdef Rule rule = Rule(MOMENTUM, lr, momentum, nesterov, 0.0, 0.0, 0.0, decay, 0.0)
     with nogil:
-        momentum_loop(&w[0], &v[0], &g[0], w.shape[0], lr, momentum, nesterov, decay)
+        run(team, &rule, g, w, &v[0], <real*>NULL, <real*>NULL, 0)
 
 
 def adam_update(
     const real[::1] g not None, real[::1] w not None, real[::1] m not None, real[::1] v not None,
-    double lr, double beta1, double beta2, double eps, double decay, double shrink, int64_t step,
+    double lr, double beta1, double beta2, double eps, double decay, double shrink, int64_t step, Team team=None,
 ):
     """d = g + decay w; m, v = running means of d and d^2; m' = m / (1 - beta1^step) ...; all (P,).
 
@@ -112,18 +165,17 @@ def adam_update(
     """
     cdef Rule rule = Rule(ADAM, lr, 0.0, False, beta1, beta2, eps, decay, shrink)
     with nogil:
-        adam(&rule, &g[0], &w[0], &m[0], &v[0], w.shape[0], step)
+        run(team, &rule, g, w, &m[0], &v[0], <real*>NULL, step)
 
 
 def rmsprop_update(
     const real[::1] g not None, real[::1] w not None, real[::1] s not None, real[::1] m not None,
-    real[::1] v not None, double lr, double alpha, double eps, double momentum, double decay,
+    real[::1] v not None, double lr, double alpha, double eps, double momentum, double decay, Team team=None,
 ):
     """d = g + decay w, v = momentum v + d / (sqrt(s) + eps), w -= lr v; s the running mean of d^2; all (P,).
 
     With m, the running mean of d, s is the running variance of d. m and v are (0,) where they are not wanted.
     """
+    cdef Rule rule = Rule(RMSPROP, lr, momentum, False, 0.0, alpha, eps, decay, 0.0)
     with nogil:
-        rmsprop_loop(
-            &w[0], &s[0], pointer(m), pointer(v), &g[0], w.shape[0], lr, alpha, 1.0 - alpha, eps, momentum, decay
-        )
+        run(team, &rule, g, w, &s[0], pointer(m), pointer(v), 0)

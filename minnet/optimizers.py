@@ -13,17 +13,17 @@ import numpy as np
 from minnet import _updates
 from minnet._checks import bad_type, bad_value, choice, integer, number, real_array, words
 from minnet._rooms import room
-from minnet._threads import run_chunks
-from minnet.functional._share import NONE, by_dtype, free_share
+from minnet._threads import standing_team
+from minnet.functional._share import NONE, by_dtype
 
 __all__ = ["SGD", "Adam", "AdamW", "Optimizer", "RMSprop"]
 
 SGD_UPDATE, MOMENTUM_UPDATE = by_dtype(_updates.sgd_update), by_dtype(_updates.momentum_update)
 ADAM_UPDATE, RMSPROP_UPDATE = by_dtype(_updates.adam_update), by_dtype(_updates.rmsprop_update)
 
-# Parameters of a chunk for several threads, at least. Fewer are updated in some 0.2 ms, and as two chunks, of which one
-# waits for a sleeping thread, in 0.2 to 0.5.
-LEAST = 2**20
+# Parameters a thread that shares a step, at least: with two times as many, calling a helper that sleeps gains what it
+# costs (measured in docs/numerics.md).
+SHARE = 2**18
 
 
 class Optimizer:
@@ -157,25 +157,13 @@ class Optimizer:
             if name not in self.state:
                 self.state[name] = np.zeros_like(params)
         self.steps += 1
-        share = free_share(len(params), LEAST)
+        team = standing_team(len(params) // SHARE)
         for start, stop, lr, decay in parts:
-            if stop - start == len(params) <= share:
-                self._update(params, grads, self.state, lr, decay)
+            if stop - start == len(params):
+                self._update(params, grads, self.state, lr, decay, team)
             else:
-                self._update_part(params, grads, lr, decay, start, stop)
-
-    def _update_part(self, params, grads, lr, decay, start, stop):
-        """Update a slice, in chunks on several threads if it is large."""
-
-        def chunk(a, b):
-            a, b = start + a, start + b
-            state = {name: vector[a:b] for name, vector in self.state.items()}
-            self._update(params[a:b], grads[a:b], state, lr, decay)
-
-        if stop - start <= LEAST:
-            chunk(0, stop - start)
-        else:
-            run_chunks(chunk, stop - start, free_share(stop - start, LEAST))
+                state = {name: vector[start:stop] for name, vector in self.state.items()}
+                self._update(params[start:stop], grads[start:stop], state, lr, decay, team)
 
     def _checked(self, params, grads):
         """`grads`, if both vectors fit each other and what is remembered."""
@@ -274,11 +262,11 @@ class SGD(Optimizer):
             raise bad_value("SGD", "nesterov needs a momentum above 0", momentum)
         self.slots = ("velocity",) if momentum else ()
 
-    def _update(self, w, g, state, lr, decay):
+    def _update(self, w, g, state, lr, decay, team):
         if self.momentum:
-            MOMENTUM_UPDATE[w.dtype.char](g, w, state["velocity"], lr, self.momentum, self.nesterov, decay)
+            MOMENTUM_UPDATE[w.dtype.char](g, w, state["velocity"], lr, self.momentum, self.nesterov, decay, team)
         else:
-            SGD_UPDATE[w.dtype.char](g, w, lr, decay)
+            SGD_UPDATE[w.dtype.char](g, w, lr, decay, team)
 
     def __repr__(self):
         return f"SGD(lr={_shown(self.lr)}, momentum={self.momentum:g})"
@@ -323,10 +311,10 @@ class Adam(Optimizer):
             raise bad_value(owner, "betas must be less than 1", betas)
         self.eps = number(owner, "eps", eps, 0, above=True)
 
-    def _update(self, w, g, state, lr, decay):
+    def _update(self, w, g, state, lr, decay, team):
         decay, shrink = (0.0, lr * decay) if self.decoupled else (decay, 0.0)
         m, v = state["mean"], state["square"]
-        ADAM_UPDATE[w.dtype.char](g, w, m, v, lr, *self.betas, self.eps, decay, shrink, self.steps)
+        ADAM_UPDATE[w.dtype.char](g, w, m, v, lr, *self.betas, self.eps, decay, shrink, self.steps, team)
 
     def __repr__(self):
         return f"{type(self).__name__}(lr={_shown(self.lr)})"
@@ -399,10 +387,10 @@ class RMSprop(Optimizer):
         self.centered = bool(centered)
         self.slots = ("square", *(["mean"] if centered else []), *(["velocity"] if momentum else []))
 
-    def _update(self, w, g, state, lr, decay):
+    def _update(self, w, g, state, lr, decay, team):
         none = NONE[w.dtype.char]
         s, m, v = state["square"], state.get("mean", none), state.get("velocity", none)
-        RMSPROP_UPDATE[w.dtype.char](g, w, s, m, v, lr, self.alpha, self.eps, self.momentum, decay)
+        RMSPROP_UPDATE[w.dtype.char](g, w, s, m, v, lr, self.alpha, self.eps, self.momentum, decay, team)
 
     def __repr__(self):
         return f"RMSprop(lr={_shown(self.lr)}, momentum={self.momentum:g})"

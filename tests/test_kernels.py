@@ -42,7 +42,7 @@ def is_array(parameter):
 def argument(parameter, dtype, shape=(2, 3)):
     """Something that fits a parameter: an array of zeros of its dtype and dimensions, or a number."""
     if not is_array(parameter):
-        return 1
+        return None if parameter.startswith("Team ") else 1
     dtype = np.int64 if "int64_t" in parameter else np.float64 if "double[" in parameter else dtype
     return np.zeros({1: shape[:1], 2: shape, 3: (*shape, 4)}[parameter.split("]")[0].count(":") - 1], dtype)
 

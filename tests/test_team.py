@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 import minnet as mn
-from minnet import _epoch, _plain, _threads
+from minnet import _plain, _team, _threads
 from minnet._threads import get_num_threads, run_alone, run_joined, set_num_threads
 
 ROOT = Path(__file__).parents[1]
@@ -192,7 +192,7 @@ def test_helpers_that_come_late_find_nothing_to_do(busy_helper):
     with busy_helper():
         assert samples_after_use()() is None
     assert trained()
-    late = _epoch.Team()
+    late = _team.Team()
     late.end()
     assert late.join() == 0
 
@@ -217,10 +217,10 @@ def test_short_calls_ask_for_no_help(monkeypatch):
 def test_calls_at_the_same_time_share_the_threads(monkeypatch):
     set_num_threads(8)
     counts = asked(monkeypatch)
-    teams = [_epoch.Team() for _ in range(3)]
+    teams = [_team.Team() for _ in range(3)]
     run_joined(lambda: run_joined(lambda: run_joined(lambda: None, teams[2]), teams[1]), teams[0])
     assert counts == [7, 3, 1]
-    run_joined(lambda: None, _epoch.Team())
+    run_joined(lambda: None, _team.Team())
     assert counts[3:] == [7]
 
 
@@ -232,14 +232,14 @@ def test_whoever_works_alone_asks_for_no_help(monkeypatch):
 
 
 def test_a_helper_leaves_a_caller_that_never_ends():
-    code = "from minnet import _epoch; print(_epoch.Team().join())"
+    code = "from minnet import _team; print(_team.Team().join())"
     assert run_python(code) == "0\n"
 
 
 @pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt])
 def test_helpers_go_when_a_call_fails(error):
     set_num_threads(3)
-    team, ended, begun = _epoch.Team(), [], threading.Barrier(3, timeout=WAIT)
+    team, ended, begun = _team.Team(), [], threading.Barrier(3, timeout=WAIT)
 
     class Watched:
         def join(self):
