@@ -20,6 +20,7 @@ MSVC = ["/O2"]
 UNROLLED = {
     "minnet._cross_entropy": ["--param=max-completely-peel-times=7"],
     "minnet._epoch": ["--param=max-completely-peel-times=8"],
+    "minnet._product": ["--param=max-completely-peel-times=8"],
     "minnet._softmax": ["--param=max-completely-peel-times=7"],
 }
 # A wheel goes without the names of functions, 70 kB of 2 MB; where the tests read the disassembly, they stay.

@@ -7,7 +7,7 @@ import pytest
 
 import minnet as mn
 from minnet import functional as F
-from minnet.functional import _linear
+from minnet.functional import _linear, _product
 
 N, I, C = 41, 6, 90  # noqa: E741
 
@@ -16,7 +16,7 @@ N, I, C = 41, 6, 90  # noqa: E741
 def blocks(monkeypatch):
     """Blocks of 7 rows and panels of 16 classes, so that small cases have several, and a last one that is smaller."""
     monkeypatch.setattr(_linear, "BLOCK", C * 8 * 7)
-    monkeypatch.setattr(_linear, "PRODUCT", I * 8 * 16)
+    monkeypatch.setattr(_product, "PANEL", I * 8 * 16)
 
 
 def case(rng, dtype=np.float64, soft=False):

@@ -4,12 +4,12 @@ import numpy as np
 
 from minnet._checks import bad_value, matrix, out_array, real_array
 from minnet.functional._cross_entropy import prepare
+from minnet.functional._product import multiply
 from minnet.functional._share import NO_ROWS, rows_a_share, share
 
-# Bytes of logits, or of their gradient, which takes their place, that exist at once, and of one product x^T dz: as
-# large as 100 MB in all allow, because each block reads and writes dW, and large matrix products are the faster ones.
+# Bytes of logits, or of their gradient, which takes their place, that exist at once: as large as 100 MB in all allow,
+# because each block reads and writes dW, and large matrix products are the faster ones.
 BLOCK = 60_000_000
-PRODUCT = 33_000_000
 
 
 def linear_cross_entropy(
@@ -124,43 +124,24 @@ class _Blocks:
 
     def __call__(self, x, t, weight, losses, dx, scale):
         """The sum of the losses; gradients, if `dx` is wanted."""
-        inputs, classes = self.W.shape
+        classes = self.W.shape[1]
         blocks = -(-len(x) * classes * x.itemsize // BLOCK) or 1
         rows = -(-len(x) // blocks) or 1
         z = np.empty((rows, classes), x.dtype)
-        room = np.empty(inputs * min(self._panel(), classes), x.dtype) if len(dx) else None
         total = 0.0
         self._clear()
         for start in range(0, len(x), rows):
             part = slice(start, start + rows)
-            dz = np.dot(x[part], self.W, out=z[: len(x[part])])
+            dz = z[: len(x[part])]
+            multiply(x[part], self.W, dz, self.b)
             arrays = dz, t[part], weight[part], losses[part], dz if len(dx) else NO_ROWS[x.dtype.char]
-            total += sum(share(self._losses, rows_a_share(classes), *arrays, scalars=(scale,)))
+            total += sum(share(self.kernel, rows_a_share(classes), *arrays, scalars=(scale,)))
             if len(dx):
-                np.dot(dz, self.W.T, out=dx[part])
-                self._add(x[part], dz, room)
+                multiply(dz, self.W.T, dx[part])
+                multiply(np.ascontiguousarray(x[part].T), dz, self.dW, self.dW, self.db)
         return total
-
-    def _panel(self):
-        """Classes of dW that are added to at once."""
-        return max(PRODUCT // max(self.W.shape[0] * self.W.itemsize, 1), 1)
 
     def _clear(self):
         for sums in (self.dW, self.db):
             if sums is not None:
                 sums[...] = 0
-
-    def _losses(self, z, *rest):
-        """The kernel of a chunk; a view of its logits is also where their gradient goes."""
-        if self.b is not None:
-            z += self.b
-        return self.kernel(z, *rest)
-
-    def _add(self, x, dz, room):
-        """Add x^T dz to dW, and the sum of dz over rows to db; `room` is for a product, since new memory is slow."""
-        for start in range(0, dz.shape[1], self._panel()):
-            panel = slice(start, start + self._panel())
-            shape = len(self.W), len(dz[0, panel])
-            self.dW[:, panel] += np.dot(x.T, dz[:, panel], out=room[: shape[0] * shape[1]].reshape(shape))
-        if self.db is not None:
-            self.db += np.dot(np.ones(len(dz), dz.dtype), dz)
