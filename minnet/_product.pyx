@@ -48,7 +48,7 @@ cdef inline inlined tile(
     cdef real x
     cdef Py_ssize_t k
     cdef int a, j
-    fetch(C, c_row, rows, 0, 1)
+    fetch(C, c_row, rows, WIDE, 2 * WIDE)   # the next tile's
     for a in range(rows):   # the first products, not zeros: see _epoch.pyx
         x = A[a * DEPTH]
         for j in range(WIDE):
@@ -86,13 +86,11 @@ cdef inline inlined any_tile(
         tile(A, B, D, C, d_row, c_row, depth, 1)
 
 
-cdef inline inlined edge_tile(
-    const real* A, const real* B, const real* D, real* C, Py_ssize_t d_row, Py_ssize_t c_row, Py_ssize_t depth,
-    Py_ssize_t rows, Py_ssize_t columns, real* edge,
+cdef inline inlined add_edge(
+    const real* edge, const real* D, real* C, Py_ssize_t d_row, Py_ssize_t c_row, Py_ssize_t rows, Py_ssize_t columns,
 ) noexcept nogil:
-    """A tile of fewer columns, by way of `edge`."""
+    """C = D + edge, the part of a tile that there is of C."""
     cdef Py_ssize_t a, j
-    any_tile(A, B, <real*>NULL, edge, 0, WIDE, depth, rows)
     for a in range(rows):
         for j in range(columns):
             C[a * c_row + j] = edge[a * WIDE + j] + (<real>0 if D == NULL else D[a * d_row + j])
@@ -162,7 +160,7 @@ cdef inline inlined multiply_block(
     cdef Py_ssize_t coming_columns = columns if along else depth
     cdef Py_ssize_t tiles = (p.rows + TALL - 1) // TALL
     cdef Py_ssize_t i, b, rows, start, stop
-    cdef const real* D_tile
+    cdef bint whole
     for i in range(tiles):
         rows = p.rows // tiles + (i < p.rows % tiles)
         start, stop = i * coming_rows // tiles, (i + 1) * coming_rows // tiles
@@ -173,14 +171,15 @@ cdef inline inlined multiply_block(
             fetch(A, p.a_row, TALL, b * depth // columns, (b + WIDE) * depth // columns)
             fetch(coming + start * coming_row, coming_row, stop - start, b * coming_columns // columns,
                   (b + WIDE) * coming_columns // columns)
-            D_tile = NULL if D == NULL else D + b
-            if b + WIDE <= columns:
-                any_tile(rows_of_a, room + b // WIDE * APART, D_tile, C + b, d_row, p.c_row, depth, rows)
-            else:
-                edge_tile(rows_of_a, room + b // WIDE * APART, D_tile, C + b, d_row, p.c_row, depth, rows, columns - b, edge)
+            whole = b + WIDE <= columns
+            any_tile(
+                rows_of_a, room + b // WIDE * APART, D + b if whole and D != NULL else NULL, C + b if whole else edge,
+                d_row, p.c_row if whole else <Py_ssize_t>WIDE, depth, rows)
+            if not whole:
+                add_edge(edge, D + b if D != NULL else NULL, C + b, d_row, p.c_row, rows, columns - b)
             b += WIDE
         C += rows * p.c_row
-        D = NULL if D == NULL else D + rows * d_row
+        D = D + rows * d_row if D != NULL else NULL
 
 
 cdef clones product(
@@ -199,10 +198,10 @@ cdef clones product(
             part = B + k * p.b_k + n * p.b_column
             coming = part + depth * p.b_k if k + depth < p.depth else B + (n + columns) * p.b_column
             pack(part, p, room, depth, columns, NULL if sums == NULL else sums + n, lanes)
+            plus = C + n
             if k == 0:
-                plus, plus_row = NULL if D == NULL else D + n, p.d_row
-            else:
-                plus, plus_row = C + n, p.c_row
+                plus = D + n if D != NULL else NULL
+            plus_row = p.d_row if k == 0 else p.c_row
             multiply_block(A + k, plus, C + n, coming, p, plus_row, depth, columns, room)
             k += depth
         n += columns

@@ -9,7 +9,7 @@ from minnet.functional._share import NO_ROWS, rows_a_share, share
 
 # Bytes of logits, or of their gradient, which takes their place, that exist at once: as large as 100 MB in all allow,
 # because each block reads and writes dW, and large matrix products are the faster ones.
-BLOCK = 60_000_000
+BLOCK = 80_000_000
 
 
 def linear_cross_entropy(

@@ -12,7 +12,7 @@ _multiply = by_dtype(_product.multiply)
 TILED = {"x86-64-v4": "fd"}
 LARGE = 2**24
 PART = 4096  # most columns of a part of the work
-PANEL = 33_000_000  # bytes of a product that is added to something: glibc has no new memory for each of them
+PANEL = 16_000_000  # bytes of a product that is added to something; glibc takes no new memory for each of them
 
 
 def multiply(A, B, out, plus=None, sums=None):
