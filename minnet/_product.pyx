@@ -1,11 +1,11 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True, initializedcheck=False
 # cython: freethreading_compatible=True
-"""C = D + A B for matrices that no cache holds, where a BLAS would read and write memory more often. Rules: _activations.pyx.
+"""C = D + A B for matrices that no cache holds. Letters and rules: _activations.pyx.
 
-Tiles of C stay in registers while k runs, as in _epoch.pyx. What they multiply is copied: a block of B, which fills a
-quarter of the second cache, panel by panel as tiles read it, and the rows of A of a tile, which stay in the first one:
-rows of logits, far apart, would take more pages of memory than a CPU finds at once, and a power of two between them all
-the same lines of the cache. Memory that comes next is asked for while tiles compute; that alone is a tenth of the time.
+Tiles of C stay in registers while k runs, as in _epoch.pyx. What they multiply is copied: a block of B, which takes a
+quarter of the second cache, panel by panel as tiles read it, and the rows of A that a tile reads, which stay in the
+first one. Rows of logits are far apart: as they are, they would take more pages of memory than a CPU finds at once, and
+where they are a power of two apart, all the same lines of a cache. What comes next is brought near while tiles compute.
 """
 
 from libc.string cimport memset
@@ -41,7 +41,8 @@ cdef inline inlined fetch(
 
 
 cdef inline inlined tile(
-    const real* A, const real* B, const real* D, real* C, Py_ssize_t d_row, Py_ssize_t c_row, Py_ssize_t depth, int rows,
+    const real* A, const real* B, const real* D, real* C, Py_ssize_t d_row, Py_ssize_t c_row, Py_ssize_t depth,
+    int rows,
 ) noexcept nogil:
     """C = D + A B for a tile, from copies of A and B; D may be NULL."""
     cdef real sums[TALL * WIDE]
@@ -96,8 +97,10 @@ cdef inline inlined add_edge(
             C[a * c_row + j] = edge[a * WIDE + j] + (<real>0 if D == NULL else D[a * d_row + j])
 
 
-cdef inline inlined copy_rows(const real* A, Py_ssize_t a_row, real* copy, Py_ssize_t rows, Py_ssize_t depth) noexcept nogil:
-    """Rows of A, DEPTH apart; not by memcpy, which takes twice as long for rows as short as these."""
+cdef inline inlined copy_rows(
+    const real* A, Py_ssize_t a_row, real* copy, Py_ssize_t rows, Py_ssize_t depth,
+) noexcept nogil:
+    """Rows of A, DEPTH apart. Row by row, gcc would make it an instruction that is slow for as little as this."""
     cdef Py_ssize_t a, i, whole = depth // WIDE
     cdef int j
     for i in range(whole):
@@ -143,7 +146,8 @@ cdef inline inlined pack(
     b = 0
     while b < columns:
         transpose_all(
-            B + b * p.b_column, p.b_column, packed + b // WIDE * APART, WIDE, min(<Py_ssize_t>WIDE, columns - b), depth, True)
+            B + b * p.b_column, p.b_column, packed + b // WIDE * APART, WIDE, min(<Py_ssize_t>WIDE, columns - b), depth,
+            True)
         b += WIDE
 
 
@@ -213,8 +217,8 @@ def multiply(
 ):
     """C = D + A B for A (N, K), B (K, C), and sums (C,) += the sum of B over rows.
 
-    D may be C, or one row for all, or have no rows where it is not wanted. Columns of C and D lie side by side, those of
-    B or its rows; sums are for the former. `room` is for ROOM numbers.
+    D may be C, or one row for all, or have no rows where it is not wanted. Columns of C and D lie side by side, and
+    those of B, or else its rows, and then there are no sums. `room` is for ROOM numbers.
     """
     cdef Product p
     cdef real* base = <real*>(<char*>&room[0] + 63 - (<size_t>&room[0] + 63) % 64)

@@ -93,3 +93,17 @@ def test_linear_cross_entropy_is_that_of_numpys_products(rng, monkeypatch):
     np.testing.assert_allclose(value, want, rtol=1e-13)
     for got, wanted in zip(grads, want_grads, strict=True):
         np.testing.assert_allclose(got, wanted, rtol=1e-9, atol=1e-14)
+
+
+@pytest.mark.usefixtures("tiles")
+@pytest.mark.parametrize(
+    "strange", [np.asfortranarray, lambda a: np.repeat(a, 2, axis=-1)[..., ::2], lambda a: a[::-1][::-1]]
+)
+def test_arrays_may_lie_in_memory_as_they_like(strange, rng):
+    x, W, b = (rng.normal(size=s) for s in [(20, 30), (30, 70), 70])
+    y = rng.integers(0, 70, 20)
+    want, want_grads = F.linear_cross_entropy(x, W, y, b, return_grad=True)
+    value, grads = F.linear_cross_entropy(strange(x), strange(W), y, strange(b), return_grad=True)
+    assert value == want
+    for got, wanted in zip(grads, want_grads, strict=True):
+        np.testing.assert_array_equal(got, wanted)

@@ -8,9 +8,8 @@ from minnet.functional._share import NO_ROWS, NONE, by_dtype
 
 _multiply = by_dtype(_product.multiply)
 
-# dtypes whose tiles are no slower than a BLAS, by SIMD level; LARGE: products of numbers from which they are faster.
-TILED = {"x86-64-v4": "fd"}
-LARGE = 2**24
+TILED = {"x86-64-v4": "fd"}  # dtypes by the SIMD level whose tiles are as fast as a BLAS: with AVX2, doubles are not
+LARGE = 2**24  # products of two numbers, 0.3 ms on one thread, below which a call of BLAS costs less than parts do
 PART = 4096  # most columns of a part of the work
 PANEL = 16_000_000  # bytes of a product that is added to something; glibc takes no new memory for each of them
 
@@ -18,7 +17,7 @@ PANEL = 16_000_000  # bytes of a product that is added to something; glibc takes
 def multiply(A, B, out, plus=None, sums=None):
     """Write plus + A B to `out`, and add the sum of B over rows to `sums`.
 
-    A (M, K) is C-contiguous, columns of B (K, N) lie side by side, or its rows do; `plus` is a row (N,) or `out` itself.
+    A (M, K) is C-contiguous, of B (K, N) the columns lie side by side, or the rows; `plus` is a row (N,) or `out`.
     No sum is cut among threads: by tiles, no bit depends on their number.
     """
     if A.dtype.char in TILED.get(_simd.level(), "") and A.size * B.shape[1] >= LARGE:
