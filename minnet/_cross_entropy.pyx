@@ -99,29 +99,29 @@ cdef inline inlined smooth(
     slope[0] = e_y * (mass[0] - share) - share * wrong
 
 
-cdef inline real far(real z, real m, real w) noexcept nogil:
-    """w (m - z): 0 at the maximum, even an infinite one, and where w is 0."""
+cdef inline real far(real z, real m, real w, bint careful) noexcept nogil:
+    """w (m - z): 0 at the maximum, even an infinite one, and where w is 0, if `careful`."""
     cdef real d = w * (m - z)
-    d = <real>0 if z == m else d
-    return <real>0 if w == 0 else d
+    return <real>0 if careful and (z == m or w == 0) else d
 
 
-cdef inline inlined far_block(const real* z, const real* w, real m, double* high, double* low, Py_ssize_t n) noexcept nogil:
+cdef inline inlined far_block(
+    const real* z, const real* w, real m, double* high, double* low, Py_ssize_t n, bint careful,
+) noexcept nogil:
     cdef real d[LANES]
     cdef Py_ssize_t j
     for j in range(n, LANES):
         d[j] = 0
     if w == NULL:
         for j in range(n):
-            d[j] = far(z[j], m, <real>1)
+            d[j] = far(z[j], m, <real>1, careful)
     else:
         for j in range(n):
-            d[j] = far(z[j], m, w[j])
+            d[j] = far(z[j], m, w[j], careful)
     tally(d, high, low, PART)
 
 
-cdef inline inlined far_sum(const real* z, const real* w, real m, double* total, Py_ssize_t n) noexcept nogil:
-    """sum_k w_k (m - z_k)."""
+cdef inline inlined far_total(const real* z, const real* w, real m, double* total, Py_ssize_t n, bint careful) noexcept nogil:
     cdef double high[PART]
     cdef double low[PART]
     cdef Py_ssize_t block, j
@@ -129,11 +129,18 @@ cdef inline inlined far_sum(const real* z, const real* w, real m, double* total,
         high[j] = low[j] = 0
     for block in range(n // LANES):
         j = block * LANES
-        far_block(z + j, w if w == NULL else w + j, m, high, low, LANES)
+        far_block(z + j, w if w == NULL else w + j, m, high, low, LANES, careful)
     j = n - n % LANES
     if j < n:
-        far_block(z + j, w if w == NULL else w + j, m, high, low, n - j)
+        far_block(z + j, w if w == NULL else w + j, m, high, low, n - j, careful)
     fold_parts(high, low, total)
+
+
+cdef inline inlined far_sum(const real* z, const real* w, real m, double* total, Py_ssize_t n) noexcept nogil:
+    """sum_k w_k (m - z_k). Care is needed where there are infinities alone, and then the sum tells."""
+    far_total(z, w, m, total, n, False)
+    if not -INFINITY < total[0] < INFINITY:
+        far_total(z, w, m, total, n, True)
 
 
 cdef inline inlined skip_rows(
@@ -291,8 +298,10 @@ cdef inline inlined smooth_tile(
     for j in range(ROWS):
         w_y[j] = w[y[j]] if w != NULL and j < rows else 1.0
     for k in range(n):
-        for j in range(ROWS):
-            t[k * ROWS + j] = far(t[k * ROWS + j], m[j], <real>1 if w == NULL else w[k])
+        for j in range(ROWS):   # maxima are finite here
+            t[k * ROWS + j] = m[j] - t[k * ROWS + j]
+        for j in range(ROWS if w != NULL else 0):
+            t[k * ROWS + j] = <real>0 if w[k] == 0 else w[k] * t[k * ROWS + j]
     tile_sums(t, sums, n)
     for j in range(ROWS):
         smooth(w_y[j], sums[j], e_y[j], wrong[j], log_sum[j], s, rest, weights, &loss[j], &mass[j], &wrong[j])
