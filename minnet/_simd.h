@@ -160,6 +160,7 @@ static inline double minnet_unshifted_f64(double x)
     return bits.f;
 }
 
+/* x, or -x where `sign` has one: no comparison, which would be taken from the products. */
 static inline float minnet_flipped_f32(float x, float sign)
 {
     union { float f; uint32_t u; } bits, other;
