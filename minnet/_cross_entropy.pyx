@@ -17,13 +17,15 @@ from minnet._doors cimport alike, apart, enter, labels_of
 from minnet._loops cimport LANES, clones, whole_clones
 from minnet._math cimport inlined, real
 from minnet._rows cimport (
-    FEW, LINE, ROWS, add, anchor, exp_others, fold, row_max, tile_load, tile_max, tile_others, tile_store,
+    FEW, LINE, ROWS, add, anchor, exp_others, fold, near_others, row_max, tile_load, tile_max, tile_others, tile_store,
 )
 
 # ---- labels --------------------------------------------------------------------------------------------------------
 # With S = 1 + others = sum_k e_k and p_k = e_k / S:
 #     c = logsumexp(z) - z_y = (m - z_y) + log(S)                  both terms >= 0, nothing cancels
 #     d c / d z_k = p_k - [k = y];  for k = y that is -(sum of the other e) / S, which keeps its digits as p_y -> 1.
+# Where no logit is far above the label's, z_y takes the place of m: then e_y = 1, c = log(1 + others), and no maximum is
+# looked for.
 # With u = 1 - p_y = (sum of the other e) / S, whose slope is p_y times that of c, the focal loss and its gradient are
 #     u^gamma c   and   u^gamma (1 + gamma p_y c / u) times that of c;    c / u -> 1 as u -> 0, so that nothing is lost
 #     for gamma < 1, where u^(gamma - 1) has no limit.
@@ -85,6 +87,21 @@ cdef inline inlined focus(double e_y, double wrong, double power, double gamma, 
     ratio = gamma * e_y * (ratio if wrong > 0 else 1.0)
     pull[0] = power * (1.0 + (ratio if e_y > 0 else 0.0))   # 0 inf is NaN: c = inf has nothing to add
     loss[0] = power * loss[0]
+
+
+cdef inline inlined focus_rows(
+    const double* e_y, const double* wrong, const double* total, double gamma, double* loss, double* pull, Py_ssize_t rows,
+) noexcept nogil:
+    """The same for the rows of a tile, or for one."""
+    cdef double u[ROWS]
+    cdef double power[ROWS]
+    cdef double room[ROWS]
+    cdef Py_ssize_t j
+    for j in range(rows):
+        u[j] = wrong[j] / total[j]
+    _math.powers(u, power, room, rows, gamma)
+    for j in range(rows):
+        focus(e_y[j], wrong[j], power[j], gamma, &loss[j], &pull[j])
 
 
 cdef inline inlined smooth(
@@ -157,11 +174,44 @@ cdef inline inlined skip_rows(
                 dz[j * n + k] = 0
 
 
+cdef inline bint is_far(double others, double scale, double factor, real unused) noexcept nogil:
+    """Whether a row needs its maximum: its sum may be a wrong one, or makes a factor of the gradient subnormal."""
+    cdef double MOST = 1e17 if real is float else 1e130   # less than what near_others and exp_near make of larger ones
+    cdef double LEAST = 1.1754943508222875e-38 if real is float else 2.2250738585072014e-308
+    return (not others < MOST) | ((scale != 0) & (others > 1) & (_math.magnitude(factor) < LEAST))
+
+
+cdef clones near_row(
+    const real* z, Py_ssize_t y, double* loss, real* dz, Py_ssize_t n, double scale, double gamma, bint* done,
+) noexcept nogil:
+    """A row without smoothing, unless a logit is far above the label's, or there is none to tell: then `done` is false."""
+    cdef real base, shift, lowest, first, second
+    cdef double unit, others, total, inverse, e_y = 1.0, pull = 1.0
+    cdef Py_ssize_t k
+    anchor(z[y], &base, &shift, &lowest, &unit)
+    near_others(z, y, base, shift, lowest, unit, &others, dz, n)
+    total = 1.0 + others
+    inverse = scale / total
+    done[0] = not is_far(others, scale, inverse, <real>0)
+    if not done[0]:
+        return
+    loss[0] = _math.log1p(others)
+    if gamma > 0:
+        focus_rows(&e_y, &others, &total, gamma, loss, &pull, 1)
+    if dz == NULL:
+        return
+    inverse *= pull
+    _math.split(inverse * unit, &first, &second)
+    for k in range(n):
+        dz[k] = dz[k] * first * second
+    dz[y] = -others * inverse
+
+
 cdef clones label_row(
     const real* z, Py_ssize_t y, const real* w, double* loss, real* dz, Py_ssize_t n, double scale, const Options* o,
 ) noexcept nogil:
-    cdef real m, base, shift, lowest, e_y, top, peak, factor, rest
-    cdef double unit, others, room, wrong, total, distances, log_sum, u, power, mass = 1.0, slope
+    cdef real m, base, shift, lowest, e_y, top, peak, first, second, rest
+    cdef double unit, others, wrong, total, distances, log_sum, e_label, mass = 1.0, slope
     cdef Py_ssize_t k
     row_max(z, &m, n)
     anchor(m, &base, &shift, &lowest, &unit)
@@ -173,9 +223,8 @@ cdef clones label_row(
     slope = -wrong
     e_y = 1 if z[y] == m else e_y
     if o.gamma > 0:
-        u = wrong / total
-        _math.powers(&u, &power, &room, 1, o.gamma)
-        focus(e_y, wrong, power, o.gamma, loss, &mass)
+        e_label = e_y
+        focus_rows(&e_label, &wrong, &total, o.gamma, loss, &mass, 1)
         slope *= mass
     elif o.s > 0:
         far_sum(z, w, m, &distances, n)
@@ -184,56 +233,123 @@ cdef clones label_row(
     if dz == NULL:
         return
     top = _math.exp_counted(m - base, shift, lowest)   # the e of a maximum, whose p is 1 / S to the last bit
-    peak, factor = mass * scale / total, mass * scale / total * unit
+    peak = mass * scale / total
+    _math.split(mass * scale / total * unit, &first, &second)
     rest = o.s / n * scale if o.gamma == 0 else 0.0
     if rest == 0:
         for k in range(n):
-            dz[k] = peak if dz[k] == top else dz[k] * factor * _math.unshift(factor)
+            dz[k] = peak if dz[k] == top else dz[k] * first * second
     elif w == NULL:
         for k in range(n):
-            dz[k] = (peak if dz[k] == top else dz[k] * factor * _math.unshift(factor)) - rest
+            dz[k] = (peak if dz[k] == top else dz[k] * first * second) - rest
     else:
         for k in range(n):
-            dz[k] = (peak if dz[k] == top else dz[k] * factor * _math.unshift(factor)) - rest * w[k]
+            dz[k] = (peak if dz[k] == top else dz[k] * first * second) - rest * w[k]
     dz[y] = slope * (scale / total)
 
 
-cdef inline inlined label_lanes(
+cdef inline inlined labels_of_tile(
+    const real* t, const int64_t* y, int* label, real* z_y, Py_ssize_t rows,
+) noexcept nogil:
+    """The labels of a tile and their logits; lanes without a row get class 0."""
+    cdef Py_ssize_t j
+    for j in range(ROWS):
+        label[j], z_y[j] = 0, t[j]
+    for j in range(rows):
+        label[j] = <int>y[j]
+    for j in range(rows):
+        z_y[j] = t[y[j] * ROWS + j]
+
+
+cdef clones near_tile(
+    const real* z, const int64_t* y, const double* weight, double* loss, real* dz, Py_ssize_t rows, Py_ssize_t n,
+    double scale, double gamma, bint* done,
+) noexcept nogil:
+    """A tile of rows without smoothing. Where a logit is far above the label's, or there is none to tell, nothing is
+    written and `done` is false."""
+    cdef real t[FEW * ROWS]   # logits, then the exponentials of all classes but the label, then the gradient
+    cdef real z_y[ROWS]
+    cdef int label[ROWS]
+    cdef real most[ROWS]
+    cdef real first[ROWS]
+    cdef real second[ROWS]
+    cdef real slope[ROWS]
+    cdef double others[ROWS]
+    cdef double total[ROWS]
+    cdef double inverse[ROWS]
+    cdef double e_y[ROWS]
+    cdef double pull[ROWS]
+    cdef real x
+    cdef double share
+    cdef int64_t beyond = 0
+    cdef Py_ssize_t j, k
+    tile_load(z, t, rows, n)
+    labels_of_tile(t, y, label, z_y, rows)
+    for j in range(ROWS):
+        most[j] = <real>43 if real is float else <real>300   # an array: see exact_tile in _softmax.pyx
+    for k in range(n):
+        for j in range(ROWS):
+            x = _math.exp_near(t[k * ROWS + j], z_y[j], most[j])
+            t[k * ROWS + j] = <real>0 if label[j] == <int>k else x
+    tile_sums(t, others, n)
+    for j in range(ROWS):
+        pull[j] = scale
+    for j in range(rows if weight != NULL else 0):
+        pull[j] *= weight[j]
+    for j in range(ROWS):
+        others[j] *= _math.unshift(<real>0)
+        total[j] = 1.0 + others[j]
+        inverse[j] = pull[j] / total[j]
+        beyond |= is_far(others[j], pull[j], inverse[j], <real>0)
+    done[0] = not beyond
+    if beyond:
+        return
+    for j in range(ROWS):
+        loss[j], e_y[j], pull[j] = _math.log1p(others[j]), 1.0, 1.0
+    if gamma > 0:
+        focus_rows(e_y, others, total, gamma, loss, pull, ROWS)
+    for j in range(ROWS):
+        share = pull[j] * inverse[j]
+        slope[j] = -others[j] * share
+        _math.split(share, &first[j], &second[j])
+    for k in range(n if dz != NULL else 0):
+        for j in range(ROWS):
+            x = t[k * ROWS + j] * first[j] * second[j]
+            t[k * ROWS + j] = slope[j] if label[j] == <int>k else x
+    if dz != NULL:
+        tile_store(t, dz, rows, n)
+
+
+cdef clones label_tile(
     const real* z, const int64_t* y, const real* w, const double* weight, double* loss, real* dz, Py_ssize_t rows,
     Py_ssize_t n, double scale, const Options* o,
 ) noexcept nogil:
-    """A tile of rows; o is NULL, a constant of the caller, where there is neither smoothing nor focus."""
+    """Any tile of rows, by their maxima."""
     cdef real t[FEW * ROWS]
     cdef real e[FEW * ROWS]
     cdef real m[ROWS]
     cdef real z_y[ROWS]
-    cdef real e_y[ROWS]
     cdef int label[ROWS]
-    cdef real factor[ROWS]
+    cdef real first[ROWS]
+    cdef real second[ROWS]
     cdef real slope[ROWS]
     cdef real rest[ROWS]
+    cdef double e_y[ROWS]
     cdef double others[ROWS]
     cdef double log_sum[ROWS]
     cdef double wrong[ROWS]
     cdef double total[ROWS]
     cdef double scales[ROWS]
+    cdef double factor[ROWS]
     cdef double mass[ROWS]
-    cdef double u[ROWS]
-    cdef double power[ROWS]
-    cdef double room[ROWS]
-    cdef double inverse, gamma = 0, smoothing = 0   # copies: a loop that writes losses could change what o holds
+    cdef double inverse, gamma = o.gamma, smoothing = o.s   # copies: a loop that writes losses could change what o holds
     cdef Py_ssize_t j, k
-    if o != NULL:
-        gamma, smoothing = o.gamma, o.s
     tile_load(z, t, rows, n)
     tile_max(t, m, n)
+    labels_of_tile(t, y, label, z_y, rows)
     for j in range(ROWS):
-        label[j], z_y[j], scales[j] = 0, 0, scale
-    for j in range(rows):
-        label[j] = <int>y[j]
-    for j in range(rows):
-        z_y[j] = t[y[j] * ROWS + j]
-    tile_others(t, m, _math.unshift(<real>0), others, e, n)
+        scales[j] = scale
+    tile_others(t, m, <real>1, others, e, n)
     for j in range(rows if weight != NULL else 0):
         scales[j] *= weight[j]
     for j in range(ROWS):
@@ -243,51 +359,36 @@ cdef inline inlined label_lanes(
         inverse = scales[j] / total[j]
         factor[j], slope[j] = inverse, -wrong[j] * inverse
     if gamma > 0:
+        focus_rows(e_y, wrong, total, gamma, loss, mass, ROWS)
         for j in range(ROWS):
-            u[j] = wrong[j] / total[j]
-        _math.powers(u, power, room, ROWS, gamma)
-        for j in range(ROWS):
-            focus(e_y[j], wrong[j], power[j], gamma, &loss[j], &mass[j])
             inverse = scales[j] * mass[j] / total[j]
             factor[j], slope[j] = inverse, -wrong[j] * inverse
     elif smoothing > 0:
         smooth_tile(t, y, w, m, e_y, log_sum, o, loss, wrong, mass, rows, n)
-    if dz == NULL:
-        return
-    if smoothing > 0 and gamma == 0:
         for j in range(ROWS):
             rest[j] = smoothing / n * scales[j]
             factor[j] = mass[j] * scales[j] / total[j]
             slope[j] = -wrong[j] * (scales[j] / total[j])
+    if dz == NULL:
+        return
+    for j in range(ROWS):
+        _math.split(factor[j], &first[j], &second[j])
+    if smoothing > 0 and gamma == 0:
         for k in range(n):
             for j in range(ROWS):
-                e[k * ROWS + j] = e[k * ROWS + j] * factor[j] - rest[j] * (<real>1 if w == NULL else w[k])
+                e[k * ROWS + j] = e[k * ROWS + j] * first[j] * second[j] - rest[j] * (<real>1 if w == NULL else w[k])
                 e[k * ROWS + j] = slope[j] if label[j] == <int>k else e[k * ROWS + j]
     else:
         for k in range(n):
             for j in range(ROWS):
-                e[k * ROWS + j] *= factor[j]
+                e[k * ROWS + j] = e[k * ROWS + j] * first[j] * second[j]
                 e[k * ROWS + j] = slope[j] if label[j] == <int>k else e[k * ROWS + j]
     tile_store(e, dz, rows, n)
     skip_rows(weight, total, dz, rows, n)
 
 
-cdef clones plain_tile(
-    const real* z, const int64_t* y, const double* weight, double* loss, real* dz, Py_ssize_t rows, Py_ssize_t n,
-    double scale,
-) noexcept nogil:
-    label_lanes(z, y, <const real*>NULL, weight, loss, dz, rows, n, scale, NULL)
-
-
-cdef clones label_tile(
-    const real* z, const int64_t* y, const real* w, const double* weight, double* loss, real* dz, Py_ssize_t rows,
-    Py_ssize_t n, double scale, const Options* o,
-) noexcept nogil:
-    label_lanes(z, y, w, weight, loss, dz, rows, n, scale, o)
-
-
 cdef inline inlined smooth_tile(
-    real* t, const int64_t* y, const real* w, const real* m, const real* e_y, const double* log_sum, const Options* o,
+    real* t, const int64_t* y, const real* w, const real* m, const double* e_y, const double* log_sum, const Options* o,
     double* loss, double* wrong, double* mass, Py_ssize_t rows, Py_ssize_t n,
 ) noexcept nogil:
     """Smoothing for the rows of a tile; -S times the gradient at the label takes the place of `wrong`, t is used up."""
@@ -314,7 +415,7 @@ cdef inline inlined smooth_tile(
 #          = sum_k T_k (m - z_k) + log(S) sum(T) where gamma = 0
 #     G_k  = T_k u_k^gamma (1 + gamma p_k c_k / u_k),               as for a label
 #     d loss / d z_k = p_k sum(G) - G_k = p_k (sum(G) - G_k) - G_k (1 - p_k), where 1 - p_k is (S - e_k) / S, or others / S
-#     at the maximum: for one-hot shares this is the gradient of the label, digit by digit.
+#     at the maximum: for one-hot shares this is the gradient of the label.
 
 cdef inline Py_ssize_t padded(Py_ssize_t n) noexcept nogil:
     """Numbers of a row that ends with a line of the cache, so that what is next begins with one."""
@@ -773,6 +874,7 @@ cdef double batch(
     cdef double high[ROWS]
     cdef double low[ROWS]
     cdef double row_scale
+    cdef bint done
     cdef Py_ssize_t i, j, rows
     cdef bint label = t == NULL and (o.s == 0 or o.gamma == 0)
     cdef const real* of_rows = w if label and o.s == 0 else NULL   # the weight of the class is one of the row
@@ -798,16 +900,21 @@ cdef double batch(
         if dz == z and classes > FEW:
             memcpy(work + 2 * padded(classes), row, classes * sizeof(real))
             row = work + 2 * padded(classes)
-        if classes <= FEW and label and o.s == 0 and o.gamma == 0:
-            plain_tile(row, labels, u, values, slope, rows, classes, scale)
+        done = False
+        if classes > FEW and u != NULL and u[0] == 0:
+            values[0], done = 0, True
+            if slope != NULL:
+                memset(slope, 0, classes * sizeof(real))
+        elif label and o.s == 0 and classes <= FEW:
+            near_tile(row, labels, u, values, slope, rows, classes, scale, o.gamma, &done)
+        elif label and o.s == 0:
+            near_row(row, labels[0], values, slope, classes, row_scale, o.gamma, &done)
+        if done:
+            pass
         elif classes <= FEW and label:
             label_tile(row, labels, w, u, values, slope, rows, classes, scale, o)
         elif classes <= FEW:
             share_tile(row, shares, labels, w, u, values, slope, rows, classes, scale, o)
-        elif u != NULL and u[0] == 0:
-            values[0] = 0
-            if slope != NULL:
-                memset(slope, 0, classes * sizeof(real))
         elif label:
             label_row(row, labels[0], w, values, slope, classes, row_scale, o)
         else:

@@ -105,6 +105,16 @@ cdef inline real unshift(real unused) noexcept nogil:
     return <real>5.421010862427522e-20 if real is float else <real>7.458340731200207e-155
 
 
+cdef inline inlined split(double factor, real* first, real* second) noexcept nogil:
+    """factor unshift = first second, for products x first second of shifted exponentials that are rounded to a subnormal
+    number at last, if at all: neither of the two is one, nor is x first, unless factor and x are so tiny that nothing is left.
+    """
+    cdef double LEAST = 1e-18 if real is float else 1e-150
+    cdef bint tiny = magnitude(factor) < LEAST
+    first[0] = unshift(<real>0) if tiny else <real>1
+    second[0] = factor if tiny else factor * unshift(<real>0)
+
+
 cdef inline real lowest(real unused) noexcept nogil:
     """The least argument of exp_shifted; the exponential of a smaller one is 0, also as a part of a sum."""
     return <real>-131.0 if real is float else <real>-1060.0
@@ -195,6 +205,14 @@ cdef inline real exp_difference(real a, real b) noexcept nogil:
     cdef real d, low, t, first, rest
     difference(a, b, &d, &low)
     reduce(d, low, &t, &first, &rest)
+    return <real>0 if lowest(d) > d else exp_reduced(first - rest, t)
+
+
+cdef inline real exp_near(real a, real b, real most) noexcept nogil:
+    """The same for a - b up to `most`, and exp(most) / unshift beyond."""
+    cdef real d, low, t, first, rest
+    difference(a, b, &d, &low)
+    reduce(at_most(d, most), low, &t, &first, &rest)
     return <real>0 if lowest(d) > d else exp_reduced(first - rest, t)
 
 

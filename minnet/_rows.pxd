@@ -119,20 +119,28 @@ cdef inline Py_ssize_t strip(real unused) noexcept nogil:
 
 
 cdef inline inlined exp_strip(
-    const real* z, real m, real base, real shift, real low, real scale, real* e, real* y, real* maxima,
+    const real* z, real m, real base, real shift, real low, real most, real scale, real* e, real* y, real* maxima,
 ) noexcept nogil:
-    """y = exp(z - base) / 2^N, shifted, and 0 where z = m, which is counted; e = the same times scale, without exception."""
+    """y = exp(z - base) / 2^N, shifted, and 0 where z = m, which is counted; e = the same times scale, without exception.
+
+    Where `maxima` is NULL, m is no maximum: nothing is counted, and z - base is cut off at `most`.
+    """
     cdef real d[STRIP]   # differences come first: from arrays of its own, which nothing overlaps, a loop may write to e
     cdef real x
     cdef Py_ssize_t j
     for j in range(strip(m)):
         d[j] = z[j] - base
+        if maxima == NULL:
+            d[j] = _math.at_most(d[j], most)
     for j in range(strip(m)):
         x = _math.exp_counted(d[j], shift, low)
         if e != NULL:
             e[j] = x * scale
-        y[j] = x - (x if d[j] == m - base else <real>0)   # a second comparison would be taken from the products
-        maxima[j] += <real>1 if d[j] == m - base else <real>0
+        if maxima == NULL:
+            y[j] = x
+        else:
+            y[j] = x - (x if d[j] == m - base else <real>0)   # a second comparison would be taken from the products
+            maxima[j] += <real>1 if d[j] == m - base else <real>0
 
 
 cdef inline inlined exact_strip(const real* z, real m, real* y, real* y_low, real* maxima) noexcept nogil:
@@ -165,20 +173,20 @@ cdef inline inlined add_strip(const real* y, double* high, real* low) noexcept n
 
 
 cdef inline inlined exp_pair(
-    const real* z, real m, real base, real shift, real low, real scale, real* e, real* sums, real* maxima,
+    const real* z, real m, real base, real shift, real low, real most, real scale, real* e, real* sums, real* maxima,
 ) noexcept nogil:
     """Two strips, added to each other."""
     cdef real first[STRIP]
     cdef real second[STRIP]
     cdef Py_ssize_t j
-    exp_strip(z, m, base, shift, low, scale, e, first, maxima)
-    exp_strip(z + strip(m), m, base, shift, low, scale, e if e == NULL else e + strip(m), second, maxima)
+    exp_strip(z, m, base, shift, low, most, scale, e, first, maxima)
+    exp_strip(z + strip(m), m, base, shift, low, most, scale, e if e == NULL else e + strip(m), second, maxima)
     for j in range(strip(m)):
         sums[j] = first[j] + second[j]
 
 
 cdef inline inlined exp_block(
-    const real* z, real m, real base, real shift, real low, real scale, real* e, double* high, real* high_rest,
+    const real* z, real m, real base, real shift, real low, real most, real scale, real* e, double* high, real* high_rest,
     real* maxima,
 ) noexcept nogil:
     """A block of four strips, whose y are added to high + high_rest, lane by lane: four in one part, as a loss can do with
@@ -187,8 +195,8 @@ cdef inline inlined exp_block(
     cdef real first[STRIP]
     cdef real second[STRIP]
     cdef Py_ssize_t j
-    exp_pair(z, m, base, shift, low, scale, e, first, maxima)
-    exp_pair(z + 2 * strip(m), m, base, shift, low, scale, e if e == NULL else e + 2 * strip(m), second, maxima)
+    exp_pair(z, m, base, shift, low, most, scale, e, first, maxima)
+    exp_pair(z + 2 * strip(m), m, base, shift, low, most, scale, e if e == NULL else e + 2 * strip(m), second, maxima)
     for j in range(strip(m)):
         first[j] += second[j]
     add_strip(first, high, high_rest)
@@ -215,25 +223,34 @@ cdef inline inlined put_rest(const real* x, real* e, Py_ssize_t n, Py_ssize_t bl
 
 
 cdef inline inlined exp_blocks(
-    const real* z, real m, real base, real shift, real low, real scale, real* e, double* high, real* high_rest,
-    real* maxima, Py_ssize_t n,
+    const real* z, real m, real base, real shift, real low, real most, real scale, real* e, double* high, real* high_rest,
+    real* maxima, Py_ssize_t n, Py_ssize_t y,
 ) noexcept nogil:
-    """A row of a block at least: sums stay in registers where a loop is known to run.
+    """A row of a block at least: sums stay in registers where a loop is known to run. Entry y, unless it is -1, is left out.
 
     Meanwhile the next row is fetched, because here alone the memory has time for it.
     """
     cdef real rest[LANES]
     cdef real x[LANES]
-    cdef Py_ssize_t i = 0, block = 4 * strip(m)
+    cdef const real* source
+    cdef Py_ssize_t i = 0, block = 4 * strip(m), j
     while True:
         fetch(z + n + i, 4)
-        exp_block(z + i, m, base, shift, low, scale, e if e == NULL else e + i, high, high_rest, maxima)
+        source = z + i
+        if y >= i and y < i + block:
+            for j in range(block):
+                rest[j] = source[j]
+            rest[y - i] = -INFINITY
+            source = rest
+        exp_block(source, m, base, shift, low, most, scale, e if e == NULL else e + i, high, high_rest, maxima)
         i += block
         if i > n - block:
             break
     if i < n:
         rest_of(z, rest, n, block)
-        exp_block(rest, m, base, shift, low, scale, x, high, high_rest, maxima)
+        if y >= i:
+            rest[y - (n - block)] = -INFINITY
+        exp_block(rest, m, base, shift, low, most, scale, x, high, high_rest, maxima)
         if e != NULL:
             put_rest(x, e, n, block)
 
@@ -296,13 +313,34 @@ cdef inline inlined exp_others(
         high[j] = 0
         high_rest[j] = maxima[j] = 0
     if e == NULL:
-        exp_blocks(z, m, base, shift, low, scale, <real*>NULL, high, high_rest, maxima, n)
+        exp_blocks(z, m, base, shift, low, low, scale, <real*>NULL, high, high_rest, maxima, n, -1)
     else:
-        exp_blocks(z, m, base, shift, low, scale, e, high, high_rest, maxima, n)
+        exp_blocks(z, m, base, shift, low, low, scale, e, high, high_rest, maxima, n, -1)
     sum_strip(high, high_rest, &total, &total_low)
     for j in range(4):
         count += (maxima[j] + maxima[j + 4]) + (maxima[j + 8] + maxima[j + 12])
     others[0] = (total + total_low) * unit * _math.unshift(m) + count
+
+
+cdef inline inlined near_others(
+    const real* z, Py_ssize_t y, real base, real shift, real low, double unit, double* others, real* e, Py_ssize_t n,
+) noexcept nogil:
+    """Sum of exp(z - z_y) over all entries but y, base and what follows it those of z_y; e = exp(z - z_y) / unit, shifted,
+    and 0 for y, unless it is NULL. Where z - z_y is large, so is the sum, but not the right one.
+    """
+    cdef double high[STRIP]
+    cdef real high_rest[STRIP]
+    cdef real most = low + (<real>174 if real is float else <real>1400)   # 2^60 or 2^485, and as much as the shift
+    cdef double total, total_low
+    cdef Py_ssize_t j
+    for j in range(STRIP):
+        high[j] = high_rest[j] = 0
+    if e == NULL:
+        exp_blocks(z, base, base, shift, low, most, <real>1, <real*>NULL, high, high_rest, <real*>NULL, n, y)
+    else:
+        exp_blocks(z, base, base, shift, low, most, <real>1, e, high, high_rest, <real*>NULL, n, y)
+    sum_strip(high, high_rest, &total, &total_low)
+    others[0] = (total + total_low) * unit * _math.unshift(base)
 
 
 cdef inline inlined add_exact(const real* z, real m, double* high, real* low, real* maxima) noexcept nogil:
