@@ -383,9 +383,9 @@ cdef inline inlined exact_others(const real* z, real m, double* others, double* 
 
 
 cdef inline inlined total_strip(
-    const real* z, real base, real shift, real lowest, real* e, double* high, real* low,
+    const real* z, real base, real shift, real lowest, real* e, double* high, real* low, real* most,
 ) noexcept nogil:
-    """e = exp(z - base) / 2^N for one strip, shifted, and high + low += that, lane by lane, where high >= e.
+    """e = exp(z - base) / 2^N for one strip, shifted, and high + low += that, lane by lane, where high >= e; the largest z.
 
     What is rounded off an exponential goes into `low`, too: where a row holds one number many times, all have the same
     error, and their sum would have it.
@@ -398,6 +398,7 @@ cdef inline inlined total_strip(
     cdef Py_ssize_t j
     for j in range(strip(base)):
         d[j] = z[j] - base
+        most[j] = z[j] if z[j] > most[j] else most[j]
     for j in range(strip(base)):
         _math.counted_terms(d[j], shift, lowest, &scale, &p, &p_low)
         y[j] = scale + scale * p
@@ -411,31 +412,39 @@ cdef inline inlined total_strip(
 
 
 cdef inline inlined exp_total(
-    const real* z, real base, real shift, real lowest, real* e, double* total, double* total_low, Py_ssize_t n,
+    const real* z, real base, real shift, real lowest, real* e, double* total, double* total_low, real* m, Py_ssize_t n,
 ) noexcept nogil:
-    """e = exp(z - base) / 2^N, shifted, and the sum of all, for softmax of many classes. No maximum need be left out of it,
-    and each lane may begin with a 2 too many, which exceeds each addend."""
+    """e = exp(z - base) / 2^N, shifted, the sum of all, and their maximum m, for softmax of many classes. No maximum need be
+    left out of the sum, and each lane may begin with 2^18 too many, which exceeds each addend."""
+    cdef double TOO_MANY = 262144 / _math.unshift(base)
     cdef double high[STRIP]
     cdef real low[STRIP]
     cdef real rest[STRIP]
     cdef real x[STRIP]
+    cdef real most[STRIP]
     cdef double sum, sum_low
     cdef Py_ssize_t i = 0, j
     for j in range(STRIP):
-        high[j] = 2 / _math.unshift(base)
+        high[j] = TOO_MANY
         low[j] = 0
+        most[j] = -INFINITY
     while True:
         fetch(z + n + i, 1)
-        total_strip(z + i, base, shift, lowest, e + i, high, low)
+        total_strip(z + i, base, shift, lowest, e + i, high, low, most)
         i += strip(base)
         if i > n - strip(base):
             break
     if i < n:
         rest_of(z, rest, n, strip(base))
-        total_strip(rest, base, shift, lowest, x, high, low)
+        total_strip(rest, base, shift, lowest, x, high, low, most)
         put_rest(x, e, n, strip(base))
     sum_strip(high, low, &sum, &sum_low)
-    add(&sum, &sum_low, -2 * strip(base) / _math.unshift(base))
+    fold_max(most, 8)   # a row of doubles leaves the second half at -inf
+    fold_max(most, 4)
+    fold_max(most, 2)
+    fold_max(most, 1)
+    m[0] = most[0]
+    add(&sum, &sum_low, -TOO_MANY * strip(base))
     unshift_sum(sum, sum_low, _math.unshift(base), total, total_low)
 
 

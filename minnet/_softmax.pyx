@@ -15,6 +15,10 @@ from minnet._rows cimport (
 )
 
 
+cdef enum:
+    FIRST = 128   # entries of a row whose maximum is a guess at that of all
+
+
 # ---- softmax family ------------------------------------------------------------------------------------------------
 
 cdef inline inlined wide_tile(const float* t, float* y, const float* m, Py_ssize_t n) noexcept nogil:
@@ -158,17 +162,25 @@ cdef clones softmax_tile(const real* x, real* y, Py_ssize_t rows, Py_ssize_t n, 
 
 
 cdef clones softmax_row(const real* x, real* y, Py_ssize_t n) noexcept nogil:
-    """A maximum has the two parts of its e, so that it is 1 where it is alone, and 1/2 where there are two."""
-    cdef real m, base, shift, lowest, scale, p, p_low, top, top_low, peak, high, low, entry
+    """A maximum has the two parts of its e, so that it is 1 where it is alone, and 1/2 where there are two.
+
+    It is found while exponentials are made, by that of the first entries: a pass over the row less. Where it is far from
+    that, they are made once more.
+    """
+    cdef real NEAR = 40 if real is float else 12   # no overflow; for doubles less than what a sum begins with
+    cdef real guess, m, base, shift, lowest, scale, p, p_low, top, top_low, peak, high, low, entry
     cdef double unit, total, total_low
     cdef Py_ssize_t k
-    row_max(x, &m, n)
-    anchor(m, &base, &shift, &lowest, &unit)
-    if m == INFINITY:
-        infinite_others(x, <real>1, &total, &total_low, y, n)
-        total += 1
-    else:
-        exp_total(x, base, shift, lowest, y, &total, &total_low, n)
+    row_max(x, &guess, min(<Py_ssize_t>FIRST, n))
+    anchor(guess, &base, &shift, &lowest, &unit)
+    exp_total(x, base, shift, lowest, y, &total, &total_low, &m, n)
+    if not m - guess < NEAR:
+        anchor(m, &base, &shift, &lowest, &unit)
+        if m == INFINITY:
+            infinite_others(x, <real>1, &total, &total_low, y, n)
+            total += 1
+        else:
+            exp_total(x, base, shift, lowest, y, &total, &total_low, &m, n)
     invert_total(total, total_low, &high, &low)
     _math.counted_terms(m - base, shift, lowest, &scale, &p, &p_low)
     top = scale + scale * p

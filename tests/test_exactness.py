@@ -455,6 +455,22 @@ def test_equal_maxima_of_long_rows_share_to_the_last_bit_wherever_they_are(top, 
 
 
 @by_dtype
+@pytest.mark.parametrize("start", [0.0, -3.3, 250.0, -2000.0, -INF, math.nan])
+def test_long_rows_whose_maximum_comes_late_keep_their_digits(start, dtype, rng):
+    # How far it must be from the first entries for them to be no guide is known to the code alone.
+    for rise in (0.5, 5.0, 11.0, 11.9, 12.0, 12.1, 13.0, 25.0, 39.0, 40.0, 41.0, 42.0, 45.0, 90.0, 800.0, INF):
+        x = np.concatenate([start + rng.normal(0, 1, 700), [0.0, -0.5, 0.5]]).astype(dtype)
+        x[-3:] += (start if math.isfinite(start) else 0.0) + rise
+        p = F.softmax(x)
+        if math.isnan(start):
+            assert np.isnan(p).all()
+        elif rise == INF:
+            np.testing.assert_array_equal(p, [0] * 700 + [np.dtype(dtype).type(1) / 3] * 3)
+        else:
+            assert_within(2, p, ExactRow(x).softmax, dtype, x)
+
+
+@by_dtype
 @pytest.mark.parametrize("top", MAXIMA)
 def test_long_rows_keep_their_digits_wherever_their_maximum_is(top, dtype, rng):
     width = 120 if dtype == "float32" else 900
