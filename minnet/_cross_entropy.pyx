@@ -35,6 +35,10 @@ from minnet._rows cimport (
 cdef enum:
     PART = LANES // 4   # sums of a block
 
+# A smoothing up to which distances of logits may be measured from the label's, and then cancel: they are s / C of the loss
+# each, and c, which they contain, is 1 - s of it, so that they add an eps at most.
+cdef double MILD = 0.25
+
 
 cdef inline inlined tally(const real* x, double* high, double* low, Py_ssize_t lanes) noexcept nogil:
     """high + low += x, four numbers a lane: they round twice, an eps at most, before they come to a sum that keeps all."""
@@ -174,37 +178,47 @@ cdef inline inlined skip_rows(
                 dz[j * n + k] = 0
 
 
-cdef inline bint is_far(double others, double scale, double factor, real unused) noexcept nogil:
+cdef inline bint is_far(real z_y, double others, double scale, double factor) noexcept nogil:
     """Whether a row needs its maximum: its sum may be a wrong one, or makes a factor of the gradient subnormal."""
     cdef double MOST = 1e17 if real is float else 1e130   # less than what near_others and exp_near make of larger ones
     cdef double LEAST = 1.1754943508222875e-38 if real is float else 2.2250738585072014e-308
-    return (not others < MOST) | ((scale != 0) & (others > 1) & (_math.magnitude(factor) < LEAST))
+    return (not others < MOST) | (z_y == INFINITY) | ((scale != 0) & (others > 1) & (_math.magnitude(factor) < LEAST))
 
 
 cdef clones near_row(
-    const real* z, Py_ssize_t y, double* loss, real* dz, Py_ssize_t n, double scale, double gamma, bint* done,
+    const real* z, Py_ssize_t y, double* loss, real* dz, Py_ssize_t n, double scale, const Options* o, bint* done,
 ) noexcept nogil:
-    """A row without smoothing, unless a logit is far above the label's, or there is none to tell: then `done` is false."""
-    cdef real base, shift, lowest, first, second
-    cdef double unit, others, total, inverse, e_y = 1.0, pull = 1.0
+    """A row of classes without weights, unless a logit is far above the label's, or there is none to tell: then `done` is
+    false."""
+    cdef real base, shift, lowest, first, second, rest
+    cdef double unit, others, total, inverse, distances, slope, e_y = 1.0, pull = 1.0
     cdef Py_ssize_t k
     anchor(z[y], &base, &shift, &lowest, &unit)
     near_others(z, y, base, shift, lowest, unit, &others, dz, n)
     total = 1.0 + others
     inverse = scale / total
-    done[0] = not is_far(others, scale, inverse, <real>0)
+    done[0] = not is_far(z[y], others, scale, inverse)
     if not done[0]:
         return
     loss[0] = _math.log1p(others)
-    if gamma > 0:
-        focus_rows(&e_y, &others, &total, gamma, loss, &pull, 1)
+    slope = -others
+    if o.gamma > 0:
+        focus_rows(&e_y, &others, &total, o.gamma, loss, &pull, 1)
+        slope *= pull
+    elif o.s > 0:
+        far_sum(z, <const real*>NULL, z[y], &distances, n)
+        smooth(1.0, distances, 1.0, others, loss[0], o.s, o.s / n, n, loss, &pull, &slope)
     if dz == NULL:
         return
-    inverse *= pull
-    _math.split(inverse * unit, &first, &second)
-    for k in range(n):
-        dz[k] = dz[k] * first * second
-    dz[y] = -others * inverse
+    _math.split(pull * inverse * unit, &first, &second)
+    rest = o.s / n * scale if o.gamma == 0 else 0.0
+    if rest == 0:
+        for k in range(n):
+            dz[k] = dz[k] * first * second
+    else:
+        for k in range(n):
+            dz[k] = dz[k] * first * second - rest
+    dz[y] = slope * inverse
 
 
 cdef clones label_row(
@@ -263,30 +277,39 @@ cdef inline inlined labels_of_tile(
 
 cdef clones near_tile(
     const real* z, const int64_t* y, const double* weight, double* loss, real* dz, Py_ssize_t rows, Py_ssize_t n,
-    double scale, double gamma, bint* done,
+    double scale, const Options* o, bint* done,
 ) noexcept nogil:
-    """A tile of rows without smoothing. Where a logit is far above the label's, or there is none to tell, nothing is
-    written and `done` is false."""
+    """A tile of such rows. Where a logit is far above the label's, or there is none to tell, nothing is written and `done` is
+    false."""
     cdef real t[FEW * ROWS]   # logits, then the exponentials of all classes but the label, then the gradient
+    cdef real d[FEW * ROWS]
     cdef real z_y[ROWS]
     cdef int label[ROWS]
     cdef real most[ROWS]
     cdef real first[ROWS]
     cdef real second[ROWS]
-    cdef real slope[ROWS]
+    cdef real at_label[ROWS]
+    cdef real rest[ROWS]
     cdef double others[ROWS]
     cdef double total[ROWS]
     cdef double inverse[ROWS]
     cdef double e_y[ROWS]
     cdef double pull[ROWS]
+    cdef double slope[ROWS]
+    cdef double distances[ROWS]
+    cdef double gamma = o.gamma, s = o.s   # copies: a loop that writes losses could change what o holds
     cdef real x
-    cdef double share
     cdef int64_t beyond = 0
     cdef Py_ssize_t j, k
     tile_load(z, t, rows, n)
     labels_of_tile(t, y, label, z_y, rows)
     for j in range(ROWS):
         most[j] = <real>43 if real is float else <real>300   # an array: see exact_tile in _softmax.pyx
+    for k in range(n if s > 0 else 0):
+        for j in range(ROWS):
+            d[k * ROWS + j] = z_y[j] - t[k * ROWS + j]
+    if s > 0:
+        tile_sums(d, distances, n)
     for k in range(n):
         for j in range(ROWS):
             x = _math.exp_near(t[k * ROWS + j], z_y[j], most[j])
@@ -300,24 +323,32 @@ cdef clones near_tile(
         others[j] *= _math.unshift(<real>0)
         total[j] = 1.0 + others[j]
         inverse[j] = pull[j] / total[j]
-        beyond |= is_far(others[j], pull[j], inverse[j], <real>0)
+        beyond |= is_far(z_y[j], others[j], pull[j], inverse[j])
     done[0] = not beyond
     if beyond:
         return
     for j in range(ROWS):
-        loss[j], e_y[j], pull[j] = _math.log1p(others[j]), 1.0, 1.0
+        rest[j] = s / n * pull[j]
+        loss[j], slope[j], e_y[j], pull[j] = _math.log1p(others[j]), -others[j], 1.0, 1.0
     if gamma > 0:
         focus_rows(e_y, others, total, gamma, loss, pull, ROWS)
+        for j in range(ROWS):
+            slope[j] *= pull[j]
+    elif s > 0:
+        for j in range(ROWS):
+            smooth(1.0, distances[j], 1.0, others[j], loss[j], s, s / n, n, &loss[j], &pull[j], &slope[j])
+    if dz == NULL:
+        return
     for j in range(ROWS):
-        share = pull[j] * inverse[j]
-        slope[j] = -others[j] * share
-        _math.split(share, &first[j], &second[j])
-    for k in range(n if dz != NULL else 0):
+        at_label[j] = slope[j] * inverse[j]
+        _math.split(pull[j] * inverse[j], &first[j], &second[j])
+    for k in range(n):
         for j in range(ROWS):
             x = t[k * ROWS + j] * first[j] * second[j]
-            t[k * ROWS + j] = slope[j] if label[j] == <int>k else x
-    if dz != NULL:
-        tile_store(t, dz, rows, n)
+            if s > 0:
+                x -= rest[j]
+            t[k * ROWS + j] = at_label[j] if label[j] == <int>k else x
+    tile_store(t, dz, rows, n)
 
 
 cdef clones label_tile(
@@ -877,6 +908,7 @@ cdef double batch(
     cdef bint done
     cdef Py_ssize_t i, j, rows
     cdef bint label = t == NULL and (o.s == 0 or o.gamma == 0)
+    cdef bint near = label and (o.s == 0 or w == NULL and o.s <= MILD)
     cdef const real* of_rows = w if label and o.s == 0 else NULL   # the weight of the class is one of the row
     for i in range(ROWS):
         high[i] = low[i] = 0
@@ -905,10 +937,10 @@ cdef double batch(
             values[0], done = 0, True
             if slope != NULL:
                 memset(slope, 0, classes * sizeof(real))
-        elif label and o.s == 0 and classes <= FEW:
-            near_tile(row, labels, u, values, slope, rows, classes, scale, o.gamma, &done)
-        elif label and o.s == 0:
-            near_row(row, labels[0], values, slope, classes, row_scale, o.gamma, &done)
+        elif near and classes <= FEW:
+            near_tile(row, labels, u, values, slope, rows, classes, scale, o, &done)
+        elif near:
+            near_row(row, labels[0], values, slope, classes, row_scale, o, &done)
         if done:
             pass
         elif classes <= FEW and label:
