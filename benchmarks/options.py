@@ -64,20 +64,21 @@ def share_calls(rng, rows, classes, dtype):
 def binary_calls(rng, elements, dtype):
     """Calls of binary_cross_entropy_with_logits, whose gradients go to new arrays, as in `python -m benchmarks`."""
     z, t = rng.normal(size=elements).astype(dtype), rng.integers(0, 2, elements).astype(dtype)
-    return _calls(
-        F.binary_cross_entropy_with_logits,
-        z,
+    weight = rng.random(elements)
+    calls = [
         ("plain", t, {}),
-        ("weights", t, {"weight": rng.random(elements).astype(dtype)}),
+        ("weights", t, {"weight": weight.astype(dtype)}),
         ("pos_weight", t, {"pos_weight": 3.0}),
-        ("sample weights", t, {"sample_weight": rng.random(elements)}),
+        ("sample weights", t, {"sample_weight": weight.astype(dtype)}),
+        ("sample weights in float64", t, {"sample_weight": weight}),
         ("smoothing", t, {"label_smoothing": 0.1}),
         ("alpha", t, {"alpha": 0.25}),
         ("gamma = 2", t, {"gamma": 2.0}),
         ("gamma = 1.5", t, {"gamma": 1.5}),
         ("gamma = 1.7", t, {"gamma": 1.7}),
         ("pos_weight, smoothing, gamma = 2", t, {"pos_weight": 3.0, "label_smoothing": 0.1, "gamma": 2.0}),
-    )
+    ]
+    return _calls(F.binary_cross_entropy_with_logits, z, *calls)
 
 
 def _into(function, z):

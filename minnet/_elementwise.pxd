@@ -23,5 +23,5 @@ cdef struct Settings:
     bint full
 
 cdef double elementwise(
-    Kind kind, const real* x, const real* t, const real* a, const real* b, const double* weight, real* loss, real* dx,
-    Py_ssize_t n, double scale, Settings* s) noexcept nogil
+    Kind kind, const real* x, const real* t, const real* a, const real* b, const real* light, const double* weight,
+    real* loss, real* dx, Py_ssize_t n, double scale, Settings* s) noexcept nogil

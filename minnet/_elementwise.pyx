@@ -63,33 +63,43 @@ cdef clones fold(double* sums, double* total) noexcept nogil:
     total[0] = sums[0]
 
 
-cdef inline double weighed(double w, double value, double factor) noexcept nogil:
+# Weights are doubles, or light: of the dtype of the outputs. A light weight times the factor is rounded to that dtype,
+# as the factor is without weights: in floats, conversions to double and back would take three quarters of the time.
+# Sums are those of the same weights in double.
+
+ctypedef fused heft:
+    float
+    double
+
+cdef inline heft weighed(heft w, real value, heft factor) noexcept nogil:
     """A weight of 0 leaves out what is inf or NaN, too."""
-    cdef double product = value * (w * factor)
-    return 0.0 if w == 0 else product
+    cdef heft product = value * (w * factor)
+    return <heft>0 if w == 0 else product
 
 
-cdef clones weigh(real* values, const double* weight, Py_ssize_t n, double factor) noexcept nogil:
+cdef clones weigh(real* values, const heft* weight, Py_ssize_t n, double factor) noexcept nogil:
+    cdef heft g = factor
     cdef Py_ssize_t i
     for i in range(n):
-        values[i] = weighed(weight[i], values[i], factor)
+        values[i] = weighed(weight[i], values[i], g)
 
 
-cdef clones add_weighed(const real* losses, const double* weight, double* sums, Py_ssize_t n) noexcept nogil:
+cdef clones add_weighed(const real* losses, const heft* weight, double* sums, Py_ssize_t n) noexcept nogil:
     """As `add_up`, with weights."""
     cdef const real* l = losses
-    cdef const double* w = weight
+    cdef const heft* w = weight
     cdef double first, second
     cdef Py_ssize_t block, i
     for block in range(n // (4 * SUMS)):
         for i in range(SUMS):
-            first = weighed(w[i], l[i], 1.0) + weighed(w[SUMS + i], l[SUMS + i], 1.0)
-            second = weighed(w[2 * SUMS + i], l[2 * SUMS + i], 1.0) + weighed(w[3 * SUMS + i], l[3 * SUMS + i], 1.0)
+            first = weighed(<double>w[i], l[i], 1.0) + weighed(<double>w[SUMS + i], l[SUMS + i], 1.0)
+            second = weighed(<double>w[2 * SUMS + i], l[2 * SUMS + i], 1.0)
+            second += weighed(<double>w[3 * SUMS + i], l[3 * SUMS + i], 1.0)
             sums[i] += first + second
         l += 4 * SUMS
         w += 4 * SUMS
     for i in range(n % (4 * SUMS)):
-        sums[i % SUMS] += weighed(w[i], l[i], 1.0)
+        sums[i % SUMS] += weighed(<double>w[i], l[i], 1.0)
 
 
 # Targets are looked at on the way. t - t^2 is 0 for labels and at most 1/4 between them; outside [0, 1] it is negative
@@ -601,11 +611,22 @@ cdef void chunk_of(
         poisson_loop(x, t, loss, dx, n, factor, s.amount, s.is_log, s.full)
 
 
-cdef double elementwise(
-    Kind kind, const real* x, const real* t, const real* a, const real* b, const double* weight, real* loss, real* dx,
-    Py_ssize_t n, double scale, Settings* s,
+cdef inline void count(
+    const heft* weight, real* losses, real* slopes, double* sums, Py_ssize_t n, double scale, bint loss, bint dx,
 ) noexcept nogil:
-    """The sum of the losses; weight, loss and dx may be NULL, a and b where their periods are 0.
+    """Add the weighed losses to the sums; weigh what is wanted."""
+    add_weighed(<const real*>losses, weight, sums, n)
+    if dx:
+        weigh(slopes, weight, n, scale)
+    if loss:
+        weigh(losses, weight, n, 1.0)
+
+
+cdef double elementwise(
+    Kind kind, const real* x, const real* t, const real* a, const real* b, const real* light, const double* weight,
+    real* loss, real* dx, Py_ssize_t n, double scale, Settings* s,
+) noexcept nogil:
+    """The sum of the losses; a and b may be NULL where their periods are 0, loss, dx and one or both kinds of weights.
 
     Losses of logits look at their targets: where one is outside [0, 1], the sum is NaN. Where loss and dx are wanted,
     they are written there at once, and weighed in place: arithmetic hides what it costs to write to memory.
@@ -628,48 +649,53 @@ cdef double elementwise(
         chunk_of(
             kind, x + i, t + i, a + (i % s.a_period if s.a_period > 0 else 0),
             b + (i % s.b_period if s.b_period > 0 else 0), losses, slopes, &found, size,
-            scale if weight == NULL else 1.0, s)
+            scale if light == NULL and weight == NULL else 1.0, s)
         all_found |= found
-        if weight == NULL:
-            add_up(<const real*>losses, sums, size)
+        if light != NULL:
+            count(light + i, losses, slopes, sums, size, scale, loss != NULL, dx != NULL)
+        elif weight != NULL:
+            count(weight + i, losses, slopes, sums, size, scale, loss != NULL, dx != NULL)
         else:
-            add_weighed(<const real*>losses, weight + i, sums, size)
-            if dx != NULL:
-                weigh(slopes, weight + i, size, scale)
-            if loss != NULL:
-                weigh(losses, weight + i, size, 1.0)
+            add_up(<const real*>losses, sums, size)
         i += size
     fold(sums, &total)
     return <double>NAN if all_found & OUTSIDE else total
 
 
+cdef inline const heft* first(const heft[::1] weight) noexcept nogil:
+    return &weight[0] if weight.shape[0] > 0 else NULL
+
+
 cdef double plain(
-    Kind kind, const real[::1] x, const real[::1] t, const double[::1] weight, real[::1] loss, real[::1] dx,
-    double scale, Settings* s,
+    Kind kind, const real[::1] x, const real[::1] t, const real[::1] light, const double[::1] weight, real[::1] loss,
+    real[::1] dx, double scale, Settings* s,
 ) noexcept nogil:
     """A loss of an output and its target alone."""
     return elementwise(
-        kind, &x[0], &t[0], <real*>NULL, <real*>NULL, &weight[0] if weight.shape[0] > 0 else NULL, pointer(loss),
-        pointer(dx), x.shape[0], scale, s)
+        kind, &x[0], &t[0], <real*>NULL, <real*>NULL, first(light), first(weight), pointer(loss), pointer(dx), x.shape[0],
+        scale, s)
+
+
+# All take weights (N,) in two arrays, `light` and `weight`, of which one or both are empty.
 
 
 def binary_cross_entropy_with_logits(
-    const real[::1] z not None, const real[::1] t not None, const double[::1] weight not None,
-    real[::1] loss not None, real[::1] dz not None, double scale,
+    const real[::1] z not None, const real[::1] t not None, const real[::1] light not None,
+    const double[::1] weight not None, real[::1] loss not None, real[::1] dz not None, double scale,
 ):
     """loss = weight (softplus(z) - t z), dz = scale weight (sigmoid(z) - t); all (N,). Returns the sum of the losses."""
     cdef Settings s
     cdef double total
     s.a_period = s.b_period = 0
     with nogil:
-        total = plain(BCE_WITH_LOGITS, z, t, weight, loss, dz, scale, &s)
+        total = plain(BCE_WITH_LOGITS, z, t, light, weight, loss, dz, scale, &s)
     return total
 
 
 def focal_binary_cross_entropy_with_logits(
     const real[::1] z not None, const real[::1] t not None, const real[::1] positive not None,
-    const real[::1] negative not None, const double[::1] weight not None, real[::1] loss not None,
-    real[::1] dz not None, double scale, Py_ssize_t positive_period,
+    const real[::1] negative not None, const real[::1] light not None, const double[::1] weight not None,
+    real[::1] loss not None, real[::1] dz not None, double scale, Py_ssize_t positive_period,
     Py_ssize_t negative_period, double smoothing, double gamma,
 ):
     """loss = -weight (yes (1 - a)^gamma log(a) + no a^gamma log(1 - a)), a = sigmoid(z); dz = scale d loss / d z; (N,).
@@ -683,13 +709,14 @@ def focal_binary_cross_entropy_with_logits(
     with nogil:
         total = elementwise(
             FOCAL_BCE if gamma > 0 else WEIGHTED_BCE, &z[0], &t[0], &positive[0], &negative[0],
-            &weight[0] if weight.shape[0] > 0 else NULL, pointer(loss), pointer(dz), z.shape[0], scale, &s)
+            first(light), first(weight), pointer(loss), pointer(dz), z.shape[0], scale, &s)
     return total
 
 
 def binary_cross_entropy(
     const real[::1] p not None, const real[::1] t not None, const real[::1] element_weight not None,
-    const double[::1] weight not None, real[::1] loss not None, real[::1] dp not None, double scale, Py_ssize_t period,
+    const real[::1] light not None, const double[::1] weight not None, real[::1] loss not None, real[::1] dp not None,
+    double scale, Py_ssize_t period,
 ):
     """loss = -w (t log(p) + (1 - t) log(1 - p)), dp = scale w (p - t) / (p (1 - p)), w = weight element_weight; all (N,).
 
@@ -699,14 +726,14 @@ def binary_cross_entropy(
     s.a_period, s.b_period = period, 0
     with nogil:
         total = elementwise(
-            BCE, &p[0], &t[0], &element_weight[0], <real*>NULL, &weight[0] if weight.shape[0] > 0 else NULL,
-            pointer(loss), pointer(dp), p.shape[0], scale, &s)
+            BCE, &p[0], &t[0], &element_weight[0], <real*>NULL, first(light), first(weight), pointer(loss), pointer(dp),
+            p.shape[0], scale, &s)
     return total
 
 
 def divergence(
-    const real[::1] log_q not None, const real[::1] t not None, const double[::1] weight not None,
-    real[::1] loss not None, real[::1] dx not None, double scale, bint log_target,
+    const real[::1] log_q not None, const real[::1] t not None, const real[::1] light not None,
+    const double[::1] weight not None, real[::1] loss not None, real[::1] dx not None, double scale, bint log_target,
 ):
     """loss = weight p (log(p) - log_q), dx = -scale weight p, p = exp(t) if log_target, else t; all (N,).
 
@@ -716,39 +743,39 @@ def divergence(
     s.a_period = s.b_period = 0
     s.is_log = log_target
     with nogil:
-        total = plain(KL, log_q, t, weight, loss, dx, scale, &s)
+        total = plain(KL, log_q, t, light, weight, loss, dx, scale, &s)
     return total
 
 
 def squared_error(
-    const real[::1] x not None, const real[::1] t not None, const double[::1] weight not None,
-    real[::1] loss not None, real[::1] dx not None, double scale,
+    const real[::1] x not None, const real[::1] t not None, const real[::1] light not None,
+    const double[::1] weight not None, real[::1] loss not None, real[::1] dx not None, double scale,
 ):
     """loss = weight (x - t)^2, dx = scale weight 2 (x - t); all (N,). Returns the sum of the losses."""
     cdef Settings s
     cdef double total
     s.a_period = s.b_period = 0
     with nogil:
-        total = plain(SQUARED_ERROR, x, t, weight, loss, dx, scale, &s)
+        total = plain(SQUARED_ERROR, x, t, light, weight, loss, dx, scale, &s)
     return total
 
 
 def absolute_error(
-    const real[::1] x not None, const real[::1] t not None, const double[::1] weight not None,
-    real[::1] loss not None, real[::1] dx not None, double scale,
+    const real[::1] x not None, const real[::1] t not None, const real[::1] light not None,
+    const double[::1] weight not None, real[::1] loss not None, real[::1] dx not None, double scale,
 ):
     """loss = weight |x - t|, dx = scale weight sign(x - t); all (N,). Returns the sum of the losses."""
     cdef Settings s
     cdef double total
     s.a_period = s.b_period = 0
     with nogil:
-        total = plain(ABSOLUTE_ERROR, x, t, weight, loss, dx, scale, &s)
+        total = plain(ABSOLUTE_ERROR, x, t, light, weight, loss, dx, scale, &s)
     return total
 
 
 def huber(
-    const real[::1] x not None, const real[::1] t not None, const double[::1] weight not None,
-    real[::1] loss not None, real[::1] dx not None, double scale, double delta,
+    const real[::1] x not None, const real[::1] t not None, const real[::1] light not None,
+    const double[::1] weight not None, real[::1] loss not None, real[::1] dx not None, double scale, double delta,
 ):
     """loss = weight c (x - t - c / 2), dx = scale weight c, c = x - t cut off at +-delta; all (N,).
 
@@ -758,14 +785,14 @@ def huber(
     s.a_period = s.b_period = 0
     s.amount = delta
     with nogil:
-        total = plain(HUBER, x, t, weight, loss, dx, scale, &s)
+        total = plain(HUBER, x, t, light, weight, loss, dx, scale, &s)
     return total
 
 
 def gaussian_nll(
     const real[::1] x not None, const real[::1] t not None, const real[::1] var not None,
-    const double[::1] weight not None, real[::1] loss not None, real[::1] dx not None, double scale, Py_ssize_t period,
-    double eps, bint full,
+    const real[::1] light not None, const double[::1] weight not None, real[::1] loss not None, real[::1] dx not None,
+    double scale, Py_ssize_t period, double eps, bint full,
 ):
     """loss = weight (log(v) + (x - t)^2 / v) / 2, dx = scale weight (x - t) / v, v = max(var, eps); all (N,).
 
@@ -775,14 +802,15 @@ def gaussian_nll(
     s.a_period, s.b_period, s.amount, s.full = period, 0, eps, full
     with nogil:
         total = elementwise(
-            GAUSSIAN, &x[0], &t[0], &var[0], <real*>NULL, &weight[0] if weight.shape[0] > 0 else NULL, pointer(loss),
-            pointer(dx), x.shape[0], scale, &s)
+            GAUSSIAN, &x[0], &t[0], &var[0], <real*>NULL, first(light), first(weight), pointer(loss), pointer(dx),
+            x.shape[0], scale, &s)
     return total
 
 
 def poisson_nll(
-    const real[::1] x not None, const real[::1] t not None, const double[::1] weight not None,
-    real[::1] loss not None, real[::1] dx not None, double scale, double eps, bint log_input, bint full,
+    const real[::1] x not None, const real[::1] t not None, const real[::1] light not None,
+    const double[::1] weight not None, real[::1] loss not None, real[::1] dx not None, double scale, double eps,
+    bint log_input, bint full,
 ):
     """loss = weight (exp(x) - t x), dx = scale weight (exp(x) - t); all (N,). Returns the sum of the losses.
 
@@ -792,7 +820,7 @@ def poisson_nll(
     s.a_period = s.b_period = 0
     s.amount, s.is_log, s.full = eps, log_input, full
     with nogil:
-        total = plain(POISSON, x, t, weight, loss, dx, scale, &s)
+        total = plain(POISSON, x, t, light, weight, loss, dx, scale, &s)
     return total
 
 
@@ -920,7 +948,7 @@ cdef double mean_binary_loss(const real* z, const real* t, real* dz, Py_ssize_t 
         return -1
     s.a_period = s.b_period = 0
     return scale * elementwise(
-        BCE_WITH_LOGITS, z, t, <real*>NULL, <real*>NULL, <const double*>NULL, <real*>NULL, dz, n, scale, &s)
+        BCE_WITH_LOGITS, z, t, <real*>NULL, <real*>NULL, <real*>NULL, NULL, <real*>NULL, dz, n, scale, &s)
 
 
 def binary_cross_entropy_with_logits_door(z not None, t not None, dz not None):

@@ -277,9 +277,16 @@ def test_bad_weights_are_refused(name, fault):
     loss_refuses(error, name, rule, got, sample_weight=weight)
 
 
+@pytest.mark.parametrize("fault", ["negative", "NaN", "infinite"])
+@by_loss
+def test_bad_float32_weights_are_refused(name, fault):
+    weight, error, rule, got = BAD_WEIGHTS[fault]
+    refuses(error, name, rule, got, X.astype(np.float32), GOOD[name], sample_weight=np.array(weight, np.float32))
+
+
 @by_loss
 def test_weight_that_float32_cannot_hold_counts_as_it_is(name):
-    # weights are kept in float64, whatever the dtype of the losses is; beside 1e300 the other rows vanish
+    # weights in float64 stay so, whatever the dtype of the losses is; beside 1e300 the other rows vanish
     x, target = X.astype(np.float32), np.asarray(GOOD[name])
     function = getattr(F, name)
     heavy = function(x, target, sample_weight=[1, 1, 1e300, 1])

@@ -46,6 +46,9 @@ WORK = {
     "cross_entropy, each": lambda x, y, t, w: F.cross_entropy(x, y, reduction="none"),
     "cross_entropy, soft": lambda x, y, t, w: F.cross_entropy(x, t, return_grad=True),
     "bce": lambda x, y, t, w: F.binary_cross_entropy_with_logits(x, t, sample_weight=w, return_grad=True),
+    "bce, light": lambda x, y, t, w: F.binary_cross_entropy_with_logits(
+        x, t, sample_weight=w.astype(x.dtype), return_grad=True
+    ),
     "mse": lambda x, y, t, w: F.mse_loss(x, t, return_grad=True),
     "momentum": lambda x, y, t, w: step(mn.SGD(0.1, momentum=0.9, nesterov=True), x),
     "Adam": lambda x, y, t, w: step(mn.Adam(0.1), x),

@@ -2,6 +2,7 @@
 of input and writes only to out; every loss weighs, reduces and differentiates as documented."""
 
 import math
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -381,12 +382,14 @@ WITHOUT_A_LOSS = {
 }
 
 
+@by_dtype
 @by_reduction
 @by_loss
-def test_row_of_weight_0_is_left_out_even_if_its_loss_is_not_finite(loss, reduction):
-    x, t = (np.array(a) for a in WITHOUT_A_LOSS[loss])
+def test_row_of_weight_0_is_left_out_even_if_its_loss_is_not_finite(loss, reduction, dtype):
+    x, t = np.array(WITHOUT_A_LOSS[loss][0], dtype), np.array(WITHOUT_A_LOSS[loss][1])
     assert not np.isfinite(FUNCTIONS[loss](x, t))
-    value, grad = FUNCTIONS[loss](x, t, sample_weight=[0, 1], reduction=reduction, return_grad=True)
+    weight = np.array([0, 1], dtype)
+    value, grad = FUNCTIONS[loss](x, t, sample_weight=weight, reduction=reduction, return_grad=True)
     want, want_grad = FUNCTIONS[loss](x[1:], t[1:], reduction=reduction, return_grad=True)
     share = 0.5 if reduction == "batchmean" else 1
     np.testing.assert_array_equal(value, np.concatenate([[0.0], want]) if reduction == "none" else want * share)
@@ -421,6 +424,77 @@ def test_mean_does_not_depend_on_the_unit_of_float64_weights(loss, factor, rng):
     want, want_grad = FUNCTIONS[loss](x, t, return_grad=True)
     assert value == pytest.approx(want, rel=1e-3)
     np.testing.assert_allclose(grad, want_grad, rtol=1e-3, atol=1e-12)
+
+
+# Weights and upstream gradients in the dtype of the outputs are read as they are, all others as float64.
+ELEMENTWISE = [loss for loss in FUNCTIONS if loss not in ("labels", "probabilities")]
+by_elementwise_loss = pytest.mark.parametrize("loss", ELEMENTWISE)
+
+
+def with_float64_weights(loss, x, t, weight, **options):
+    return FUNCTIONS[loss](x, t, sample_weight=weight.astype(np.float64), return_grad=True, **options)
+
+
+@by_reduction
+@pytest.mark.parametrize("shape", [(900,), (300, 3)], ids=str)
+@by_elementwise_loss
+def test_float32_weights_count_as_the_same_weights_in_float64(loss, shape, reduction, rng):
+    x, t = inputs(loss, rng, shape, "float32")
+    weight = np.where(rng.random(shape[0]) < 0.2, 0, rng.lognormal(0, 3, shape[0])).astype(np.float32)
+    value, grad = FUNCTIONS[loss](x, t, sample_weight=weight, reduction=reduction, return_grad=True)
+    want, want_grad = with_float64_weights(loss, x, t, weight, reduction=reduction)
+    np.testing.assert_array_equal(value, want, strict=True)
+    factor_is_1 = reduction in ("sum", "none")  # else a factor, too, is rounded to float32
+    np.testing.assert_allclose(grad, want_grad, rtol=0 if factor_is_1 else 2 * EPS["float32"], atol=0)
+
+
+@by_reduction
+@pytest.mark.parametrize("largest", [1e-45, 1e-38, 1e-20, 1e20, 3e38])
+@by_elementwise_loss
+def test_extreme_float32_weights_are_those_in_float64_bit_by_bit(loss, largest, reduction, rng):
+    x, t = inputs(loss, rng, (300, 2), "float32")
+    with np.errstate(under="ignore"):
+        weight = np.concatenate([np.full(200, largest), rng.uniform(0, largest, 100)]).astype(np.float32)
+    got = FUNCTIONS[loss](x, t, sample_weight=weight, reduction=reduction, return_grad=True)
+    for part, want in zip(got, with_float64_weights(loss, x, t, weight, reduction=reduction), strict=True):
+        assert reduction != "mean" or np.isfinite(want).all()
+        np.testing.assert_array_equal(part, want, strict=True)
+
+
+@by_elementwise_loss
+def test_float64_weights_beyond_float32_keep_their_range_beside_float32_outputs(loss, rng):
+    x, t = inputs(loss, rng, (4,), "float32")
+    weight = np.array([1e-60, 0, 1e-60, 1e-60])
+    value, grad = FUNCTIONS[loss](x, t, sample_weight=weight, grad_output=2.0, return_grad=True)
+    want, want_grad = FUNCTIONS[loss](x[weight > 0], t[weight > 0], grad_output=2.0, return_grad=True)
+    assert value == pytest.approx(want, rel=1e-7)
+    np.testing.assert_allclose(grad[weight > 0], want_grad, rtol=2 * EPS["float32"])
+
+
+@pytest.mark.parametrize("weighed", [False, True], ids=["plain", "weighed"])
+@pytest.mark.parametrize("by_row", [False, True], ids=["elements", "rows"])
+@by_elementwise_loss
+def test_float32_upstream_gradients_count_as_the_same_in_float64(loss, by_row, weighed, rng):
+    x, t = inputs(loss, rng, (300, 3), "float32")
+    upstream = rng.normal(size=(300,) if by_row else (300, 3)).astype(np.float32)
+    weight = rng.choice([0, 1e-30, 1, 1e30], 300).astype(np.float32) if weighed else None
+    options = {"sample_weight": weight, "reduction": "none", "return_grad": True}
+    got = FUNCTIONS[loss](x, t, grad_output=upstream, **options)
+    for part, want in zip(got, FUNCTIONS[loss](x, t, grad_output=upstream.astype(float), **options), strict=True):
+        np.testing.assert_array_equal(part, want, strict=True)
+
+
+@by_dtype
+@by_elementwise_loss
+def test_weights_in_the_dtype_of_the_outputs_are_not_copied(loss, dtype, rng):
+    x, t = inputs(loss, rng, (2**17,), dtype)
+    weight, out = rng.random(2**17).astype(dtype), np.empty_like(x)
+    tracemalloc.start()
+    try:
+        FUNCTIONS[loss](x, t, sample_weight=weight, return_grad=True, out=out)
+        assert tracemalloc.get_traced_memory()[1] < 2**17  # not one byte an element
+    finally:
+        tracemalloc.stop()
 
 
 @pytest.mark.parametrize("reduction", ["mean", "sum", "batchmean"])
@@ -592,12 +666,13 @@ def test_gradient_may_overlap_the_labels(rng):
     np.testing.assert_array_equal(grad, want[1])
 
 
+@by_dtype
 @pytest.mark.parametrize("columns", [1, 3])
 @pytest.mark.parametrize("place", [0, 1, -1, 3])
 @by_loss
-def test_gradient_may_overlap_the_weights(loss, place, columns, rng):
-    x, t = inputs(loss, rng, (600, columns))
-    memory = rng.uniform(0.5, 2, 2 + 600 * columns + 10)
+def test_gradient_may_overlap_the_weights(loss, place, columns, dtype, rng):
+    x, t = inputs(loss, rng, (600, columns), dtype)
+    memory = rng.uniform(0.5, 2, 2 + 600 * columns + 10).astype(dtype)
     out, weight = memory[2 : 2 + 600 * columns].reshape(600, columns), memory[2 + place : 602 + place]
     want = FUNCTIONS[loss](x, t, sample_weight=weight.copy(), return_grad=True)
     value, grad = FUNCTIONS[loss](x, t, sample_weight=weight, return_grad=True, out=out)

@@ -204,6 +204,18 @@ def test_nets_learn_with_them(kind):
 
 
 @pytest.mark.parametrize("reduction", REDUCTIONS)
+@pytest.mark.parametrize("unit", [1, 1e38])
+def test_the_gradient_of_variances_takes_float32_weights(unit, reduction):
+    x, v = Z.astype(np.float32), np.abs(np.roll(Z, 2, 1)).astype(np.float32) + 0.5
+    weight = np.array([1, 0, 2, 0.5, 1, 3]) * unit
+    weight = weight.astype(np.float32)
+    options = {"reduction": reduction, "return_grad": True, "var_grad": True}
+    got = F.gaussian_nll_loss(x, np.roll(x, 1, 0), v, sample_weight=weight, **options)[2]
+    want = F.gaussian_nll_loss(x, np.roll(x, 1, 0), v, sample_weight=weight.astype(np.float64), **options)[2]
+    np.testing.assert_array_equal(got, want, strict=True)
+
+
+@pytest.mark.parametrize("reduction", REDUCTIONS)
 def test_the_gradient_of_variances_is_that_of_the_value(reduction):
     x, t, v = Z, np.roll(Z, 1, 0), np.abs(np.roll(Z, 2, 1)) + 0.5
     weight, step = np.array([1, 0, 2, 0.5, 1, 3]), 1e-6

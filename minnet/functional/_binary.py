@@ -107,7 +107,7 @@ def binary_cross_entropy_with_logits(
     smoothing = number(owner, "label_smoothing", label_smoothing, 0, 1)
     gamma = number(owner, "gamma", gamma, 0, MOST_GAMMA)
     weights = _shares(owner, weight, pos_weight, alpha, z.shape)
-    losses = Losses(owner, z.shape, sample_weight, reduction, grad_output)
+    losses = Losses(owner, z.shape, sample_weight, reduction, grad_output, z.dtype.char)
     grad = gradient(owner, z, return_grad, out)
     if weights is None and smoothing == gamma == 0:
         return losses.run(_plain, z.reshape(-1), t, grad, check=check)
@@ -163,7 +163,7 @@ def binary_cross_entropy(
     p = unit_array(owner, "probs", p, p.dtype)
     t = unit_array(owner, "target", like(owner, "probs", p, target), p.dtype).reshape(-1)
     w = 1.0 if weight is None else element_array(owner, "weight", weight, p.shape)
-    losses = Losses(owner, p.shape, sample_weight, reduction, grad_output)
+    losses = Losses(owner, p.shape, sample_weight, reduction, grad_output, p.dtype.char)
     periods, weights = spread(owner, "weight", p, w)
     grad = gradient(owner, p, return_grad, out)
     return losses.run(_bce, p.reshape(-1), t, grad, *weights, scalars=periods, periods=periods)

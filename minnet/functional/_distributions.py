@@ -66,7 +66,7 @@ def kl_div(
     x = real_array(owner, "log_q", log_q)
     t = like(owner, "log_q", x, p, "p")
     t = _log_probabilities(owner, t).astype(x.dtype, copy=False) if log_target else unit_array(owner, "p", t, x.dtype)
-    losses = Losses(owner, x.shape, sample_weight, reduction, grad_output)
+    losses = Losses(owner, x.shape, sample_weight, reduction, grad_output, x.dtype.char)
     grad = gradient(owner, x, return_grad, out)
     return losses.run(_divergence, x.reshape(-1), t.reshape(-1), grad, scalars=(bool(log_target),))
 

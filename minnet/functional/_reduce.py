@@ -15,7 +15,8 @@ from minnet.functional._share import NO_ROWS, NONE, SHARE, by_dtype, rows_a_shar
 
 REDUCTIONS = ("mean", "sum", "none", "batchmean")
 ONES = {char: np.ones(1 + kernels.WRAP, char) for char in "fd"}  # the weight of elements without one, as by `spread`
-MODERATE = 1e-90, 1e90  # weights whose sums and products with weights of classes are far from overflow and underflow
+# Weights whose sums and products, with weights of classes, too, are far from overflow and underflow.
+MODERATE = {"f": (1e-15, 1e15), "d": (1e-90, 1e90)}
 
 _first_outside_unit = by_dtype(kernels.first_outside_unit)
 _add_weights = by_dtype(kernels.add_weights)
@@ -66,15 +67,17 @@ class Losses:
     """The losses of a batch, an array of `shape` (N, ...): how they are weighed and reduced.
 
     `grad_output` is the gradient of something with respect to the value: the gradient of the losses is multiplied by
-    it, the value is not.
+    it, the value is not. Kernels take both in float64; those of losses of elements take them in the dtype of the
+    outputs, too, whose character is then `light`, and no copy is made.
     """
 
-    def __init__(self, owner, shape, sample_weight, reduction, grad_output=None):
+    def __init__(self, owner, shape, sample_weight, reduction, grad_output=None, light=None):
         rows, per_row = (shape[0], math.prod(shape[1:])) if shape else (1, 1)
         self.owner, self.shape, self.reduction = owner, shape, choice(owner, "reduction", reduction, REDUCTIONS)
+        self.light = light
         weight, total = NONE["d"], rows
         if sample_weight is not None:
-            weight, total = _row_weights(owner, sample_weight, rows, scaled=reduction == "mean")
+            weight, total = _row_weights(owner, sample_weight, rows, reduction == "mean", light)
         self.weight = weight if per_row == 1 or not len(weight) else np.repeat(weight, per_row)
         count = {"mean": total * per_row, "batchmean": rows, "sum": 1, "none": 1}[reduction]
         self.scale = 1.0 / count if count else 0.0
@@ -87,7 +90,9 @@ class Losses:
 
     def _factors(self, grad_output):
         """One factor for all gradients, or one for each loss."""
-        factors = real_array(self.owner, "grad_output", grad_output).astype(np.float64)
+        factors = real_array(self.owner, "grad_output", grad_output)
+        if factors.dtype.char != self.light:
+            factors = factors.astype(np.float64, copy=False)
         if factors.ndim == 0:
             return float(factors)
         if self.reduction != "none":
@@ -101,10 +106,10 @@ class Losses:
     def run(self, kernel, x, target, grad, *inputs, scalars=(), periods=(), size=None, check=None):
         """The reduced value; with it, unless `grad` is None, the gradient, written there.
 
-        A kernel takes x, target, further `inputs`, weights, losses, dx and the factor of dx, then further `scalars`.
-        Inputs that repeat themselves are not cut among threads, and x only where their `periods` end; see `spread`. A
-        kernel that cuts its work itself gets chunks of `size` rows. One that looks at its targets itself gives a sum of
-        NaN where one is wrong: `check` raises the error then, unless NaN came from elsewhere.
+        A kernel takes x, target, further `inputs`, weights (see `_kinds`), losses, dx and the factor of dx, then further
+        `scalars`. Inputs that repeat themselves are not cut among threads, and x only where their `periods` end; see
+        `spread`. A kernel that cuts its work itself gets chunks of `size` rows. One that looks at its targets itself
+        gives a sum of NaN where one is wrong: `check` raises the error then, unless NaN came from elsewhere.
         """
         char, none = x.dtype.char, self.reduction == "none"
         losses = np.empty(self.shape, x.dtype) if none else NONE[char]
@@ -122,7 +127,7 @@ class Losses:
             size = (SHARE // step or 1) * step if x.ndim == 1 else rows_a_share(x.shape[1])
 
         def call(weight, loss, dx, scale):
-            arrays = x, target, *inputs, weight, loss, dx
+            arrays = x, target, *inputs, *self._kinds(weight), loss, dx
             return sum(share(kernel[char], size, *arrays, scalars=(scale, *scalars)))
 
         if type(self.upstream) is np.ndarray:  # the losses first, then the gradient, which has weights of its own
@@ -136,11 +141,17 @@ class Losses:
         value = losses[()] if none else total * self.scale
         return value if grad is None else (value, grad)
 
+    def _kinds(self, weight):
+        """Weights as the arguments of a kernel."""
+        if self.light is None:
+            return (weight,)
+        return (weight, NONE["d"]) if weight.dtype.char == self.light else (NONE[self.light], weight)
+
     def _upstream_weight(self):
         if not len(self.weight):
             return self.upstream
         with np.errstate(all="ignore"):  # nothing that an upstream gradient holds makes a loss of weight 0 count
-            return np.where(self.weight == 0, 0.0, self.weight * self.upstream)
+            return np.where(self.weight == 0, 0.0, np.multiply(self.weight, self.upstream, dtype=np.float64))
 
     def _refuse_upstream(self):
         if self.upstream is not None:
@@ -155,21 +166,28 @@ def add_weights(owner, name, weight):
     return total, largest
 
 
-def _row_weights(owner, sample_weight, rows, scaled):
-    """Weights (rows,) in float64, finite and not negative, and their sum.
+def _row_weights(owner, sample_weight, rows, scaled, light):
+    """Weights (rows,), finite and not negative, and their sum: in float64, or as they are, if moderate, where `light`.
 
     `scaled` divides extreme ones by the largest, which a mean does not notice: sums and products stay normal numbers.
     """
     a = real_array(owner, "sample_weight", sample_weight)
     if a.shape != (rows,):
         raise bad_value(owner, f"sample_weight must have shape ({rows},), one a row", a.shape)
+    total, largest = add_weights(owner, "sample_weight", a)
+    if a.dtype.char == light and _is_moderate(a.dtype, largest):
+        return a, total
     weight = a.astype(np.float64, copy=False)
-    total, largest = add_weights(owner, "sample_weight", weight)
-    if not scaled or largest == 0 or MODERATE[0] < largest < MODERATE[1]:
+    if not scaled or largest == 0 or _is_moderate(weight.dtype, largest):
         return weight, total
     with np.errstate(under="ignore"):
         weight = weight / largest
         return weight, weight.sum()
+
+
+def _is_moderate(dtype, largest):
+    low, high = MODERATE[dtype.char]
+    return low < largest < high
 
 
 # ---- what belongs to elements: weights, variances ----

@@ -52,7 +52,7 @@ def mse_loss(
         If `prediction` or `target` do not hold real numbers.
     """
     x, t = _pair("mse_loss", "prediction", prediction, target)
-    losses = Losses("mse_loss", x.shape, sample_weight, reduction, grad_output)
+    losses = Losses("mse_loss", x.shape, sample_weight, reduction, grad_output, x.dtype.char)
     return losses.run(_squared_error, x.reshape(-1), t, gradient("mse_loss", x, return_grad, out))
 
 
@@ -62,7 +62,7 @@ def l1_loss(prediction, target, *, sample_weight=None, reduction="mean", grad_ou
     In the target's unit; its mean is least at the median. Parameters and errors as in `mse_loss`.
     """
     x, t = _pair("l1_loss", "prediction", prediction, target)
-    losses = Losses("l1_loss", x.shape, sample_weight, reduction, grad_output)
+    losses = Losses("l1_loss", x.shape, sample_weight, reduction, grad_output, x.dtype.char)
     return losses.run(_absolute_error, x.reshape(-1), t, gradient("l1_loss", x, return_grad, out))
 
 
@@ -87,7 +87,7 @@ def huber_loss(
     """
     x, t = _pair("huber_loss", "prediction", prediction, target)
     delta = number("huber_loss", "delta", delta, 0, above=True)
-    losses = Losses("huber_loss", x.shape, sample_weight, reduction, grad_output)
+    losses = Losses("huber_loss", x.shape, sample_weight, reduction, grad_output, x.dtype.char)
     return losses.run(_huber, x.reshape(-1), t, gradient("huber_loss", x, return_grad, out), scalars=(delta,))
 
 
@@ -153,7 +153,7 @@ def gaussian_nll_loss(
     if v.shape not in ((), x.shape, (*x.shape[:1], *[1] * (x.ndim - 1))):
         raise bad_value(owner, f"var must be a number or have shape {x.shape} or {x.shape[:1]}", v.shape)
     eps = number(owner, "eps", eps, 0, above=True)
-    losses = Losses(owner, x.shape, sample_weight, reduction, grad_output)
+    losses = Losses(owner, x.shape, sample_weight, reduction, grad_output, x.dtype.char)
     periods, variances = spread(owner, "var", x, v if v.ndim == 0 else np.broadcast_to(v, x.shape))
     if var_grad and not return_grad:
         raise bad_value(owner, "var_grad needs return_grad=True", return_grad)
@@ -169,9 +169,9 @@ def _slopes_of_variances(losses, x, t, v, eps):
     slopes = np.empty_like(x)
     v = np.ascontiguousarray(np.broadcast_to(v, x.shape), x.dtype).reshape(-1)
 
-    def kernel(x, t, v, weight, loss, dv, scale):
+    def kernel(x, t, v, light, weight, loss, dv, scale):
         v = v.astype(np.float64)
-        counts = weight if len(weight) else np.ones(len(x))
+        counts = light.astype(np.float64) if len(light) else weight if len(weight) else np.ones(len(x))
         with np.errstate(all="ignore"):  # what a weight of 0, or a variance below eps, leaves out may be anything
             slope = (1 - (x - t.astype(np.float64)) ** 2 / v) / (2 * v)
             dv[...] = np.where((v > eps) & (counts != 0), scale * counts * slope, 0)
@@ -236,7 +236,7 @@ def poisson_nll_loss(
     if not log_input:
         not_negative(owner, "log_rate, which holds rates without log_input,", x)
     eps = number(owner, "eps", eps, 0)
-    losses = Losses(owner, x.shape, sample_weight, reduction, grad_output)
+    losses = Losses(owner, x.shape, sample_weight, reduction, grad_output, x.dtype.char)
     grad = gradient(owner, x, return_grad, out)
     return losses.run(_poisson_nll, x.reshape(-1), t, grad, scalars=(eps, bool(log_input), bool(full)))
 
