@@ -63,9 +63,9 @@ cdef clones fold(double* sums, double* total) noexcept nogil:
     total[0] = sums[0]
 
 
-# Weights are doubles, or light: of the dtype of the outputs. A light weight times the factor is rounded to that dtype,
-# as the factor is without weights: in floats, conversions to double and back would take three quarters of the time.
-# Sums are those of the same weights in double.
+# Weights are doubles, or light: of the dtype of the outputs, and moderate. A light weight times the factor is rounded to
+# that dtype, as the factor is without weights: conversions of floats to double and back take three times as long as all
+# else here. Sums are those of the same weights in double.
 
 ctypedef fused heft:
     float

@@ -24,6 +24,7 @@ CLONES = [
     for match in CLONE.findall(path.read_text(encoding="utf-8"))
 ]
 SUFFIXES = {"default": "baseline", "arch_x86_64_v3": "x86-64-v3", "arch_x86_64_v4": "x86-64-v4"}
+DTYPES = {"heft": ["0_0", "0_1", "1_1"], "real": ["0", "1"]}  # weights have the dtype of the outputs or are doubles
 V3 = {"avx2", "bmi1", "bmi2", "f16c", "fma", "abm", "movbe", "xsave"}
 V4 = V3 | {"avx512f", "avx512bw", "avx512cd", "avx512dq", "avx512vl"}
 ARITHMETIC = r"\tv?(?:add|sub|mul|div|max|min|cmp\w*|and|sqrt|fn?m(?:add|sub)\d+)p[sd]\s.*%"
@@ -61,9 +62,9 @@ def functions():
 
 
 def bodies_of(functions, module, clone):
-    """The instructions of a clone by dtype (0 or 1, or None where there is but one) and level."""
+    """The instructions of a clone by dtype (0 or 1, or None where there is but one; see DTYPES) and level."""
     symbol = re.compile(
-        rf"(?:__pyx_fuse_(\d))?__pyx_f_6minnet_\d+{module}_{clone}\.(default|arch_x86.64.v\d)(?:\.\d+)?"
+        rf"(?:__pyx_fuse_(\d(?:_\d)?))?__pyx_f_6minnet_\d+{module}_{clone}\.(default|arch_x86.64.v\d)(?:\.\d+)?"
     )
     found = [(symbol.fullmatch(name), text) for name, text in functions[module].items()]
     return {(match[1], SUFFIXES[match[2].replace("-", "_")]): text for match, text in found if match}
@@ -77,7 +78,7 @@ def test_the_clones_are_found_in_the_sources():
 @pytest.mark.parametrize(("module", "narrow", "clone", "arguments"), CLONES)
 def test_each_level_is_compiled_in(functions, module, narrow, clone, arguments):
     levels = [level for level in _simd.levels() if not (narrow and level == "x86-64-v4")]
-    dtypes = ["0", "1"] if "real" in arguments else [None]
+    dtypes = next((dtypes for name, dtypes in DTYPES.items() if name in arguments), [None])
     assert set(bodies_of(functions, module, clone)) == {(dtype, level) for dtype in dtypes for level in levels}
 
 

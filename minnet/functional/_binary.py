@@ -52,7 +52,8 @@ def binary_cross_entropy_with_logits(
     pos_weight : array_like, shape (K,) or of `logits`, or a number, optional
         Factor of the term with t, finite and not negative: the negatives to one positive make both weigh the same.
     sample_weight : array_like, shape (N,), optional
-        Weights of the rows. "mean" then divides by their sum, times K: by the weight of all elements.
+        Weights of the rows. "mean" then divides by their sum, times K: by the weight of all elements. In the dtype of
+        `logits` they are read without a copy.
     label_smoothing : float
         Between 0 and 1: how far targets are moved to 1/2.
     gamma : float

@@ -106,7 +106,7 @@ class Losses:
     def run(self, kernel, x, target, grad, *inputs, scalars=(), periods=(), size=None, check=None):
         """The reduced value; with it, unless `grad` is None, the gradient, written there.
 
-        A kernel takes x, target, further `inputs`, weights (see `_kinds`), losses, dx and the factor of dx, then further
+        A kernel takes x, target, further `inputs`, weights (see `_kinds`), losses, dx and the factor of dx, then other
         `scalars`. Inputs that repeat themselves are not cut among threads, and x only where their `periods` end; see
         `spread`. A kernel that cuts its work itself gets chunks of `size` rows. One that looks at its targets itself
         gives a sum of NaN where one is wrong: `check` raises the error then, unless NaN came from elsewhere.
