@@ -313,6 +313,20 @@ def test_pos_weight_counts_positives_more_than_once(rng):
     assert bce(z, y, pos_weight=3, reduction="sum") == pytest.approx(want, rel=1e-14)
 
 
+@by_dtype
+@by_reduction
+@pytest.mark.parametrize("unit", [1e-30, 1, 1e30, 1e36])
+def test_weights_of_all_elements_count_alone_as_beside_other_options(unit, reduction, dtype, rng):
+    # alone they are weights of losses, beside other options weights of the shares of each loss
+    z, t = batch(rng, (300, 3), dtype)
+    weight = (rng.choice([0, 0.25, 0.5, 1], (300, 3)) * unit).astype(dtype)
+    z[weight == 0] = NAN
+    value, grad = bce(z, t, weight=weight, reduction=reduction, return_grad=True)
+    want, want_grad = bce(z, t, weight=weight, pos_weight=1.0, reduction=reduction, return_grad=True)
+    assert_near(np.divide(value, unit), np.divide(want, unit), dtype, 4)
+    assert_near(grad / unit, want_grad / unit, dtype, 4)
+
+
 def test_weight_does_not_enter_the_divisor_and_sample_weight_does(rng):
     z, t = batch(rng, (5, 2))
     assert bce(z, t, weight=3) == pytest.approx(3 * bce(z, t), rel=1e-14)

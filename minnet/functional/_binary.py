@@ -110,7 +110,7 @@ def binary_cross_entropy_with_logits(
     weights = _shares(owner, weight, pos_weight, alpha, z.shape)
     losses = Losses(owner, z.shape, sample_weight, reduction, grad_output, z.dtype.char)
     grad = gradient(owner, z, return_grad, out)
-    if weights is None and smoothing == gamma == 0:
+    if smoothing == gamma == 0 and (weights is None or losses.take(*weights)):
         return losses.run(_plain, z.reshape(-1), t, grad, check=check)
     periods, shares = (1, 1), [ONES[z.dtype.char]] * 2
     if weights is not None:
