@@ -1063,24 +1063,32 @@ cdef enum:
     MANY_ROWS = 8 * ROWS   # that are weighed at once where they are only counted
 
 
+cdef clones add_products(const double* products, double* high, double* low, Py_ssize_t rows) noexcept nogil:
+    """Lane by lane; of many equal weights all roundings may be alike."""
+    cdef Py_ssize_t j
+    for j in range(rows):
+        add(&high[j], &low[j], products[j])
+
+
 cdef double count(const int64_t* y, const real* w, const double* weight, Py_ssize_t n, const Options* o) noexcept nogil:
     """The sum of what the rows weigh, as `weigh_labels` has it."""
-    cdef double sums[MANY_ROWS]
+    cdef double high[MANY_ROWS]
+    cdef double low[MANY_ROWS]
     cdef double products[MANY_ROWS]
     cdef int64_t labels[MANY_ROWS]
-    cdef double total = 0
+    cdef double total = 0, rest = 0
     cdef Py_ssize_t i = 0, j, rows
     for j in range(MANY_ROWS):
-        sums[j] = 0
+        high[j] = low[j] = 0
     while i < n:
         rows = min(<Py_ssize_t>MANY_ROWS, n - i)
         weigh_labels(y + i, w, weight if weight == NULL else weight + i, labels, products, rows, o)
-        for j in range(rows):
-            sums[j] += products[j]
+        add_products(products, high, low, rows)
         i += rows
-    for j in range(MANY_ROWS):
-        total += sums[j]
-    return total
+    for j in range(min(<Py_ssize_t>MANY_ROWS, n)):
+        add(&total, &rest, high[j])
+        rest += low[j]
+    return total + rest
 
 
 def count_labels(

@@ -698,6 +698,18 @@ def test_cross_entropy_keeps_its_digits_where_all_pairs_in_a_lane_round_alike(wi
         assert_close_in_tail(grad[[0, width, -1]], exact, dtype, ["first", "second", "label"])
 
 
+@pytest.mark.parametrize("classes", [5, 70])
+@pytest.mark.parametrize("rows", [40, 81, 5000])
+def test_a_mean_over_many_rows_of_equal_weight_keeps_its_digits(rows, classes):
+    # With the same weight in each row, all roundings of their sum may go the same way.
+    weight = np.full(classes, 322 / 1024)
+    for sample_weight in (None, np.full(rows, 0.1)):
+        options = {"weight": weight, "sample_weight": sample_weight}
+        value, grad = F.cross_entropy(np.zeros((rows, classes)), np.zeros(rows, int), return_grad=True, **options)
+        assert_close_in_tail(value, [mp.log(classes)], "float64", [rows])
+        assert_close_in_tail(grad[:, 1], [1 / mp.mpf(classes * rows)] * rows, "float64", range(rows))
+
+
 # How far above the label's a logit must be for rows to need their maximum is known to the code alone: all gaps are tried.
 GAPS = {"float32": np.arange(30, 50, 0.25), "float64": np.arange(290, 345, 1.0)}
 
