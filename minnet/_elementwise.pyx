@@ -10,6 +10,7 @@ from minnet cimport _math
 from minnet._doors cimport alike, apart, enter
 from minnet._math cimport inlined, real
 from minnet._loops cimport clones, pointer
+from minnet._rows cimport add
 
 cdef extern from "_simd.h":
     uint32_t minnet_bits_f32(float x) noexcept nogil
@@ -47,20 +48,29 @@ cdef clones add_up(const real* losses, double* sums, Py_ssize_t n) noexcept nogi
         sums[i] += l[i]
 
 
-cdef inline inlined halve(double* sums, Py_ssize_t width) noexcept nogil:
+cdef clones settle(double* sums, double* high, double* low) noexcept nogil:
+    """high + low += sums, which become 0: of many equal losses all roundings may be alike."""
+    cdef Py_ssize_t i
+    for i in range(SUMS):
+        add(&high[i], &low[i], sums[i])
+        sums[i] = 0
+
+
+cdef inline inlined halve(double* high, double* low, Py_ssize_t width) noexcept nogil:
     cdef Py_ssize_t i
     for i in range(width):
-        sums[i] += sums[i + width]
+        add(&high[i], &low[i], high[i + width])
+        low[i] += low[i + width]
 
 
-cdef clones fold(double* sums, double* total) noexcept nogil:
+cdef clones fold(double* high, double* low, double* total) noexcept nogil:
     """The sum of all, once for all chunks. The widths are constants, so that each step is unrolled."""
-    halve(sums, 16)
-    halve(sums, 8)
-    halve(sums, 4)
-    halve(sums, 2)
-    halve(sums, 1)
-    total[0] = sums[0]
+    halve(high, low, 16)
+    halve(high, low, 8)
+    halve(high, low, 4)
+    halve(high, low, 2)
+    halve(high, low, 1)
+    total[0] = high[0] + low[0] if low[0] == low[0] else high[0]   # of infinite losses nothing is rounded off
 
 
 # Weights are doubles, or light: of the dtype of the outputs, and moderate. A light weight times the factor is rounded to
@@ -634,13 +644,15 @@ cdef double elementwise(
     cdef real chunk_loss[CHUNK]
     cdef real chunk_dx[CHUNK]
     cdef double sums[SUMS]
+    cdef double high[SUMS]
+    cdef double low[SUMS]
     cdef double total
     cdef real* losses
     cdef real* slopes
     cdef int found = 0, all_found = 0
     cdef Py_ssize_t i, size
     for i in range(SUMS):
-        sums[i] = 0
+        sums[i] = high[i] = low[i] = 0
     i = 0
     while i < n:
         size = min(<Py_ssize_t>CHUNK, n - i)
@@ -658,7 +670,9 @@ cdef double elementwise(
         else:
             add_up(<const real*>losses, sums, size)
         i += size
-    fold(sums, &total)
+        if real is double and i % (4 * CHUNK) == 0 or i >= n:   # floats leave a double 29 digits to spare
+            settle(sums, high, low)
+    fold(high, low, &total)
     return <double>NAN if all_found & OUTSIDE else total
 
 
@@ -863,12 +877,14 @@ def brier(
 cdef clones survey(const real* w, double* total, double* largest, Py_ssize_t n) noexcept nogil:
     """Their sum and the largest, NaN if one is negative or NaN."""
     cdef double sums[SUMS]
+    cdef double high[SUMS]
+    cdef double low[SUMS]
     cdef real most[2 * SUMS]
     cdef real least[2 * SUMS]
     cdef double first, second
     cdef Py_ssize_t i, start = 0
     for i in range(SUMS):
-        sums[i] = 0
+        sums[i] = high[i] = low[i] = 0
     for i in range(2 * SUMS):
         most[i] = least[i] = 0
     while start + 2 * SUMS <= n:
@@ -879,6 +895,8 @@ cdef clones survey(const real* w, double* total, double* largest, Py_ssize_t n) 
             most[i] = w[start + i] if w[start + i] > most[i] else most[i]
             least[i] = w[start + i] if w[start + i] < least[i] else least[i]
         start += 2 * SUMS
+        if real is double and start % (4 * CHUNK) == 0:
+            settle(sums, high, low)
     for i in range(n - start):
         sums[i % SUMS] += w[start + i]
         most[i] = w[start + i] if w[start + i] > most[i] else most[i]
@@ -886,9 +904,8 @@ cdef clones survey(const real* w, double* total, double* largest, Py_ssize_t n) 
     for i in range(2 * SUMS):
         most[0] = most[i] if most[i] > most[0] else most[0]
         least[0] = least[i] if least[i] < least[0] else least[0]
-    total[0] = 0
-    for i in range(SUMS):
-        total[0] += sums[i]
+    settle(sums, high, low)
+    fold(high, low, total)
     largest[0] = NAN if least[0] < 0 or total[0] != total[0] else most[0]
 
 
