@@ -48,7 +48,7 @@ cdef clones add_up(const real* losses, double* sums, Py_ssize_t n) noexcept nogi
         sums[i] += l[i]
 
 
-cdef clones settle(double* sums, double* high, double* low) noexcept nogil:
+cdef inline inlined keep(double* sums, double* high, double* low) noexcept nogil:
     """high + low += sums, which become 0: of many equal losses all roundings may be alike."""
     cdef Py_ssize_t i
     for i in range(SUMS):
@@ -63,14 +63,23 @@ cdef inline inlined halve(double* high, double* low, Py_ssize_t width) noexcept 
         low[i] += low[i + width]
 
 
-cdef clones fold(double* high, double* low, double* total) noexcept nogil:
-    """The sum of all, once for all chunks. The widths are constants, so that each step is unrolled."""
+cdef inline inlined fold(double* high, double* low, double* total) noexcept nogil:
+    """The sum of all. The widths are constants, so that each step is unrolled."""
     halve(high, low, 16)
     halve(high, low, 8)
     halve(high, low, 4)
     halve(high, low, 2)
     halve(high, low, 1)
     total[0] = high[0] + low[0] if low[0] == low[0] else high[0]   # of infinite losses nothing is rounded off
+
+
+cdef clones settle(double* sums, double* high, double* low) noexcept nogil:
+    keep(sums, high, low)
+
+
+cdef clones finish(double* sums, double* high, double* low, double* total) noexcept nogil:
+    keep(sums, high, low)
+    fold(high, low, total)
 
 
 # Weights are doubles, or light: of the dtype of the outputs, and moderate. A light weight times the factor is rounded to
@@ -670,9 +679,9 @@ cdef double elementwise(
         else:
             add_up(<const real*>losses, sums, size)
         i += size
-        if real is double and i % (4 * CHUNK) == 0 or i >= n:   # floats leave a double 29 digits to spare
+        if real is double and i % (4 * CHUNK) == 0:   # floats leave a double 29 digits to spare
             settle(sums, high, low)
-    fold(high, low, &total)
+    finish(sums, high, low, &total)
     return <double>NAN if all_found & OUTSIDE else total
 
 
@@ -896,7 +905,7 @@ cdef clones survey(const real* w, double* total, double* largest, Py_ssize_t n) 
             least[i] = w[start + i] if w[start + i] < least[i] else least[i]
         start += 2 * SUMS
         if real is double and start % (4 * CHUNK) == 0:
-            settle(sums, high, low)
+            keep(sums, high, low)
     for i in range(n - start):
         sums[i % SUMS] += w[start + i]
         most[i] = w[start + i] if w[start + i] > most[i] else most[i]
@@ -904,7 +913,7 @@ cdef clones survey(const real* w, double* total, double* largest, Py_ssize_t n) 
     for i in range(2 * SUMS):
         most[0] = most[i] if most[i] > most[0] else most[0]
         least[0] = least[i] if least[i] < least[0] else least[0]
-    settle(sums, high, low)
+    keep(sums, high, low)
     fold(high, low, total)
     largest[0] = NAN if least[0] < 0 or total[0] != total[0] else most[0]
 
