@@ -279,8 +279,8 @@ cdef clones near_tile(
     const real* z, const int64_t* y, const double* weight, double* loss, real* dz, Py_ssize_t rows, Py_ssize_t n,
     double scale, const Options* o, bint* done,
 ) noexcept nogil:
-    """A tile of such rows. Where a logit is far above the label's, or there is none to tell, nothing is written and `done` is
-    false."""
+    """A tile of rows as `near_row` takes them. Where one has to be done by its maximum, nothing is written and `done` is false.
+    """
     cdef real t[FEW * ROWS]   # logits, then the exponentials of all classes but the label, then the gradient
     cdef real d[FEW * ROWS]
     cdef real z_y[ROWS]
