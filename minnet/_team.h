@@ -23,6 +23,19 @@
 
 #include <stddef.h>
 #include <stdint.h>
+#ifdef __linux__
+#include <sched.h>
+#endif
+
+/* The CPU that this thread runs on. */
+static inline int minnet_cpu(void)
+{
+#ifdef __linux__
+    return sched_getcpu();
+#else
+    return -1;
+#endif
+}
 
 typedef void (*minnet_part)(void* work, ptrdiff_t part);
 
@@ -39,6 +52,7 @@ typedef struct {
     uint32_t left;    /* what a helper reads when it takes a part, side by side */
     minnet_part part;
     void* work;
+    uint32_t dismissals; /* of a team that stands */
     char between[MINNET_APART];
     uint32_t done;    /* parts of this phase, by helpers */
     uint32_t helpers; /* that are here */
@@ -133,9 +147,21 @@ static inline int64_t minnet_now(void)
     return (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
 }
 
-/* Help until the call ends, or nothing was to be done for `patience` nanoseconds, or `stay` are over: other work of the
-   pool, and the end of the process, wait for that. How many parts it were. */
-static inline ptrdiff_t minnet_join(minnet_team* team, int64_t patience, int64_t stay)
+/* Let helpers of a team that stands go, when they have done what there is: other work of the pool waits for them. */
+static inline void minnet_dismiss(minnet_team* team)
+{
+    __atomic_fetch_add(&team->dismissals, 1, __ATOMIC_RELAXED);
+}
+
+/* Helpers that are called now leave when there is another number. */
+static inline uint32_t minnet_dismissals(const minnet_team* team)
+{
+    return __atomic_load_n(&team->dismissals, __ATOMIC_RELAXED);
+}
+
+/* Help until the call ends, or helpers were dismissed, or nothing was to be done for `patience` nanoseconds, or `stay` are
+   over: the end of the process waits for that. How many parts it were. */
+static inline ptrdiff_t minnet_join(minnet_team* team, int64_t patience, int64_t stay, uint32_t dismissals)
 {
     int64_t now = 0, late = 0, end = minnet_now() + stay;
     ptrdiff_t round, i, own = 0;
@@ -146,6 +172,8 @@ static inline ptrdiff_t minnet_join(minnet_team* team, int64_t patience, int64_t
             __atomic_fetch_add(&team->done, 1, __ATOMIC_RELEASE);
             round = 0;
         }
+        if (minnet_dismissals(team) != dismissals)
+            break;
         if (round == 0 || round >= MINNET_SPINS)
             now = minnet_now();
         if (round == 0)
@@ -190,11 +218,23 @@ static inline void minnet_share_standing(minnet_team* team, minnet_part part, vo
     minnet_share(team, part, work, parts);
 }
 
-static inline ptrdiff_t minnet_join(minnet_team* team, int64_t patience, int64_t stay)
+static inline void minnet_dismiss(minnet_team* team)
+{
+    (void)team;
+}
+
+static inline uint32_t minnet_dismissals(const minnet_team* team)
+{
+    (void)team;
+    return 0;
+}
+
+static inline ptrdiff_t minnet_join(minnet_team* team, int64_t patience, int64_t stay, uint32_t dismissals)
 {
     (void)team;
     (void)patience;
     (void)stay;
+    (void)dismissals;
     return 0;
 }
 

@@ -11,14 +11,15 @@ long call (`run_joined`), or one that stands, for many short calls (`standing_te
 
 import math
 import os
-from _thread import allocate_lock  # threading.Lock, without the import of threading, which numpy does not need either
+from _thread import allocate_lock, get_native_id  # not from threading, which numpy does not import either
 from collections import deque
+from contextlib import suppress
 from contextvars import ContextVar, copy_context
 from functools import cache, lru_cache
 from weakref import ref
 
 from minnet._checks import bad_value, integer
-from minnet._team import Team
+from minnet._team import Team, current_cpu
 
 QUOTA_FILES = [  # of control groups, version 2 and version 1
     ["/sys/fs/cgroup/cpu.max"],
@@ -164,6 +165,7 @@ class _Job:
         return [self.results[start] for start in self.starts]
 
     def call_helpers(self, locks, threads):
+        _standing(os.getpid()).dismiss()
         _call_helpers([(copy_context().run, _help, ref(self), lock) for lock in locks], threads)
 
     def work(self):
@@ -209,7 +211,7 @@ def _call_helpers(calls, threads):
     try:
         pool = _pool(threads - 1, os.getpid())
         for call in calls:
-            pool.submit(*call)
+            pool.call(*call)
             taken += 1
     except RuntimeError:  # the system has no more threads, or the interpreter is going down: the caller does it all
         _pool.cache_clear()
@@ -226,6 +228,7 @@ def run_joined(function, team):
     try:
         teams.add(team)
         if threads > 1:
+            _standing(os.getpid()).dismiss()
             _call_helpers([(team.join,)] * (threads // len(teams) - 1), threads)
         return function()
     finally:
@@ -242,8 +245,9 @@ def _teams(process):
 def standing_team(most):
     """A team for work in compiled code that up to `most` threads share, or None where the caller does it alone.
 
-    Its helpers wait a moment for the next work of the kind, and begin at once; those that do not wait are called, and
-    come some 50 us late. Nobody waits for them: the work must be worth calling them, and cut in parts much shorter.
+    Its helpers wait a moment for the next work of the kind, unless other work calls for them, and begin at once; those
+    that do not wait are called, and come some 50 us late. Nobody waits for them: the work must be worth calling them,
+    and cut in parts much shorter.
     """
     threads = 1 if most < 2 or _helping.get() else get_num_threads()
     if threads == 1:
@@ -251,7 +255,7 @@ def standing_team(most):
     team = _standing(os.getpid())
     missing = min(threads, most) - 1 - team.expect()
     if missing > 0:
-        team.expect(_call_helpers([(team.join, PATIENCE, STAY)] * missing, threads))
+        team.expect(_call_helpers([(team.join, PATIENCE, STAY, team.dismissals())] * missing, threads))
     return team
 
 
@@ -263,10 +267,41 @@ def _standing(process):
 
 @lru_cache(maxsize=1)
 def _pool(helpers, process):
-    """Threads that help; another number of them has a new pool, and so has another process, after a fork.
+    """Threads that help; another number of them has a new pool, and so has another process, after a fork."""
+    return _Pool(helpers)
+
+
+class _Pool:
+    """Threads that help, and keep off the CPU of who calls them.
+
+    Linux often wakes a thread where the one runs that wakes it, even beside an idle CPU, and leaves it there for 10 ms:
+    waiting for the very thread that it should help.
 
     Nobody shuts a pool down, as somebody may be about to use it: its threads end with the last reference to it.
     """
-    from concurrent.futures import ThreadPoolExecutor  # some milliseconds that only large work should cost
 
-    return ThreadPoolExecutor(helpers, "minnet")
+    def __init__(self, helpers):
+        from concurrent.futures import ThreadPoolExecutor  # some milliseconds that only large work should cost
+
+        self.cpus = {}  # that each thread was given
+        self.settled = None  # off which CPU, and how many threads there were
+        self.threads = ThreadPoolExecutor(helpers, "minnet", _arrive, (self.cpus,))
+
+    def call(self, function, *arguments):
+        """Let a thread call the function."""
+        here = current_cpu(), len(self.cpus)
+        if here != self.settled:
+            self.settled = here
+            self.keep_off(here[0])
+        self.threads.submit(function, *arguments)
+
+    def keep_off(self, cpu):
+        for thread, cpus in list(self.cpus.items()):
+            with suppress(OSError):  # a system that does not allow it, or a thread that has ended
+                os.sched_setaffinity(thread, cpus - {cpu} or cpus)
+
+
+def _arrive(cpus):
+    """What a new thread does first. It must not hold the pool."""
+    if hasattr(os, "sched_getaffinity"):
+        cpus[get_native_id()] = os.sched_getaffinity(0)

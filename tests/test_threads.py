@@ -162,6 +162,47 @@ def array_after_use():
     return weakref.ref(x)
 
 
+needs_affinity = pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="needs Linux")
+
+
+@needs_affinity
+@pytest.mark.skipif(_threads._usable_cpus() == 1, reason="needs two CPUs")
+def test_helpers_leave_the_callers_cpu_to_the_caller():
+    set_num_threads(3)
+    ours = os.sched_getaffinity(0)
+    try:
+        for cpu in sorted(ours)[:2] * 2:
+            os.sched_setaffinity(0, {cpu})
+            run_chunks(meeting(3), 3, 1)
+            run_chunks(meeting(3), 3, 1)  # new threads keep off from their second call on
+            given = _threads._pool(2, os.getpid()).cpus
+            assert len(given) == 2
+            for thread, cpus in given.items():
+                assert os.sched_getaffinity(thread) == (cpus - {cpu} or cpus)
+    finally:
+        os.sched_setaffinity(0, ours)
+
+
+@needs_affinity
+def test_helpers_stay_where_the_system_does_not_let_them_move(monkeypatch):
+    def refuse(thread, cpus):
+        raise PermissionError
+
+    monkeypatch.setattr(os, "sched_setaffinity", refuse)
+    set_num_threads(4)
+    for _ in range(3):
+        assert len(set(run_chunks(meeting(4), 4, 1))) == 4
+
+
+def test_a_system_that_tells_no_cpus_has_helpers_too(monkeypatch):
+    monkeypatch.setattr(_threads, "current_cpu", lambda: -1)
+    monkeypatch.delattr(os, "sched_getaffinity", raising=False)
+    monkeypatch.delattr(os, "sched_setaffinity", raising=False)
+    set_num_threads(5)
+    for _ in range(3):
+        assert len(set(run_chunks(meeting(5), 5, 1))) == 5
+
+
 # ---- errors and interrupts ----
 
 

@@ -29,7 +29,7 @@ static void one_part(void* work, ptrdiff_t i)
 
 static void* help(void* team)
 {
-    minnet_join(team, 100000000, INT64_MAX / 2);
+    minnet_join(team, 100000000, INT64_MAX / 2, 0);
     return NULL;
 }
 
@@ -74,6 +74,8 @@ static void* call(void* argument)
         seed = seed * 1664525u + 1013904223u;
         phase.parts = (seed >> 16) % (N + 1);
         minnet_share_standing(caller->team, one_part, &phase, phase.parts);
+        if (caller->team && i % 16 == 0)
+            minnet_dismiss(caller->team);
         memset(&phase, 0, sizeof phase);
     }
     return NULL;
@@ -82,7 +84,7 @@ static void* call(void* argument)
 static void* come_and_go(void* team)
 {
     while (__atomic_load_n(&((minnet_team*)team)->left, __ATOMIC_RELAXED) != MINNET_OVER)
-        minnet_join(team, 1000, 100000);
+        minnet_join(team, 1000, 100000, minnet_dismissals(team));
     return NULL;
 }
 
