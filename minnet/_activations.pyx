@@ -24,8 +24,16 @@ from minnet cimport _math
 from minnet._doors cimport alike, enter
 from minnet._math cimport inlined, real
 from minnet._loops cimport clones, pointer
+from minnet._team cimport Team, meeting_of, parts_of, piece_of, share_standing
+
+cdef extern from "_simd.h":
+    bint can_stream "minnet_can_stream"() noexcept nogil
+    void stream "minnet_stream"(void* to, const void* lines, size_t bytes) noexcept nogil
+    void streamed "minnet_streamed"() noexcept nogil
 
 cdef enum:
+    LINE = 64       # bytes of a line of the cache
+    FAR = 1 << 25   # bytes of an output that no cache holds until it is read
     CHUNK = 256  # elements that are held on the stack between two loops
 
 
@@ -121,34 +129,84 @@ cdef void activation_loop(Activation which, const real* x, real* y, real* slope,
         relu_loop(x, y, slope, n)
 
 
-def sigmoid_forward(const real[::1] x not None, real[::1] y not None, real[::1] slope not None):
+# ---- on several threads: see _team.h ----
+
+cdef struct Work:   # what is void is float or double
+    Activation which
+    const void* x
+    void* y
+    void* slope
+    bint doubles, far
+    Py_ssize_t n
+
+
+cdef void activate_past_the_cache(Activation which, const real* x, real* y, Py_ssize_t n) noexcept nogil:
+    cdef real room[CHUNK + LINE]
+    cdef real* chunk = <real*>((<size_t>&room[0] + LINE - 1) // LINE * LINE)
+    cdef Py_ssize_t i = min(n, <Py_ssize_t>((LINE - <size_t>y % LINE) % LINE // sizeof(real)))
+    activation_loop(which, x, y, <real*>NULL, i)   # up to a line of y
+    while i + CHUNK <= n:
+        activation_loop(which, x + i, chunk, <real*>NULL, CHUNK)
+        stream(y + i, chunk, CHUNK * sizeof(real))
+        i += CHUNK
+    streamed()
+    activation_loop(which, x + i, y + i, <real*>NULL, n - i)
+
+
+cdef void activate(const Work* work, const real* x, Py_ssize_t start, Py_ssize_t n) noexcept nogil:
+    cdef real* y = <real*>work.y + start
+    if work.far:
+        activate_past_the_cache(work.which, x + start, y, n)
+    else:
+        activation_loop(work.which, x + start, y, NULL if work.slope == NULL else <real*>work.slope + start, n)
+
+
+cdef void do_part(void* argument, Py_ssize_t part) noexcept nogil:
+    cdef const Work* work = <const Work*>argument
+    cdef Py_ssize_t piece = piece_of(work.n)
+    cdef Py_ssize_t start = part * piece
+    if work.doubles:
+        activate(work, <const double*>work.x, start, min(piece, work.n - start))
+    else:
+        activate(work, <const float*>work.x, start, min(piece, work.n - start))
+
+
+cdef void forward(Activation which, const real[::1] x, real[::1] y, real[::1] slope, Team team) noexcept nogil:
+    """An activation by the team. Elements do not depend on each other, so no bit depends on who does which."""
+    cdef Work work
+    work.which, work.x, work.y, work.slope, work.n = which, &x[0], &y[0], pointer(slope), x.shape[0]
+    work.doubles, work.far = real is double, slope.shape[0] == 0 and x.shape[0] * sizeof(real) >= FAR and can_stream()
+    share_standing(meeting_of(team), do_part, &work, parts_of(work.n))
+
+
+def sigmoid_forward(const real[::1] x not None, real[::1] y not None, real[::1] slope not None, Team team=None):
     """y = 1 / (1 + exp(-x)), slope = y (1 - y); all (N,)."""
     with nogil:
-        sigmoid_loop(&x[0], &y[0], pointer(slope), x.shape[0])
+        forward(SIGMOID, x, y, slope, team)
 
 
-def tanh_forward(const real[::1] x not None, real[::1] y not None, real[::1] slope not None):
+def tanh_forward(const real[::1] x not None, real[::1] y not None, real[::1] slope not None, Team team=None):
     """y = tanh(x), slope = 1 - y^2; all (N,)."""
     with nogil:
-        tanh_loop(&x[0], &y[0], pointer(slope), x.shape[0])
+        forward(TANH, x, y, slope, team)
 
 
-def softplus_forward(const real[::1] x not None, real[::1] y not None, real[::1] slope not None):
+def softplus_forward(const real[::1] x not None, real[::1] y not None, real[::1] slope not None, Team team=None):
     """y = log(1 + exp(x)), slope = sigmoid(x); all (N,)."""
     with nogil:
-        softplus_loop(&x[0], &y[0], pointer(slope), x.shape[0])
+        forward(SOFTPLUS, x, y, slope, team)
 
 
-def log_sigmoid_forward(const real[::1] x not None, real[::1] y not None, real[::1] slope not None):
+def log_sigmoid_forward(const real[::1] x not None, real[::1] y not None, real[::1] slope not None, Team team=None):
     """y = -log(1 + exp(-x)), slope = sigmoid(-x); all (N,)."""
     with nogil:
-        log_sigmoid_loop(&x[0], &y[0], pointer(slope), x.shape[0])
+        forward(LOG_SIGMOID, x, y, slope, team)
 
 
-def relu_forward(const real[::1] x not None, real[::1] y not None, real[::1] slope not None):
+def relu_forward(const real[::1] x not None, real[::1] y not None, real[::1] slope not None, Team team=None):
     """y = max(x, 0), slope = 1 where x > 0, else 0; all (N,)."""
     with nogil:
-        relu_loop(&x[0], &y[0], pointer(slope), x.shape[0])
+        forward(RELU, x, y, slope, team)
 
 
 cdef clones product_loop(const real* a, const real* b, real* y, Py_ssize_t n) noexcept nogil:
@@ -157,10 +215,32 @@ cdef clones product_loop(const real* a, const real* b, real* y, Py_ssize_t n) no
         y[i] = a[i] * b[i]
 
 
-def chain_backward(const real[::1] dy not None, const real[::1] slope not None, real[::1] dx not None):
+cdef struct Chain:
+    const void* dy
+    const void* slope
+    void* dx
+    bint doubles
+    Py_ssize_t n
+
+
+cdef void chain_part(void* argument, Py_ssize_t part) noexcept nogil:
+    cdef const Chain* c = <const Chain*>argument
+    cdef Py_ssize_t start = part * piece_of(c.n)
+    cdef Py_ssize_t n = min(piece_of(c.n), c.n - start)
+    if c.doubles:
+        product_loop(<const double*>c.dy + start, <const double*>c.slope + start, <double*>c.dx + start, n)
+    else:
+        product_loop(<const float*>c.dy + start, <const float*>c.slope + start, <float*>c.dx + start, n)
+
+
+def chain_backward(
+    const real[::1] dy not None, const real[::1] slope not None, real[::1] dx not None, Team team=None,
+):
     """dx = dy slope, the chain rule through any activation; all (N,)."""
+    cdef Chain c
+    c.dy, c.slope, c.dx, c.doubles, c.n = &dy[0], &slope[0], &dx[0], real is double, dy.shape[0]
     with nogil:
-        product_loop(&dy[0], &slope[0], &dx[0], dy.shape[0])
+        share_standing(meeting_of(team), chain_part, &c, parts_of(c.n))
 
 
 # ---- a bias before an activation: one pass forward, one backward ---------------------------------------------------
@@ -233,7 +313,7 @@ def chain_biased_backward(
 
 # ---- doors: see _doors.pxd -----------------------------------------------------------------------------------------
 
-cdef bint activate(Activation which, object x, object y):
+cdef bint enter_and_activate(Activation which, object x, object y):
     cdef Py_buffer a, b
     cdef bint done = False
     if not enter(x, &a, False):
@@ -255,24 +335,24 @@ cdef bint activate(Activation which, object x, object y):
 
 def sigmoid_door(x not None, y not None):
     """y = sigmoid(x), if both are small plain arrays (N, ...); whether it was done."""
-    return activate(SIGMOID, x, y)
+    return enter_and_activate(SIGMOID, x, y)
 
 
 def tanh_door(x not None, y not None):
     """y = tanh(x), if both are small plain arrays (N, ...); whether it was done."""
-    return activate(TANH, x, y)
+    return enter_and_activate(TANH, x, y)
 
 
 def softplus_door(x not None, y not None):
     """y = softplus(x), if both are small plain arrays (N, ...); whether it was done."""
-    return activate(SOFTPLUS, x, y)
+    return enter_and_activate(SOFTPLUS, x, y)
 
 
 def log_sigmoid_door(x not None, y not None):
     """y = log_sigmoid(x), if both are small plain arrays (N, ...); whether it was done."""
-    return activate(LOG_SIGMOID, x, y)
+    return enter_and_activate(LOG_SIGMOID, x, y)
 
 
 def relu_door(x not None, y not None):
     """y = relu(x), if both are small plain arrays (N, ...); whether it was done."""
-    return activate(RELU, x, y)
+    return enter_and_activate(RELU, x, y)

@@ -1,5 +1,6 @@
 # cython: language_level=3
 from minnet._math cimport real
+from minnet._team cimport Meeting
 
 cdef enum Kind:
     BCE_WITH_LOGITS
@@ -24,4 +25,4 @@ cdef struct Settings:
 
 cdef double elementwise(
     Kind kind, const real* x, const real* t, const real* a, const real* b, const real* light, const double* weight,
-    real* loss, real* dx, Py_ssize_t n, double scale, Settings* s) noexcept nogil
+    real* loss, real* dx, Py_ssize_t n, double scale, Settings* s, Meeting* team) noexcept nogil

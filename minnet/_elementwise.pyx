@@ -11,6 +11,7 @@ from minnet._doors cimport alike, apart, enter
 from minnet._math cimport inlined, real
 from minnet._loops cimport clones, pointer
 from minnet._rows cimport add
+from minnet._team cimport PIECES, Meeting, Team, meeting_of, parts_of, piece_of, share_standing
 
 cdef extern from "_simd.h":
     uint32_t minnet_bits_f32(float x) noexcept nogil
@@ -641,14 +642,14 @@ cdef inline void count(
         weigh(losses, weight, n, 1.0)
 
 
-cdef double elementwise(
+cdef double stretch(
     Kind kind, const real* x, const real* t, const real* a, const real* b, const real* light, const double* weight,
-    real* loss, real* dx, Py_ssize_t n, double scale, Settings* s,
+    real* loss, real* dx, Py_ssize_t start, Py_ssize_t end, double scale, Settings* s,
 ) noexcept nogil:
-    """The sum of the losses; a and b may be NULL where their periods are 0, loss, dx and one or both kinds of weights.
+    """The sum of the losses from start to end.
 
-    Losses of logits look at their targets: where one is outside [0, 1], the sum is NaN. Where loss and dx are wanted,
-    they are written there at once, and weighed in place: arithmetic hides what it costs to write to memory.
+    Where loss and dx are wanted, they are written there at once, and weighed in place: arithmetic hides what it costs
+    to write to memory.
     """
     cdef real chunk_loss[CHUNK]
     cdef real chunk_dx[CHUNK]
@@ -662,9 +663,9 @@ cdef double elementwise(
     cdef Py_ssize_t i, size
     for i in range(SUMS):
         sums[i] = high[i] = low[i] = 0
-    i = 0
-    while i < n:
-        size = min(<Py_ssize_t>CHUNK, n - i)
+    i = start
+    while i < end:
+        size = min(<Py_ssize_t>CHUNK, end - i)
         losses = &chunk_loss[0] if loss == NULL else loss + i
         slopes = &chunk_dx[0] if dx == NULL else dx + i
         chunk_of(
@@ -685,33 +686,87 @@ cdef double elementwise(
     return <double>NAN if all_found & OUTSIDE else total
 
 
+cdef struct Work:    # what is void is float or double
+    Kind kind
+    const void* x
+    const void* t
+    const void* a
+    const void* b
+    const void* light
+    const double* weight
+    void* loss
+    void* dx
+    bint doubles
+    Py_ssize_t n
+    double scale
+    Settings* settings
+    double total[PIECES]   # of each part
+
+
+cdef double lose(const Work* w, const real* x, Py_ssize_t start, Py_ssize_t end) noexcept nogil:
+    return stretch(
+        w.kind, x, <const real*>w.t, <const real*>w.a, <const real*>w.b, <const real*>w.light, w.weight, <real*>w.loss,
+        <real*>w.dx, start, end, w.scale, w.settings)
+
+
+cdef void do_part(void* argument, Py_ssize_t part) noexcept nogil:
+    cdef Work* w = <Work*>argument
+    cdef Py_ssize_t piece = piece_of(w.n)
+    cdef Py_ssize_t start = part * piece
+    cdef Py_ssize_t end = min(start + piece, w.n)
+    if w.doubles:
+        w.total[part] = lose(w, <const double*>w.x, start, end)
+    else:
+        w.total[part] = lose(w, <const float*>w.x, start, end)
+
+
+cdef double elementwise(
+    Kind kind, const real* x, const real* t, const real* a, const real* b, const real* light, const double* weight,
+    real* loss, real* dx, Py_ssize_t n, double scale, Settings* s, Meeting* team,
+) noexcept nogil:
+    """The sum of the losses, by the team, if there is one; a and b may be NULL where their periods are 0, loss, dx and one
+    or both kinds of weights.
+
+    Losses of logits look at their targets: where one is outside [0, 1], the sum is NaN.
+    """
+    cdef Work w
+    cdef double high = 0, low = 0
+    cdef Py_ssize_t i
+    w.kind, w.x, w.t, w.a, w.b, w.light, w.weight, w.loss, w.dx = kind, x, t, a, b, light, weight, loss, dx
+    w.doubles, w.n, w.scale, w.settings = real is double, n, scale, s
+    share_standing(team, do_part, &w, parts_of(n))
+    for i in range(parts_of(n)):
+        add(&high, &low, w.total[i])
+    return high + low if low == low else high   # of infinite losses nothing is rounded off
+
+
 cdef inline const heft* first(const heft[::1] weight) noexcept nogil:
     return &weight[0] if weight.shape[0] > 0 else NULL
 
 
 cdef double plain(
     Kind kind, const real[::1] x, const real[::1] t, const real[::1] light, const double[::1] weight, real[::1] loss,
-    real[::1] dx, double scale, Settings* s,
+    real[::1] dx, double scale, Settings* s, Meeting* team,
 ) noexcept nogil:
     """A loss of an output and its target alone."""
     return elementwise(
         kind, &x[0], &t[0], <real*>NULL, <real*>NULL, first(light), first(weight), pointer(loss), pointer(dx), x.shape[0],
-        scale, s)
+        scale, s, team)
 
 
-# All take weights (N,) in two arrays, `light` and `weight`, of which one or both are empty.
+# All take weights (N,) in two arrays, `light` and `weight`, of which one or both are empty, and a team to share the work.
 
 
 def binary_cross_entropy_with_logits(
     const real[::1] z not None, const real[::1] t not None, const real[::1] light not None,
-    const double[::1] weight not None, real[::1] loss not None, real[::1] dz not None, double scale,
+    const double[::1] weight not None, real[::1] loss not None, real[::1] dz not None, double scale, Team team=None,
 ):
     """loss = weight (softplus(z) - t z), dz = scale weight (sigmoid(z) - t); all (N,). Returns the sum of the losses."""
     cdef Settings s
     cdef double total
     s.a_period = s.b_period = 0
     with nogil:
-        total = plain(BCE_WITH_LOGITS, z, t, light, weight, loss, dz, scale, &s)
+        total = plain(BCE_WITH_LOGITS, z, t, light, weight, loss, dz, scale, &s, meeting_of(team))
     return total
 
 
@@ -719,7 +774,7 @@ def focal_binary_cross_entropy_with_logits(
     const real[::1] z not None, const real[::1] t not None, const real[::1] positive not None,
     const real[::1] negative not None, const real[::1] light not None, const double[::1] weight not None,
     real[::1] loss not None, real[::1] dz not None, double scale, Py_ssize_t positive_period,
-    Py_ssize_t negative_period, double smoothing, double gamma,
+    Py_ssize_t negative_period, double smoothing, double gamma, Team team=None,
 ):
     """loss = -weight (yes (1 - a)^gamma log(a) + no a^gamma log(1 - a)), a = sigmoid(z); dz = scale d loss / d z; (N,).
 
@@ -732,14 +787,14 @@ def focal_binary_cross_entropy_with_logits(
     with nogil:
         total = elementwise(
             FOCAL_BCE if gamma > 0 else WEIGHTED_BCE, &z[0], &t[0], &positive[0], &negative[0],
-            first(light), first(weight), pointer(loss), pointer(dz), z.shape[0], scale, &s)
+            first(light), first(weight), pointer(loss), pointer(dz), z.shape[0], scale, &s, meeting_of(team))
     return total
 
 
 def binary_cross_entropy(
     const real[::1] p not None, const real[::1] t not None, const real[::1] element_weight not None,
     const real[::1] light not None, const double[::1] weight not None, real[::1] loss not None, real[::1] dp not None,
-    double scale, Py_ssize_t period,
+    double scale, Py_ssize_t period, Team team=None,
 ):
     """loss = -w (t log(p) + (1 - t) log(1 - p)), dp = scale w (p - t) / (p (1 - p)), w = weight element_weight; all (N,).
 
@@ -750,13 +805,14 @@ def binary_cross_entropy(
     with nogil:
         total = elementwise(
             BCE, &p[0], &t[0], &element_weight[0], <real*>NULL, first(light), first(weight), pointer(loss), pointer(dp),
-            p.shape[0], scale, &s)
+            p.shape[0], scale, &s, meeting_of(team))
     return total
 
 
 def divergence(
     const real[::1] log_q not None, const real[::1] t not None, const real[::1] light not None,
     const double[::1] weight not None, real[::1] loss not None, real[::1] dx not None, double scale, bint log_target,
+    Team team=None,
 ):
     """loss = weight p (log(p) - log_q), dx = -scale weight p, p = exp(t) if log_target, else t; all (N,).
 
@@ -766,39 +822,40 @@ def divergence(
     s.a_period = s.b_period = 0
     s.is_log = log_target
     with nogil:
-        total = plain(KL, log_q, t, light, weight, loss, dx, scale, &s)
+        total = plain(KL, log_q, t, light, weight, loss, dx, scale, &s, meeting_of(team))
     return total
 
 
 def squared_error(
     const real[::1] x not None, const real[::1] t not None, const real[::1] light not None,
-    const double[::1] weight not None, real[::1] loss not None, real[::1] dx not None, double scale,
+    const double[::1] weight not None, real[::1] loss not None, real[::1] dx not None, double scale, Team team=None,
 ):
     """loss = weight (x - t)^2, dx = scale weight 2 (x - t); all (N,). Returns the sum of the losses."""
     cdef Settings s
     cdef double total
     s.a_period = s.b_period = 0
     with nogil:
-        total = plain(SQUARED_ERROR, x, t, light, weight, loss, dx, scale, &s)
+        total = plain(SQUARED_ERROR, x, t, light, weight, loss, dx, scale, &s, meeting_of(team))
     return total
 
 
 def absolute_error(
     const real[::1] x not None, const real[::1] t not None, const real[::1] light not None,
-    const double[::1] weight not None, real[::1] loss not None, real[::1] dx not None, double scale,
+    const double[::1] weight not None, real[::1] loss not None, real[::1] dx not None, double scale, Team team=None,
 ):
     """loss = weight |x - t|, dx = scale weight sign(x - t); all (N,). Returns the sum of the losses."""
     cdef Settings s
     cdef double total
     s.a_period = s.b_period = 0
     with nogil:
-        total = plain(ABSOLUTE_ERROR, x, t, light, weight, loss, dx, scale, &s)
+        total = plain(ABSOLUTE_ERROR, x, t, light, weight, loss, dx, scale, &s, meeting_of(team))
     return total
 
 
 def huber(
     const real[::1] x not None, const real[::1] t not None, const real[::1] light not None,
     const double[::1] weight not None, real[::1] loss not None, real[::1] dx not None, double scale, double delta,
+    Team team=None,
 ):
     """loss = weight c (x - t - c / 2), dx = scale weight c, c = x - t cut off at +-delta; all (N,).
 
@@ -808,14 +865,14 @@ def huber(
     s.a_period = s.b_period = 0
     s.amount = delta
     with nogil:
-        total = plain(HUBER, x, t, light, weight, loss, dx, scale, &s)
+        total = plain(HUBER, x, t, light, weight, loss, dx, scale, &s, meeting_of(team))
     return total
 
 
 def gaussian_nll(
     const real[::1] x not None, const real[::1] t not None, const real[::1] var not None,
     const real[::1] light not None, const double[::1] weight not None, real[::1] loss not None, real[::1] dx not None,
-    double scale, Py_ssize_t period, double eps, bint full,
+    double scale, Py_ssize_t period, double eps, bint full, Team team=None,
 ):
     """loss = weight (log(v) + (x - t)^2 / v) / 2, dx = scale weight (x - t) / v, v = max(var, eps); all (N,).
 
@@ -826,14 +883,14 @@ def gaussian_nll(
     with nogil:
         total = elementwise(
             GAUSSIAN, &x[0], &t[0], &var[0], <real*>NULL, first(light), first(weight), pointer(loss), pointer(dx),
-            x.shape[0], scale, &s)
+            x.shape[0], scale, &s, meeting_of(team))
     return total
 
 
 def poisson_nll(
     const real[::1] x not None, const real[::1] t not None, const real[::1] light not None,
     const double[::1] weight not None, real[::1] loss not None, real[::1] dx not None, double scale, double eps,
-    bint log_input, bint full,
+    bint log_input, bint full, Team team=None,
 ):
     """loss = weight (exp(x) - t x), dx = scale weight (exp(x) - t); all (N,). Returns the sum of the losses.
 
@@ -843,7 +900,7 @@ def poisson_nll(
     s.a_period = s.b_period = 0
     s.amount, s.is_log, s.full = eps, log_input, full
     with nogil:
-        total = plain(POISSON, x, t, light, weight, loss, dx, scale, &s)
+        total = plain(POISSON, x, t, light, weight, loss, dx, scale, &s, meeting_of(team))
     return total
 
 
@@ -974,7 +1031,7 @@ cdef double mean_binary_loss(const real* z, const real* t, real* dz, Py_ssize_t 
         return -1
     s.a_period = s.b_period = 0
     return scale * elementwise(
-        BCE_WITH_LOGITS, z, t, <real*>NULL, <real*>NULL, <real*>NULL, NULL, <real*>NULL, dz, n, scale, &s)
+        BCE_WITH_LOGITS, z, t, <real*>NULL, <real*>NULL, <real*>NULL, NULL, <real*>NULL, dz, n, scale, &s, NULL)
 
 
 def binary_cross_entropy_with_logits_door(z not None, t not None, dz not None):

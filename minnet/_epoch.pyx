@@ -439,7 +439,7 @@ cdef double criterion_of(
             z, t, y, <const real*>NULL, NULL, work, <real*>NULL, dz, rows, outputs, scale, &o)
     return scale * _elementwise.elementwise(
         _elementwise.BCE_WITH_LOGITS if criterion == BCE else _elementwise.SQUARED_ERROR, z, t, <real*>NULL, <real*>NULL,
-        <real*>NULL, NULL, <real*>NULL, dz, n, scale, &s)
+        <real*>NULL, NULL, <real*>NULL, dz, n, scale, &s, NULL)
 
 
 cdef double lose(const Plan* plan, real* work, Criterion criterion, bint labels, Py_ssize_t rows) noexcept nogil:

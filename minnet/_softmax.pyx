@@ -13,6 +13,7 @@ from minnet._rows cimport (
     FEW, ROWS, add, anchor, exact_others, exp_total, infinite_others, invert_total, log_total, multiply, row_max,
     tile_load, tile_load_columns, tile_max, tile_store, tile_store_columns, unshift_sum,
 )
+from minnet._team cimport Team, meeting_of, piece_of, share_standing
 
 
 cdef enum:
@@ -245,19 +246,50 @@ cdef void softmax_columns(const real[:, :, ::1] x, real[:, :, ::1] y, bint logar
             i += ROWS
 
 
+# ---- on several threads: see _team.h ----
+
+cdef struct Work:   # what is void is float or double
+    const void* x
+    void* y
+    bint logarithm, doubles
+    Py_ssize_t rows, classes, piece   # rows of a part: whole tiles
+
+
+cdef void normalize_part(const Work* w, const real* x, Py_ssize_t start, Py_ssize_t rows) noexcept nogil:
+    softmax_rows(x + start * w.classes, <real*>w.y + start * w.classes, rows, w.classes, w.logarithm)
+
+
+cdef void do_part(void* argument, Py_ssize_t part) noexcept nogil:
+    cdef const Work* w = <const Work*>argument
+    cdef Py_ssize_t start = part * w.piece
+    if w.doubles:
+        normalize_part(w, <const double*>w.x, start, min(w.piece, w.rows - start))
+    else:
+        normalize_part(w, <const float*>w.x, start, min(w.piece, w.rows - start))
+
+
+cdef void share_rows(const real[:, ::1] x, real[:, ::1] y, bint logarithm, Team team) noexcept nogil:
+    """softmax_rows by the team. Tiles do not depend on each other, so no bit depends on who does which."""
+    cdef Work w
+    cdef Py_ssize_t tile = ROWS if x.shape[1] <= FEW else 1
+    w.x, w.y, w.logarithm, w.doubles, w.rows, w.classes = &x[0, 0], &y[0, 0], logarithm, real is double, x.shape[0], x.shape[1]
+    w.piece = max(piece_of(w.rows * w.classes) // max(w.classes * tile, 1), 1) * tile
+    share_standing(meeting_of(team), do_part, &w, (w.rows + w.piece - 1) // w.piece)
+
+
 FEW_CLASSES = FEW
 
 
-def softmax_forward(const real[:, ::1] x not None, real[:, ::1] y not None):
+def softmax_forward(const real[:, ::1] x not None, real[:, ::1] y not None, Team team=None):
     """y = exp(x) / sum(exp(x)) a row; (N, C). Its backward is inside the losses."""
     with nogil:
-        softmax_rows(&x[0, 0], &y[0, 0], x.shape[0], x.shape[1], False)
+        share_rows(x, y, False, team)
 
 
-def log_softmax_forward(const real[:, ::1] x not None, real[:, ::1] y not None):
+def log_softmax_forward(const real[:, ::1] x not None, real[:, ::1] y not None, Team team=None):
     """y = x - log(sum(exp(x))) a row; (N, C). Its backward is inside the losses."""
     with nogil:
-        softmax_rows(&x[0, 0], &y[0, 0], x.shape[0], x.shape[1], True)
+        share_rows(x, y, True, team)
 
 
 def softmax_middle_forward(const real[:, :, ::1] x not None, real[:, :, ::1] y not None):

@@ -8,7 +8,7 @@ from libc.stdint cimport int64_t
 from minnet cimport _math
 from minnet._math cimport real
 from minnet._loops cimport clones, narrow_clones, pointer
-from minnet._team cimport Team, share_standing
+from minnet._team cimport Team, meeting_of, parts_of, piece_of, share_standing
 
 
 cdef clones sgd_loop(real* w, const real* g, Py_ssize_t n, real lr, real decay) noexcept nogil:
@@ -93,11 +93,6 @@ cdef void update(
 
 # ---- on several threads ----
 
-cdef enum:
-    PIECE = 1 << 14   # parameters of a part, at least: 2 to 6 us
-    PIECES = 512      # parts, at most
-    LINE = 16         # floats of a line of the cache
-
 cdef struct Update:   # all that a thread needs to do a part of it; what is void is float or double
     const Rule* rule
     const void* g
@@ -107,7 +102,7 @@ cdef struct Update:   # all that a thread needs to do a part of it; what is void
     void* third
     bint doubles
     int64_t step
-    Py_ssize_t n, piece
+    Py_ssize_t n
 
 
 cdef void update_part(const Update* u, real* w, Py_ssize_t start, Py_ssize_t n) noexcept nogil:
@@ -119,8 +114,9 @@ cdef void update_part(const Update* u, real* w, Py_ssize_t start, Py_ssize_t n) 
 
 cdef void do_part(void* argument, Py_ssize_t part) noexcept nogil:
     cdef const Update* u = <const Update*>argument
-    cdef Py_ssize_t start = part * u.piece
-    cdef Py_ssize_t n = min(u.piece, u.n - start)
+    cdef Py_ssize_t piece = piece_of(u.n)
+    cdef Py_ssize_t start = part * piece
+    cdef Py_ssize_t n = min(piece, u.n - start)
     if u.doubles:
         update_part(u, <double*>u.w, start, n)
     else:
@@ -134,8 +130,7 @@ cdef void run(
     cdef Update u
     u.rule, u.g, u.w, u.first, u.second, u.third = rule, &g[0], &w[0], first, second, third
     u.doubles, u.step, u.n = real is double, step, w.shape[0]
-    u.piece = max(<Py_ssize_t>PIECE, (u.n + LINE * PIECES - 1) // (LINE * PIECES) * LINE)
-    share_standing(NULL if team is None else &team.meeting, do_part, &u, (u.n + u.piece - 1) // u.piece)
+    share_standing(meeting_of(team), do_part, &u, parts_of(u.n))
 
 
 def sgd_update(const real[::1] g not None, real[::1] w not None, double lr, double decay, Team team=None):

@@ -1,4 +1,4 @@
-"""Helpers that wait for the next update of a large vector: the same bits whoever comes, and nobody waits or stays."""
+"""Helpers that wait for the next work on long vectors: the same bits whoever comes, and nobody waits or stays."""
 
 import os
 import subprocess
@@ -11,7 +11,9 @@ import pytest
 
 import minnet as mn
 from minnet import _team, _threads, optimizers
+from minnet import functional as F
 from minnet._threads import run_alone, run_chunks, set_num_threads, standing_team
+from minnet.functional import _activations, _share
 
 WAIT = 20  # seconds after which a test has failed
 SIZE = 100_003
@@ -29,6 +31,7 @@ MAKE = {
 def _own_settings(monkeypatch):
     monkeypatch.delenv("MINNET_NUM_THREADS", raising=False)
     monkeypatch.setattr(optimizers, "SHARE", 1000)
+    monkeypatch.setattr(_share, "WORTH", 1000)
     monkeypatch.setattr(_threads, "PATIENCE", 0.005)
     monkeypatch.setattr(_threads, "Team", Watched)
     _threads._standing.cache_clear()
@@ -111,6 +114,84 @@ def test_bits_are_the_same_for_any_number_of_threads(make, dtype, groups):
                 break
 
 
+FULL = {"return_grad": True, "reduction": "sum"}
+ELEMENTS = {  # x, targets in [0, 1], weights: all of SIZE
+    "sigmoid": lambda x, t, w: F.sigmoid(x),
+    "tanh": lambda x, t, w: F.tanh(x),
+    "softplus": lambda x, t, w: F.softplus(x),
+    "log_sigmoid": lambda x, t, w: F.log_sigmoid(x),
+    "relu": lambda x, t, w: F.relu(x),
+    "softmax": lambda x, t, w: F.softmax(x[: SIZE // 100 * 100].reshape(-1, 100)),
+    "softmax of few": lambda x, t, w: F.softmax(x[: SIZE // 7 * 7].reshape(-1, 7)),
+    "softmax of many": lambda x, t, w: F.softmax(x[: SIZE // 2 * 2].reshape(2, -1)),
+    "log_softmax": lambda x, t, w: F.log_softmax(x[: SIZE // 33 * 33].reshape(-1, 33)),
+    "softmax of columns": lambda x, t, w: F.softmax(x[: SIZE // 100 * 100].reshape(100, -1), axis=0),
+    "backward": lambda x, t, w: _activations.chain(x, t),
+    "sigmoid and slope": lambda x, t, w: _activations.value_and_slope("sigmoid", x),
+    "binary": lambda x, t, w: F.binary_cross_entropy_with_logits(x, t, return_grad=True),
+    "binary losses": lambda x, t, w: F.binary_cross_entropy_with_logits(x, t, reduction="none", return_grad=True),
+    "weighted rows": lambda x, t, w: F.binary_cross_entropy_with_logits(x, t, sample_weight=w, **FULL),
+    "weights in double": lambda x, t, w: F.mse_loss(x, t, sample_weight=w.astype(float), **FULL),
+    "weights that repeat": lambda x, t, w: F.binary_cross_entropy_with_logits(
+        x[: SIZE // 7 * 7].reshape(-1, 7), t[: SIZE // 7 * 7].reshape(-1, 7), pos_weight=w[:7], weight=w[7:14], **FULL
+    ),
+    "focal": lambda x, t, w: F.binary_cross_entropy_with_logits(x, t, gamma=1.7, label_smoothing=0.1, **FULL),
+    "probabilities": lambda x, t, w: F.binary_cross_entropy(t, t[::-1], weight=w, **FULL),
+    "huber": lambda x, t, w: F.huber_loss(x, t, **FULL),
+    "variances that repeat": lambda x, t, w: F.gaussian_nll_loss(x, t, w[0], var_grad=True, **FULL),
+}
+
+
+def computed(name, dtype):
+    """What a function of long vectors gives, as bytes."""
+    rng = np.random.default_rng(0)
+    x, t, w = 4 * rng.standard_normal(SIZE), rng.random(SIZE), 0.5 + rng.random(SIZE)
+    found = ELEMENTS[name](*(a.astype(dtype) for a in (x, t, w)))
+    return [np.asarray(a).tobytes() for a in (found if isinstance(found, tuple) else (found,))]
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("name", ELEMENTS)
+def test_functions_of_elements_give_the_same_bits_for_any_number_of_threads(name, dtype):
+    set_num_threads(1)
+    alone = computed(name, dtype)
+    for threads in (2, 3, 8):
+        set_num_threads(threads)
+        _threads._standing.cache_clear()
+        for _ in range(10):
+            assert computed(name, dtype) == alone
+            if parts() > 0:
+                break
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+def test_a_vector_of_more_elements_than_small_parts_hold_is_summed_whole(threads):
+    set_num_threads(threads)
+    x = np.ones(2**23 + 5, np.float32)  # above 512 parts of 2^14
+    x[::1000] = 3
+    assert F.l1_loss(x, np.zeros_like(x), reduction="sum") == x.sum(dtype=float)
+
+
+@pytest.mark.parametrize("offset", [0, 1, 13])
+def test_what_no_cache_holds_is_the_same(offset):
+    set_num_threads(3)
+    size, room = 2**23 + 77, np.full(2**23 + 100, np.nan, np.float32)
+    x, y = np.arange(size, dtype=np.float32) % 977 - 500, room[offset : offset + size]
+    F.softplus(x, out=y)
+    assert (y == np.tile(F.softplus(x[:977]), size // 977 + 1)[:size]).all()
+    assert np.isnan(room[:offset]).all()
+    assert np.isnan(room[offset + size :]).all()
+
+
+def test_a_wrong_target_is_found_in_any_part():
+    set_num_threads(2)
+    for wrong in (0, SIZE // 2, SIZE - 1):
+        t = np.zeros(SIZE)
+        t[wrong] = 1.5
+        with pytest.raises(ValueError, match=rf"^binary_cross_entropy_with_logits: .* 1\.5 in row {wrong}$"):
+            F.binary_cross_entropy_with_logits(np.zeros(SIZE), t)
+
+
 @pytest.mark.skipif(_threads._usable_cpus() == 1 or os.name == "nt", reason="needs two CPUs, and a team")
 def test_helpers_take_part():
     set_num_threads(2)
@@ -173,6 +254,19 @@ def test_a_helper_that_has_left_is_called_again(monkeypatch):
     counts = asked(monkeypatch, come=False)
     stepped(MAKE["sgd"])
     assert counts == [1, 1, 1]
+
+
+@pytest.mark.parametrize("arrived", [True, False])
+def test_other_work_need_not_wait_until_a_helper_leaves(monkeypatch, arrived):
+    set_num_threads(2)
+    monkeypatch.setattr(_threads, "PATIENCE", 100)
+    monkeypatch.setattr(_threads, "STAY", 100)
+    standing_team(2)
+    if arrived:
+        time.sleep(0.05)
+    meet = threading.Barrier(2, timeout=WAIT)  # of the caller, and the one helper there is
+    assert sorted(run_chunks(lambda start, stop: meet.wait(), 2, 1)) == [0, 1]
+    assert helpers() == 0
 
 
 def test_work_says_how_many_may_come(monkeypatch):

@@ -6,7 +6,7 @@ from minnet import _activations as kernels
 from minnet._checks import out_array, real_array
 from minnet._rooms import room
 from minnet._threads import run_chunks
-from minnet.functional._share import NONE, SHARE, apart, by_dtype, free_share, rows_a_share, share
+from minnet.functional._share import NONE, apart, by_dtype, rows_a_share, team_for
 
 _sigmoid = by_dtype(kernels.sigmoid_forward)
 _tanh = by_dtype(kernels.tanh_forward)
@@ -69,7 +69,7 @@ def _elementwise(owner, door, kernel, x, out):
     x = real_array(owner, "x", x)
     y = np.empty(x.shape, x.dtype) if out is None else out_array(owner, out, x.shape, x.dtype)
     x = apart(x, y)
-    share(kernel[x.dtype.char], free_share(x.size, SHARE), x.reshape(-1), y.reshape(-1), NONE[x.dtype.char])
+    kernel[x.dtype.char](x.reshape(-1), y.reshape(-1), NONE[x.dtype.char], team_for(x.size))
     return y if out is not None or y.ndim else y[()]
 
 
@@ -83,8 +83,7 @@ def value_and_slope(name, x):
     """
     x = real_array(name, "x", x)
     y, slope = room(x.shape, x.dtype), room(x.shape, x.dtype)
-    size = free_share(x.size, SHARE)
-    share(_WITH_SLOPE[name][x.dtype.char], size, x.reshape(-1), y.reshape(-1), slope.reshape(-1))
+    _WITH_SLOPE[name][x.dtype.char](x.reshape(-1), y.reshape(-1), slope.reshape(-1), team_for(x.size))
     return y, slope
 
 
@@ -139,6 +138,5 @@ def chain_biased(dy, slope, db):
 def chain(dy, slope):
     """The backward of every activation, dx = dy * slope; two arrays of one shape and dtype."""
     dx = room(dy.shape, dy.dtype)
-    size = free_share(dy.size, SHARE)
-    share(_chain[dy.dtype.char], size, dy.reshape(-1), slope.reshape(-1), dx.reshape(-1))
+    _chain[dy.dtype.char](dy.reshape(-1), slope.reshape(-1), dx.reshape(-1), team_for(dy.size))
     return dx

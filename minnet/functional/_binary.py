@@ -116,7 +116,7 @@ def binary_cross_entropy_with_logits(
     if weights is not None:
         periods, shares = spread(owner, "weight and pos_weight", z, *weights)
     scalars = (*periods, smoothing, gamma)
-    return losses.run(_focal, z.reshape(-1), t, grad, *shares, scalars=scalars, periods=periods, check=check)
+    return losses.run(_focal, z.reshape(-1), t, grad, *shares, scalars=scalars, check=check)
 
 
 def _is_0(value):
@@ -167,4 +167,4 @@ def binary_cross_entropy(
     losses = Losses(owner, p.shape, sample_weight, reduction, grad_output, p.dtype.char)
     periods, weights = spread(owner, "weight", p, w)
     grad = gradient(owner, p, return_grad, out)
-    return losses.run(_bce, p.reshape(-1), t, grad, *weights, scalars=periods, periods=periods)
+    return losses.run(_bce, p.reshape(-1), t, grad, *weights, scalars=periods)

@@ -11,7 +11,7 @@ import numpy as np
 from minnet import _elementwise as kernels
 from minnet._checks import bad_value, choice, label_array, not_negative, out_array, real_array, words
 from minnet._cross_entropy import first_outside_range
-from minnet.functional._share import NO_ROWS, NONE, SHARE, by_dtype, rows_a_share, share
+from minnet.functional._share import NO_ROWS, NONE, by_dtype, rows_a_share, share, team_for
 
 REDUCTIONS = ("mean", "sum", "none", "batchmean")
 ONES = {char: np.ones(1 + kernels.WRAP, char) for char in "fd"}  # the weight of elements without one, as by `spread`
@@ -111,13 +111,13 @@ class Losses:
             raise bad_value(self.owner, rule, factors.shape)
         return np.repeat(factors, math.prod(self.shape) // max(factors.size, 1))
 
-    def run(self, kernel, x, target, grad, *inputs, scalars=(), periods=(), size=None, check=None):
+    def run(self, kernel, x, target, grad, *inputs, scalars=(), size=None, check=None):
         """The reduced value; with it, unless `grad` is None, the gradient, written there.
 
         A kernel takes x, target, further `inputs`, weights (see `_kinds`), losses, dx and the factor of dx, then other
-        `scalars`. Inputs that repeat themselves are not cut among threads, and x only where their `periods` end; see
-        `spread`. A kernel that cuts its work itself gets chunks of `size` rows. One that looks at its targets itself
-        gives a sum of NaN where one is wrong: `check` raises the error then, unless NaN came from elsewhere.
+        `scalars`. One of elements gets all of them, and a team to share the work; one of rows chunks of `size` rows.
+        One that looks at its targets itself gives a sum of NaN where one is wrong: `check` raises the error then,
+        unless NaN came from elsewhere.
         """
         char, none = x.dtype.char, self.reduction == "none"
         losses = np.empty(self.shape, x.dtype) if none else NONE[char]
@@ -130,13 +130,13 @@ class Losses:
             x, target, self.weight, *inputs = (
                 a.copy() if np.may_share_memory(a, dx) else a for a in (x, target, self.weight, *inputs)
             )
-        step = max((period for period in periods if period != x.size), default=1)
-        if size is None:
-            size = (SHARE // step or 1) * step if x.ndim == 1 else rows_a_share(x.shape[1])
 
         def call(weight, loss, dx, scale):
             arrays = x, target, *inputs, *self._kinds(weight), loss, dx
-            return sum(share(kernel[char], size, *arrays, scalars=(scale, *scalars)))
+            if x.ndim == 1:
+                return kernel[char](*arrays, scale, *scalars, team_for(x.size))
+            rows = rows_a_share(x.shape[1]) if size is None else size
+            return sum(share(kernel[char], rows, *arrays, scalars=(scale, *scalars)))
 
         if type(self.upstream) is np.ndarray:  # the losses first, then the gradient, which has weights of its own
             total = call(self.weight, losses.reshape(-1), no_dx, 1.0)
@@ -216,8 +216,7 @@ def spread(owner, names, x, *arrays):
     """Element arrays for losses of the shape of `x`, as kernels take them: periods, flat arrays in the dtype of `x`.
 
     An array is as long as `x`, or repeats itself after its period; then it goes on for WRAP elements behind it, so that
-    a kernel finds each chunk in one piece. (Its length is not that of `x` in work large enough to be cut: with P the
-    period, P + WRAP = k P makes P at most WRAP.)
+    a kernel finds each chunk in one piece.
     """
     different = {id(a): a for a in arrays}  # often they are one array
     ready = {key: _repeated(_converted(owner, names, a, x.dtype), x.size) for key, a in different.items()}

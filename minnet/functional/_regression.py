@@ -160,7 +160,7 @@ def gaussian_nll_loss(
     grad = gradient(owner, x, return_grad, out)
     slopes = _slopes_of_variances(losses, x, t, v, eps) if var_grad else None
     scalars = (*periods, eps, bool(full))
-    found = losses.run(_gaussian_nll, x.reshape(-1), t, grad, *variances, scalars=scalars, periods=periods)
+    found = losses.run(_gaussian_nll, x.reshape(-1), t, grad, *variances, scalars=scalars)
     return (*found, slopes) if var_grad else found
 
 
@@ -169,7 +169,8 @@ def _slopes_of_variances(losses, x, t, v, eps):
     slopes = np.empty_like(x)
     v = np.ascontiguousarray(np.broadcast_to(v, x.shape), x.dtype).reshape(-1)
 
-    def kernel(x, t, v, light, weight, loss, dv, scale):
+    def kernel(x, t, v, light, weight, loss, dv, *scalars):
+        scale, _ = scalars  # and a team
         v = v.astype(np.float64)
         counts = light.astype(np.float64) if len(light) else weight if len(weight) else np.ones(len(x))
         with np.errstate(all="ignore"):  # what a weight of 0, or a variance below eps, leaves out may be anything

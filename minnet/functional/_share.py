@@ -4,11 +4,12 @@ from functools import lru_cache
 
 import numpy as np
 
-from minnet._threads import get_num_threads, run_chunks
+from minnet._threads import run_chunks, standing_team
 
 # Elements of a chunk when large work is cut for several threads: 0.1 to 0.3 ms of it, several times what it costs to
 # hand a chunk over. Part of the definition of a sum: other cuts would round otherwise.
 SHARE = 2**18
+WORTH = 2**18  # elements of work that are worth a helper, who may come 50 us late
 
 NONE = {"f": np.empty(0, np.float32), "d": np.empty(0, np.float64)}  # an output that is not wanted
 NO_ROWS = {"f": np.empty((0, 0), np.float32), "d": np.empty((0, 0), np.float64)}
@@ -40,13 +41,9 @@ def rows_a_share(columns):
     return max(SHARE // max(columns, 1) // 32, 1) * 32
 
 
-def free_share(total, least):
-    """Elements or rows of a chunk of work without sums, whose cuts change no bit: two chunks a thread, whole lines.
-
-    Fewer and larger ones than `SHARE` makes of large work, as each costs some microseconds of Python.
-    """
-    threads = get_num_threads()
-    return max(least, total if threads == 1 else -(-total // (128 * threads)) * 64)
+def team_for(elements):
+    """A team for a kernel that shares work of so many elements itself, None where that does not pay."""
+    return standing_team(elements // WORTH)
 
 
 def apart(x, y):

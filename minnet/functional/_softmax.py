@@ -6,7 +6,7 @@ import numpy as np
 
 from minnet import _softmax as kernels
 from minnet._checks import bad_value, integer, out_array, real_array
-from minnet.functional._share import by_dtype, free_share, rows_a_share, share
+from minnet.functional._share import by_dtype, team_for
 
 _softmax = by_dtype(kernels.softmax_forward)
 _log_softmax = by_dtype(kernels.log_softmax_forward)
@@ -72,14 +72,14 @@ def _along_axis(owner, door, kernel, middle_kernel, x, axis, out):
     before, after = math.prod(x.shape[:axis]), math.prod(x.shape[axis + 1 :])
     if after == 1:
         shape = before, x.shape[axis]
-        share(kernel[x.dtype.char], free_share(before, rows_a_share(shape[1])), x.reshape(shape), y.reshape(shape))
+        kernel[x.dtype.char](x.reshape(shape), y.reshape(shape), team_for(x.size))
     elif x.shape[axis] <= kernels.FEW_CLASSES:
         shape = before, x.shape[axis], after
         middle_kernel[x.dtype.char](x.reshape(shape), y.reshape(shape))
     else:
         moved = np.ascontiguousarray(np.moveaxis(x, axis, -1))
         result = np.empty_like(moved)
-        share(kernel[x.dtype.char], rows_a_share(moved.shape[-1]), _rows(moved), _rows(result))
+        kernel[x.dtype.char](_rows(moved), _rows(result), team_for(x.size))
         y[...] = np.moveaxis(result, -1, axis)
     return y
 
