@@ -313,6 +313,20 @@ def chain_biased_backward(
 
 # ---- doors: see _doors.pxd -----------------------------------------------------------------------------------------
 
+cdef enum:
+    SHORT = 1 << 15   # bytes of work that is done before anybody else has the GIL
+
+cdef bint activate_bytes(Activation which, const Py_buffer* x, const Py_buffer* y) noexcept nogil:
+    """Whether the dtype is one of ours."""
+    if x.format[0] == b"f":
+        activation_loop(which, <const float*>x.buf, <float*>y.buf, <float*>NULL, x.len // 4)
+    elif x.format[0] == b"d":
+        activation_loop(which, <const double*>x.buf, <double*>y.buf, <double*>NULL, x.len // 8)
+    else:
+        return False
+    return True
+
+
 cdef bint enter_and_activate(Activation which, object x, object y):
     cdef Py_buffer a, b
     cdef bint done = False
@@ -320,14 +334,11 @@ cdef bint enter_and_activate(Activation which, object x, object y):
         return False
     if enter(y, &b, True):
         if alike(&a, &b):
-            if a.format[0] == b"f":
-                done = True
+            if a.len <= SHORT:
+                done = activate_bytes(which, &a, &b)
+            else:
                 with nogil:
-                    activation_loop(which, <const float*>a.buf, <float*>b.buf, <float*>NULL, a.len // 4)
-            elif a.format[0] == b"d":
-                done = True
-                with nogil:
-                    activation_loop(which, <const double*>a.buf, <double*>b.buf, <double*>NULL, a.len // 8)
+                    done = activate_bytes(which, &a, &b)
         PyBuffer_Release(&b)
     PyBuffer_Release(&a)
     return done
