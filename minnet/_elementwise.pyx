@@ -129,11 +129,11 @@ cdef enum:
     BETWEEN = 1   # a target is neither 0 nor 1
     OUTSIDE = 2   # a target is outside [0, 1], or NaN
 
-cdef inline inlined look_at(real t, uint32_t* narrow, uint64_t* wide) noexcept nogil:
+cdef inline inlined look_at(real t, real zero, uint32_t* narrow, uint64_t* wide) noexcept nogil:
     if real is float:   # + 0, as -0 has a sign
-        narrow[0] |= minnet_bits_f32((t - t * t) + <real>0)
+        narrow[0] |= minnet_bits_f32((t - t * t) + zero)
     else:
-        wide[0] |= minnet_bits_f64((t - t * t) + <real>0)
+        wide[0] |= minnet_bits_f64((t - t * t) + zero)
 
 
 cdef inline int found_in(uint32_t narrow, uint64_t wide) noexcept nogil:
@@ -146,7 +146,7 @@ cdef clones look(const real* t, int* found, Py_ssize_t n) noexcept nogil:
     cdef uint64_t wide = 0
     cdef Py_ssize_t i
     for i in range(n):
-        look_at(t[i], &narrow, &wide)
+        look_at(t[i], <real>0, &narrow, &wide)
     found[0] = found_in(narrow, wide)
 
 
@@ -166,25 +166,24 @@ cdef inline inlined cut(const real* z, real* r, real* k, Py_ssize_t n) noexcept 
 
 
 cdef inline inlined quotients(
-    const real* t, const real* r, const real* k, real* Q, real* s, int* found, Py_ssize_t n, bint powers,
+    const real* z, const real* t, const real* r, const real* k, real* Q, real* s, int* found, Py_ssize_t n, bint powers,
 ) noexcept nogil:
     """Q and s of what was cut; they may take its place. Errors that `powers` multiply are kept smaller.
 
-    While the divider is at work, a look at the targets costs next to nothing; t is NULL where they are known.
+    While the divider is at work, a look at the targets costs next to nothing, and one at logits, unless z is NULL, little: a
+    target beside inf or NaN counts as one OUTSIDE.
     """
     cdef real over, under, rest
     cdef uint32_t narrow = 0
     cdef uint64_t wide = 0
     cdef Py_ssize_t i
     for i in range(n):
-        if t != NULL:
-            look_at(t[i], &narrow, &wide)
+        look_at(t[i], z[i] - z[i] if z != NULL else <real>0, &narrow, &wide)
         _math.exp_quotient(r[i], k[i], &over, &under, &rest)
         rest = rest if powers else <real>0
         Q[i] = over / (under + (over + rest))
         s[i] = over / (under + (<real>0.5 * over + rest))
-    if t != NULL:
-        found[0] = found_in(narrow, wide)
+    found[0] = found_in(narrow, wide)
 
 
 cdef clones bce_with_logits_loop(
@@ -197,7 +196,7 @@ cdef clones bce_with_logits_loop(
     cdef real wrong, paid
     cdef Py_ssize_t i
     cut(z, Q, s, n)
-    quotients(t, Q, s, Q, s, found, n, False)
+    quotients(<const real*>NULL, t, Q, s, Q, s, found, n, False)
     for i in range(n):
         wrong = (<real>0.5 + _math.with_sign(<real>0.5, z[i])) - t[i]
         paid = wrong * z[i]
@@ -206,25 +205,19 @@ cdef clones bce_with_logits_loop(
 
 
 # With options the target is smoothed, t' = t (1 - s) + s / 2, and its two shares are weighed: yes = positive t' and
-# no = negative (1 - t'). One is `right`, on the side of z, the other `wrong`; a wrong share of 0 adds 0 even if a is inf.
+# no = negative (1 - t'). One is `right`, on the side of z, the other `wrong`.
 # With L = log(1 + e), softplus(z) and softplus(-z) are a + L and L, in the order of wrong and right; Q is the smaller and
 # P = 1 - Q the larger probability:
-#     loss = wrong (a + L) + right L
-#     d loss / d z = wrong P - right Q with the sign of z
-# Where both shares weigh 0, both are 0, even of an a that is inf or NaN.
+#     loss = wrong (a + L) + right L = wrong a + (wrong + right) L
+#     d loss / d z = wrong P - right Q = wrong - (wrong + right) Q with the sign of z
 
 cdef inline inlined shares_of(
     real z, real t, real positive, real negative, real keep, real lift, real* wrong, real* right,
 ) noexcept nogil:
     cdef real yes = positive * (t * keep + lift)
     cdef real no = negative * ((<real>1 - t) * keep + lift)
-    wrong[0] = yes if z < 0 else no
-    right[0] = no if z < 0 else yes
-
-
-cdef inline inlined keep_counted(real z, real counted, real paid, real slope, real* loss, real* dz) noexcept nogil:
-    loss[0] = paid if counted > 0 else <real>0
-    dz[0] = (-slope if z < 0 else slope) if counted > 0 else <real>0
+    wrong[0] = _math.chosen(z, no, yes)
+    right[0] = _math.chosen(z, yes, no)
 
 
 cdef clones weighted_bce_loop(
@@ -234,16 +227,35 @@ cdef clones weighted_bce_loop(
     cdef real Q[CHUNK]
     cdef real s[CHUNK]
     cdef real g = factor, keep = 1 - smoothing, lift = smoothing / 2
-    cdef real wrong, right, L, paid, slope
+    cdef real wrong, right, slope
     cdef Py_ssize_t i
     cut(z, Q, s, n)
-    quotients(t, Q, s, Q, s, found, n, False)
+    quotients(z, t, Q, s, Q, s, found, n, False)
     for i in range(n):
         shares_of(z[i], t[i], positive[i], negative[i], keep, lift, &wrong, &right)
-        L = _math.double_atanh(s[i])
-        paid = (wrong * (_math.magnitude(z[i]) + L) if wrong > 0 else <real>0) + right * L
-        slope = g * (wrong * (<real>1 - Q[i]) - right * Q[i])
-        keep_counted(z[i], wrong + right, paid, slope, &loss[i], &dz[i])
+        loss[i] = wrong * _math.magnitude(z[i]) + (wrong + right) * _math.double_atanh(s[i])
+        slope = g * (wrong - (wrong + right) * Q[i])
+        dz[i] = _math.flipped(slope, z[i])
+
+
+# A logit of inf leaves no loss and no slope of a right share and makes a wrong one cost inf; a share of 0 is neither, nor is it
+# NaN of NaN. Loops leave that to a second look, as it is rare. It holds whatever gamma is.
+
+cdef void mend(
+    const real* z, const real* t, const real* positive, const real* negative, real* loss, real* dz, Py_ssize_t n,
+    double factor, double smoothing,
+) noexcept nogil:
+    """Loss and slope of logits that are inf or NaN; positive and negative are NULL where they are 1."""
+    cdef real wrong, right, counted
+    cdef Py_ssize_t i
+    for i in range(n):
+        if z[i] - z[i] != 0:
+            shares_of(
+                z[i], t[i], positive[i] if positive != NULL else <real>1, negative[i] if negative != NULL else <real>1,
+                <real>1 - smoothing, smoothing / 2, &wrong, &right)
+            counted = wrong if z[i] == z[i] else wrong + right
+            loss[i] = _math.magnitude(z[i]) if counted > 0 else <real>0
+            dz[i] = _math.with_sign(factor * wrong, z[i]) if z[i] == z[i] else loss[i]
 
 
 # The focal loss multiplies each share by a power of the probability of the other answer: wrong by P^gamma and right by
@@ -283,17 +295,15 @@ cdef inline inlined power_of(real k, real v, double gamma, real* power) noexcept
 
 
 cdef inline inlined label_powers(
-    const real* z, const real* t, const real* r, const real* k, real* L, real* power, Py_ssize_t n, double gamma,
+    const real* z, const real* t, const real* r, const real* k, const real* L, real* power, Py_ssize_t n, double gamma,
 ) noexcept nogil:
-    """L of s, in its place, and the power of the probability of the other answer than t, which is a label."""
+    """The power of the probability of the other answer than t, which is a label."""
     cdef real SHIFTED = 12583103.0 if real is float else 6755399441057279.0
     cdef real x
     cdef Py_ssize_t i
     for i in range(n):
-        L[i] = _math.double_atanh(L[i])
-    for i in range(n):
         x = _math.flipped(z[i], <real>0.5 - t[i])
-        power_of(<real>0 if x > 0 else k[i] - SHIFTED, (<real>0 if x > 0 else r[i]) - L[i], gamma, &power[i])
+        power_of(_math.chosen(x, <real>0, k[i] - SHIFTED), _math.chosen(x, <real>0, r[i]) - L[i], gamma, &power[i])
 
 
 cdef inline inlined both_powers(
@@ -307,48 +317,28 @@ cdef inline inlined both_powers(
         power_of(k[i] - SHIFTED, r[i] - L[i], gamma, &Q_power[i])
 
 
-cdef inline inlined focal_term(
-    real z, real wrong, real right, real Q, real L, real g, real P_power, real Q_power, real near, real factor, real* loss,
-    real* dz,
-) noexcept nogil:
-    cdef real P = <real>1 - Q
-    cdef real a = _math.magnitude(z)
-    cdef real paid = (wrong * (a + L) * P_power if wrong > 0 else <real>0) + right * L * Q_power
-    cdef real slope = wrong * (P + g * (Q * (near + L))) * P_power - right * (Q + g * (P * L)) * Q_power
-    keep_counted(z, wrong + right, paid, factor * slope, loss, dz)
-
-
 cdef inline inlined label_terms(
-    const real* z, const real* t, const real* positive, const real* negative, const real* Q, const real* s,
+    const real* z, const real* t, const real* positive, const real* negative, const real* Q, const real* L,
     const real* power, real* loss, real* dz, Py_ssize_t n, double factor, double gamma, bint rooted, bint weighted,
 ) noexcept nogil:
-    """Where gamma has roots, `power` is NULL; otherwise s holds L. That and the flags are constants to the caller."""
+    """`power` is NULL where gamma has roots. That and the flags are constants to the caller."""
     cdef real g = gamma, to_dz = factor
-    cdef real low = _math.low_bound(g)
-    cdef real x, P, own, other, L, cost, slope, weight, w
+    cdef real side, x, P, own, other, cost, weight
     cdef Py_ssize_t i
     for i in range(n):
-        x = _math.flipped(z[i], <real>0.5 - t[i])
+        side = <real>0.5 - t[i]
+        x = _math.flipped(z[i], side)
         P = <real>1 - Q[i]
-        own = P if x > 0 else Q[i]
-        other = Q[i] if x > 0 else P
-        L = _math.double_atanh(s[i]) if power == NULL else s[i]
-        cost = x + L
-        cost = cost if x > 0 else L
+        own, other = _math.chosen(x, P, Q[i]), _math.chosen(x, Q[i], P)
+        cost = _math.chosen(x, x, <real>0) + L[i]
         if power == NULL:
             _math.root_power(own, gamma, rooted, &weight)
         else:
             weight = power[i]
         if weighted:
-            w = positive[i] if t[i] > 0 else negative[i]
-            weight *= w
-        slope = to_dz * (weight * (own + g * (other * _math.at_most(cost, -low))))
-        cost *= weight
-        if weighted:
-            cost = cost if w > 0 else <real>0
-            slope = slope if w > 0 else <real>0
-        loss[i] = cost
-        dz[i] = _math.flipped(slope, <real>0.5 - t[i])
+            weight *= _math.chosen(side, negative[i], positive[i])
+        loss[i] = weight * cost
+        dz[i] = _math.flipped(to_dz * (weight * (own + g * (other * cost))), side)
 
 
 cdef inline inlined share_terms(
@@ -356,56 +346,39 @@ cdef inline inlined share_terms(
     const real* P_powers, const real* Q_powers, real* loss, real* dz, Py_ssize_t n, double factor, double smoothing,
     double gamma, bint rooted,
 ) noexcept nogil:
-    """The same for any targets, from L."""
+    """The same for any targets."""
     cdef real g = gamma, to_dz = factor, keep = 1 - smoothing, lift = smoothing / 2
-    cdef real far = -_math.low_bound(g)
-    cdef real wrong, right, P_power, Q_power
+    cdef real wrong, right, P_power, Q_power, P, cost, slope
     cdef Py_ssize_t i
     for i in range(n):
         shares_of(z[i], t[i], positive[i], negative[i], keep, lift, &wrong, &right)
+        P = <real>1 - Q[i]
         if P_powers == NULL:
-            _math.root_power(<real>1 - Q[i], gamma, rooted, &P_power)
+            _math.root_power(P, gamma, rooted, &P_power)
             _math.root_power(Q[i], gamma, rooted, &Q_power)
         else:
             P_power, Q_power = P_powers[i], Q_powers[i]
-        focal_term(
-            z[i], wrong, right, Q[i], L[i], g, P_power, Q_power, _math.at_most(_math.magnitude(z[i]), far), to_dz, &loss[i],
-            &dz[i])
+        wrong *= P_power
+        right *= Q_power
+        cost = _math.magnitude(z[i]) + L[i]
+        loss[i] = wrong * cost + right * L[i]
+        slope = to_dz * (wrong * (P + g * (Q[i] * cost)) - right * (Q[i] + g * (P * L[i])))
+        dz[i] = _math.flipped(slope, z[i])
 
 
 cdef inline inlined label_terms_of(
-    const real* z, const real* t, const real* positive, const real* negative, const real* Q, const real* s,
+    const real* z, const real* t, const real* positive, const real* negative, const real* Q, const real* L,
     const real* power, real* loss, real* dz, Py_ssize_t n, double factor, double gamma, bint rooted, bint weighted,
 ) noexcept nogil:
     if weighted:
-        label_terms(z, t, positive, negative, Q, s, power, loss, dz, n, factor, gamma, rooted, True)
+        label_terms(z, t, positive, negative, Q, L, power, loss, dz, n, factor, gamma, rooted, True)
     else:
-        label_terms(z, t, positive, negative, Q, s, power, loss, dz, n, factor, gamma, rooted, False)
+        label_terms(z, t, positive, negative, Q, L, power, loss, dz, n, factor, gamma, rooted, False)
 
 
-cdef clones focal_label_loop(
-    const real* z, const real* t, const real* positive, const real* negative, real* loss, real* dz, Py_ssize_t n,
-    double factor, double gamma, bint weighted,
-) noexcept nogil:
-    cdef real r[CHUNK]
-    cdef real k[CHUNK]
-    cdef real Q[CHUNK]
-    cdef real s[CHUNK]
-    cdef real power[CHUNK]
-    cut(z, r, k, n)
-    quotients(<const real*>NULL, r, k, Q, s, NULL, n, True)
-    if _math.is_rooted(gamma):
-        label_terms_of(z, t, positive, negative, Q, s, <const real*>NULL, loss, dz, n, factor, gamma, True, weighted)
-    elif _math.has_roots(gamma):
-        label_terms_of(z, t, positive, negative, Q, s, <const real*>NULL, loss, dz, n, factor, gamma, False, weighted)
-    else:
-        label_powers(z, t, r, k, s, power, n, gamma)
-        label_terms_of(z, t, positive, negative, Q, s, power, loss, dz, n, factor, gamma, False, weighted)
-
-
-cdef clones focal_share_loop(
+cdef clones focal_bce_loop(
     const real* z, const real* t, const real* positive, const real* negative, real* loss, real* dz, int* found,
-    Py_ssize_t n, double factor, double smoothing, double gamma,
+    Py_ssize_t n, double factor, double smoothing, double gamma, bint weighted,
 ) noexcept nogil:
     cdef real r[CHUNK]
     cdef real k[CHUNK]
@@ -416,9 +389,18 @@ cdef clones focal_share_loop(
     cdef const real* none = NULL
     cdef Py_ssize_t i
     cut(z, r, k, n)
-    quotients(t, r, k, Q, L, found, n, True)
+    quotients(z, t, r, k, Q, L, found, n, True)
     for i in range(n):
         L[i] = _math.double_atanh(L[i])
+    if smoothing == 0 and not found[0] & (BETWEEN | OUTSIDE):
+        if _math.is_rooted(gamma):
+            label_terms_of(z, t, positive, negative, Q, L, none, loss, dz, n, factor, gamma, True, weighted)
+        elif _math.has_roots(gamma):
+            label_terms_of(z, t, positive, negative, Q, L, none, loss, dz, n, factor, gamma, False, weighted)
+        else:
+            label_powers(z, t, r, k, L, P_power, n, gamma)
+            label_terms_of(z, t, positive, negative, Q, L, P_power, loss, dz, n, factor, gamma, False, weighted)
+        return
     if _math.is_rooted(gamma):
         share_terms(z, t, positive, negative, Q, L, none, none, loss, dz, n, factor, smoothing, gamma, True)
     elif _math.has_roots(gamma):
@@ -608,13 +590,14 @@ cdef void chunk_of(
         bce_with_logits_loop(x, t, loss, dx, found, n, factor)
     elif kind == WEIGHTED_BCE:
         weighted_bce_loop(x, t, a, b, loss, dx, found, n, factor, s.amount)
-    elif kind == FOCAL_BCE:
-        if s.amount == 0:
+        if found[0] & OUTSIDE:
             look(t, found, n)
-        if s.amount == 0 and found[0] == 0:
-            focal_label_loop(x, t, a, b, loss, dx, n, factor, s.gamma, s.weighted)
-        else:
-            focal_share_loop(x, t, a, b, loss, dx, found, n, factor, s.amount, s.gamma)
+            mend(x, t, a, b, loss, dx, n, factor, s.amount)
+    elif kind == FOCAL_BCE:
+        focal_bce_loop(x, t, a, b, loss, dx, found, n, factor, s.amount, s.gamma, s.weighted)
+        if found[0] & OUTSIDE:
+            look(t, found, n)
+            mend(x, t, a, b, loss, dx, n, factor, s.amount)
     elif kind == BCE:
         bce_loop(x, t, a, loss, dx, n, factor)
     elif kind == KL:

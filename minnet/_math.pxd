@@ -19,6 +19,8 @@ cdef extern from "_simd.h":
     double minnet_unshifted_f64(double x) noexcept nogil
     float minnet_flipped_f32(float x, float sign) noexcept nogil
     double minnet_flipped_f64(double x, double sign) noexcept nogil
+    float minnet_chosen_f32(float sign, float a, float b) noexcept nogil
+    double minnet_chosen_f64(double sign, double a, double b) noexcept nogil
     const float minnet_low_f32, minnet_high_f32
     const double minnet_low_f64, minnet_high_f64
     ctypedef void inlined "MINNET_INLINE void"  # a helper of clones: left out of line, it would be baseline code
@@ -49,6 +51,14 @@ cdef inline real flipped(real x, real sign) noexcept nogil:
         return minnet_flipped_f32(x, sign)
     else:
         return minnet_flipped_f64(x, sign)
+
+
+cdef inline real chosen(real sign, real a, real b) noexcept nogil:
+    """a, or b where `sign` has one."""
+    if real is float:
+        return minnet_chosen_f32(sign, a, b)
+    else:
+        return minnet_chosen_f64(sign, a, b)
 
 
 cdef inline real root(real x) noexcept nogil:
@@ -533,14 +543,14 @@ cdef inline bint is_rooted(double g) noexcept nogil:
 
 
 cdef inline inlined root_power(real u, double g, bint rooted, real* power) noexcept nogil:
-    """u^g where `has_roots`: u or, if `rooted`, sqrt(u), times u as often as it takes.
+    """u^g where `has_roots`: u or, if `rooted`, sqrt(u), times u as often as it takes, each time by u or by 1.
 
     One loop does for all g with roots, and one for all without.
     """
-    cdef real once = g >= 1.5, twice = g == 3
-    power[0] = (root(u) if rooted else u) * (once * u + (<real>1 - once))
+    cdef real once = <real>1.4 - <real>g, twice = <real>2.9 - <real>g
+    power[0] = (root(u) if rooted else u) * chosen(once, <real>1, u)
     if not rooted:
-        power[0] *= twice * u + (<real>1 - twice)
+        power[0] *= chosen(twice, <real>1, u)
 
 
 cdef inline inlined root_powers(const real* u, real* power, Py_ssize_t n, double g) noexcept nogil:

@@ -179,6 +179,27 @@ static inline double minnet_flipped_f64(double x, double sign)
     return bits.f;
 }
 
+/* a, or b where `sign` has one. Of two choices by one comparison gcc makes two comparisons. */
+static inline float minnet_chosen_f32(float sign, float a, float b)
+{
+    union { float f; uint32_t u; int32_t s; } bits, first, second;
+    bits.f = sign;
+    first.f = a;
+    second.f = b;
+    first.u ^= (first.u ^ second.u) & (uint32_t)(bits.s >> 31);
+    return first.f;
+}
+
+static inline double minnet_chosen_f64(double sign, double a, double b)
+{
+    union { double f; uint64_t u; int64_t s; } bits, first, second;
+    bits.f = sign;
+    first.f = a;
+    second.f = b;
+    first.u ^= (first.u ^ second.u) & (uint64_t)(bits.s >> 63);
+    return first.f;
+}
+
 static inline uint32_t minnet_bits_f32(float x)
 {
     union { float f; uint32_t u; } bits;
