@@ -958,12 +958,86 @@ cdef clones survey(const real* w, double* total, double* largest, Py_ssize_t n) 
     largest[0] = NAN if least[0] < 0 or total[0] != total[0] else most[0]
 
 
+cdef enum:
+    BLOCK = 64 * CHUNK   # weights that stay in the cache between two passes
+
+cdef void survey_block(const real* w, double* high, double* low, double* largest, Py_ssize_t n) noexcept nogil:
+    """high + low += their sum; `largest` is the largest so far, or NaN."""
+    cdef double total, most
+    survey(w, &total, &most, n)
+    add(high, low, total)
+    if largest[0] == largest[0] and not most <= largest[0]:
+        largest[0] = most
+
+
 def add_weights(const real[::1] w not None):
     """sum = sum_i w_i and the largest w_i, which is NaN if one is negative or NaN; w: (N,)."""
-    cdef double total, largest
+    cdef double high = 0, low = 0, largest = 0
+    cdef Py_ssize_t start = 0
     with nogil:
-        survey(&w[0], &total, &largest, w.shape[0])
-    return total, largest
+        while start < w.shape[0]:
+            survey_block(&w[start], &high, &low, &largest, min(<Py_ssize_t>BLOCK, w.shape[0] - start))
+            start += BLOCK
+    return high + low if low == low else high, largest
+
+
+cdef clones survey_rounding(
+    const double* w, float* rounded, double* total, double* largest, double* least, Py_ssize_t n,
+) noexcept nogil:
+    """As `survey` of floats, which w are rounded to; `least` is the least w that is not 0. A sum in one pass over memory."""
+    cdef double sums[SUMS]
+    cdef double high[SUMS]
+    cdef double low[SUMS]
+    cdef double most[SUMS]
+    cdef double fewest[SUMS]
+    cdef double value
+    cdef Py_ssize_t i, start = 0
+    for i in range(SUMS):
+        sums[i] = high[i] = low[i] = most[i] = 0
+        fewest[i] = INFINITY
+    while start + 2 * SUMS <= n:
+        for i in range(SUMS):
+            sums[i] += w[start + i] + w[start + SUMS + i]
+        for i in range(2 * SUMS):
+            rounded[start + i] = w[start + i]
+        for i in range(SUMS):
+            value = w[start + i] if w[start + i] > w[start + SUMS + i] else w[start + SUMS + i]
+            most[i] = value if value > most[i] else most[i]
+        for i in range(SUMS):
+            value = w[start + i] + (<double>INFINITY if w[start + i] == 0 else 0.0)
+            fewest[i] = value if value < fewest[i] else fewest[i]
+            value = w[start + SUMS + i] + (<double>INFINITY if w[start + SUMS + i] == 0 else 0.0)
+            fewest[i] = value if value < fewest[i] else fewest[i]
+        start += 2 * SUMS
+    for i in range(n - start):
+        sums[i % SUMS] += w[start + i]
+        rounded[start + i] = w[start + i]
+        value = w[start + i]
+        most[0] = value if value > most[0] else most[0]
+        value = <double>INFINITY if value == 0 else value
+        fewest[0] = value if value < fewest[0] else fewest[0]
+    for i in range(SUMS):
+        most[0] = most[i] if most[i] > most[0] else most[0]
+        fewest[0] = fewest[i] if fewest[i] < fewest[0] else fewest[0]
+    keep(sums, high, low)
+    fold(high, low, total)
+    largest[0] = NAN if total[0] != total[0] else most[0]
+    least[0] = fewest[0]
+
+
+def round_weights(const double[::1] w not None, float[::1] rounded not None):
+    """rounded = w, whose sum and largest are returned, as by `add_weights`, and the least w_i that is not 0; both (N,)."""
+    cdef double high = 0, low = 0, largest = 0, least = INFINITY, total, most, fewest
+    cdef Py_ssize_t start = 0
+    with nogil:
+        while start < w.shape[0]:
+            survey_rounding(
+                &w[start], &rounded[start], &total, &most, &fewest, min(<Py_ssize_t>BLOCK, w.shape[0] - start))
+            add(&high, &low, total)
+            largest = most if largest == largest and not most <= largest else largest
+            least = min(least, fewest)
+            start += BLOCK
+    return high + low if low == low else high, largest, least
 
 
 cdef clones seek_unfit(const real* w, int* wrong, Py_ssize_t n) noexcept nogil:

@@ -471,6 +471,21 @@ def test_float64_weights_beyond_float32_keep_their_range_beside_float32_outputs(
     np.testing.assert_allclose(grad[weight > 0], want_grad, rtol=2 * EPS["float32"])
 
 
+@pytest.mark.parametrize("least", [0.0, 1e-300, 1e-50, 1e-40, 1e-30])
+def test_float64_weights_too_small_for_float32_still_count(least):
+    x, t = np.array([1, math.inf], np.float32), np.zeros(2)
+    value = FUNCTIONS["bce_with_logits"](x, t, sample_weight=[1, least])
+    assert value == (math.inf if least else pytest.approx(math.log1p(math.e), rel=1e-7))
+
+
+def test_float64_weights_are_not_rounded_to_right_ones(rng):
+    for wrong in (-1e-300, -1e-46, math.nan, math.inf, -math.inf):
+        weight = np.ones(1000)
+        weight[700] = wrong
+        with pytest.raises(ValueError, match="700"):
+            FUNCTIONS["bce_with_logits"](np.zeros(1000, np.float32), np.zeros(1000), sample_weight=weight)
+
+
 @pytest.mark.parametrize("weighed", [False, True], ids=["plain", "weighed"])
 @pytest.mark.parametrize("by_row", [False, True], ids=["elements", "rows"])
 @by_elementwise_loss

@@ -43,7 +43,8 @@ def argument(parameter, dtype, shape=(2, 3)):
     """Something that fits a parameter: an array of zeros of its dtype and dimensions, or a number."""
     if not is_array(parameter):
         return None if parameter.startswith("Team ") else 1
-    dtype = np.int64 if "int64_t" in parameter else np.float64 if "double[" in parameter else dtype
+    named = {"int64_t": np.int64, "double[": np.float64, "float[": np.float32}
+    dtype = next((named[key] for key in named if key in parameter), dtype)
     return np.zeros({1: shape[:1], 2: shape, 3: (*shape, 4)}[parameter.split("]")[0].count(":") - 1], dtype)
 
 
@@ -301,6 +302,29 @@ def test_add_weights_sees_every_weight(wrong, body, rng):
             w[place] = wrong
             largest = _elementwise.add_weights[body](w)[1]
             assert largest == 9 if wrong == 9 else math.isnan(largest)
+
+
+@pytest.mark.parametrize("size", [0, 1, 31, 32, 33, 1000, 2**14, 2**14 + 1, 2**16 + 100])
+def test_round_weights_equals_its_twin(size, rng):
+    w = np.where(rng.random(size) < 0.2, 0, rng.lognormal(0, 5, size))
+    rounded, again = np.empty((2, size), np.float32)
+    total, largest, least = _elementwise.round_weights(w, rounded)
+    np.testing.assert_array_equal(rounded, w.astype(np.float32))
+    assert total == pytest.approx(math.fsum(w.tolist()), rel=1e-14)
+    assert largest == np.max(w, initial=0)
+    assert least == np.min(w[w != 0], initial=math.inf)
+    # where nothing is rounded, a float64 weight is to count as the float32 weight that it is
+    assert _elementwise.round_weights(rounded.astype(np.float64), again)[:2] == _elementwise.add_weights(rounded)
+
+
+@pytest.mark.parametrize("wrong", [-1e-300, -3.0, math.nan, math.inf, -math.inf])
+def test_round_weights_sees_every_weight(wrong, rng):
+    for size in (1, 31, 65, 130):
+        for place in range(size):
+            w = rng.random(size) + 0.5
+            w[place] = wrong
+            _, largest, least = _elementwise.round_weights(w, np.empty(size, np.float32))
+            assert least < 0 or not largest < math.inf
 
 
 @by_body

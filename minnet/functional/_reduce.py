@@ -17,6 +17,7 @@ REDUCTIONS = ("mean", "sum", "none", "batchmean")
 ONES = {char: np.ones(1 + kernels.WRAP, char) for char in "fd"}  # the weight of elements without one, as by `spread`
 # Weights whose sums and products, with weights of classes, too, are far from overflow and underflow.
 MODERATE = {"f": (1e-15, 1e15), "d": (1e-90, 1e90)}
+LEAST_FLOAT = 2.0**-126  # with all digits
 
 _first_outside_unit = by_dtype(kernels.first_outside_unit)
 _add_weights = by_dtype(kernels.add_weights)
@@ -68,7 +69,8 @@ class Losses:
 
     `grad_output` is the gradient of something with respect to the value: the gradient of the losses is multiplied by
     it, the value is not. Kernels take both in float64; those of losses of elements take them in the dtype of the
-    outputs, too, whose character is then `light`, and no copy is made.
+    outputs, too, whose character is then `light`, and no copy is made. Weights in float64 beside outputs in float32 are
+    rounded, if float32 holds them.
     """
 
     def __init__(self, owner, shape, sample_weight, reduction, grad_output=None, light=None):
@@ -175,13 +177,18 @@ def add_weights(owner, name, weight):
 
 
 def _row_weights(owner, sample_weight, rows, scaled, light):
-    """Weights (rows,), finite and not negative, and their sum: in float64, or as they are, if moderate, where `light`.
+    """Weights (rows,), finite and not negative, and their sum: if moderate in the dtype `light`, else in float64.
 
     `scaled` divides extreme ones by the largest, which a mean does not notice: sums and products stay normal numbers.
     """
     a = real_array(owner, "sample_weight", sample_weight)
     if a.shape != (rows,):
         raise bad_value(owner, f"sample_weight must have shape ({rows},), one a row", a.shape)
+    if a.dtype.char == "d" and light == "f":
+        rounded = np.empty(rows, light)
+        total, largest, least = kernels.round_weights(a.reshape(-1), rounded)
+        if _is_moderate(rounded.dtype, largest) and least >= LEAST_FLOAT:
+            return rounded, total
     total, largest = add_weights(owner, "sample_weight", a)
     if a.dtype.char == light and _is_moderate(a.dtype, largest):
         return a, total
