@@ -85,7 +85,7 @@ cdef clones finish(double* sums, double* high, double* low, double* total) noexc
 
 # Weights are doubles, or light: of the dtype of the outputs, and moderate. A light weight times the factor is rounded to
 # that dtype, as the factor is without weights: conversions of floats to double and back take three times as long as all
-# else here. Sums are those of the same weights in double.
+# else here. Sums are those of the same weights in double, but for binary cross-entropy (see `binary_sum`).
 
 ctypedef fused heft:
     float
@@ -170,8 +170,8 @@ cdef inline inlined quotients(
 ) noexcept nogil:
     """Q and s of what was cut; they may take its place. Errors that `powers` multiply are kept smaller.
 
-    While the divider is at work, a look at the targets costs next to nothing, and one at logits, unless z is NULL, little: a
-    target beside inf or NaN counts as one OUTSIDE.
+    While the divider is at work, a look at the targets costs next to nothing. One at logits, unless z is NULL, costs little:
+    beside inf or NaN a target counts as OUTSIDE.
     """
     cdef real over, under, rest
     cdef uint32_t narrow = 0
@@ -186,22 +186,34 @@ cdef inline inlined quotients(
     found[0] = found_in(narrow, wide)
 
 
-cdef clones bce_with_logits_loop(
-    const real* z, const real* t, real* loss, real* dz, int* found, Py_ssize_t n, double factor,
-) noexcept nogil:
+cdef inline inlined bce_terms(real z, real t, real Q, real s, real* loss, real* slope) noexcept nogil:
     """Here wrong, and with it the gradient, has the sign of z: it is 1 - t or -t."""
+    cdef real wrong = (<real>0.5 + _math.with_sign(<real>0.5, z)) - t
+    cdef real paid = wrong * z
+    loss[0] = (<real>0 if wrong == 0 else paid) + _math.double_atanh(s)
+    slope[0] = wrong - _math.with_sign(Q, z)
+
+
+cdef clones bce_with_logits_loop(
+    const real* z, const real* t, const real* weight, real* loss, real* dz, int* found, Py_ssize_t n, double factor,
+) noexcept nogil:
     cdef real Q[CHUNK]
     cdef real s[CHUNK]
     cdef real g = factor
-    cdef real wrong, paid
+    cdef real cost, slope, w
     cdef Py_ssize_t i
     cut(z, Q, s, n)
     quotients(<const real*>NULL, t, Q, s, Q, s, found, n, False)
-    for i in range(n):
-        wrong = (<real>0.5 + _math.with_sign(<real>0.5, z[i])) - t[i]
-        paid = wrong * z[i]
-        loss[i] = (<real>0 if wrong == 0 else paid) + _math.double_atanh(s[i])
-        dz[i] = g * (wrong - _math.with_sign(Q[i], z[i]))
+    if weight == NULL:
+        for i in range(n):
+            bce_terms(z[i], t[i], Q[i], s[i], &loss[i], &slope)
+            dz[i] = g * slope
+    else:
+        for i in range(n):
+            w = weight[i]
+            bce_terms(z[i], t[i], Q[i], s[i], &cost, &slope)
+            loss[i] = weighed(w, cost, <real>1)
+            dz[i] = weighed(w, slope, g)
 
 
 # With options the target is smoothed, t' = t (1 - s) + s / 2, and its two shares are weighed: yes = positive t' and
@@ -238,21 +250,19 @@ cdef clones weighted_bce_loop(
         dz[i] = _math.flipped(slope, z[i])
 
 
-# A logit of inf leaves no loss and no slope of a right share and makes a wrong one cost inf; a share of 0 is neither, nor is it
-# NaN of NaN. Loops leave that to a second look, as it is rare. It holds whatever gamma is.
+# Of an infinite logit a right share costs nothing, a wrong one inf, with the slope of its weight, whatever gamma is. A share
+# of 0 costs 0, even of NaN. To ask each element would take three comparisons, where products are what loops wait for.
 
 cdef void mend(
     const real* z, const real* t, const real* positive, const real* negative, real* loss, real* dz, Py_ssize_t n,
     double factor, double smoothing,
 ) noexcept nogil:
-    """Loss and slope of logits that are inf or NaN; positive and negative are NULL where they are 1."""
+    """What loops with shares leave wrong: loss and slope of logits that are inf or NaN."""
     cdef real wrong, right, counted
     cdef Py_ssize_t i
     for i in range(n):
         if z[i] - z[i] != 0:
-            shares_of(
-                z[i], t[i], positive[i] if positive != NULL else <real>1, negative[i] if negative != NULL else <real>1,
-                <real>1 - smoothing, smoothing / 2, &wrong, &right)
+            shares_of(z[i], t[i], positive[i], negative[i], 1 - smoothing, smoothing / 2, &wrong, &right)
             counted = wrong if z[i] == z[i] else wrong + right
             loss[i] = _math.magnitude(z[i]) if counted > 0 else <real>0
             dz[i] = _math.with_sign(factor * wrong, z[i]) if z[i] == z[i] else loss[i]
@@ -587,17 +597,11 @@ cdef void chunk_of(
     Py_ssize_t n, double factor, Settings* s,
 ) noexcept nogil:
     if kind == BCE_WITH_LOGITS:
-        bce_with_logits_loop(x, t, loss, dx, found, n, factor)
+        bce_with_logits_loop(x, t, a, loss, dx, found, n, factor)
     elif kind == WEIGHTED_BCE:
         weighted_bce_loop(x, t, a, b, loss, dx, found, n, factor, s.amount)
-        if found[0] & OUTSIDE:
-            look(t, found, n)
-            mend(x, t, a, b, loss, dx, n, factor, s.amount)
     elif kind == FOCAL_BCE:
         focal_bce_loop(x, t, a, b, loss, dx, found, n, factor, s.amount, s.gamma, s.weighted)
-        if found[0] & OUTSIDE:
-            look(t, found, n)
-            mend(x, t, a, b, loss, dx, n, factor, s.amount)
     elif kind == BCE:
         bce_loop(x, t, a, loss, dx, n, factor)
     elif kind == KL:
@@ -612,6 +616,9 @@ cdef void chunk_of(
         gaussian_loop(x, t, a, loss, dx, n, factor, s.amount, s.full)
     else:
         poisson_loop(x, t, loss, dx, n, factor, s.amount, s.is_log, s.full)
+    if (kind == WEIGHTED_BCE or kind == FOCAL_BCE) and found[0] & OUTSIDE:
+        look(t, found, n)
+        mend(x, t, a, b, loss, dx, n, factor, s.amount)
 
 
 cdef inline void count(
@@ -723,6 +730,12 @@ cdef double elementwise(
     return high + low if low == low else high   # of infinite losses nothing is rounded off
 
 
+cdef inline bint is_kept(double total, Py_ssize_t n) noexcept nogil:
+    """Whether a sum of n products of floats has its digits: none is inf, and what subnormal ones lost, 2^-150 each, is little."""
+    cdef double LEAST = 4.7e-38  # 2^-124
+    return LEAST * n <= _math.magnitude(total) < INFINITY
+
+
 cdef inline const heft* first(const heft[::1] weight) noexcept nogil:
     return &weight[0] if weight.shape[0] > 0 else NULL
 
@@ -737,6 +750,21 @@ cdef double plain(
         scale, s, team)
 
 
+cdef double binary_sum(
+    const real* z, const real* t, const real* light, const double* weight, real* loss, real* dz, Py_ssize_t n, double scale,
+    Settings* s, Meeting* team,
+) noexcept nogil:
+    """Binary cross-entropy. Light weights are multiplied in where losses are made, in their dtype, and once more in double
+    where a sum of floats would lose digits."""
+    cdef double total
+    s.a_period, s.b_period = n if light != NULL else 0, 0
+    total = elementwise(BCE_WITH_LOGITS, z, t, light, <real*>NULL, <real*>NULL, weight, loss, dz, n, scale, s, team)
+    if real is float and light != NULL and not is_kept(total, n):
+        s.a_period = 0
+        total = elementwise(BCE_WITH_LOGITS, z, t, <real*>NULL, <real*>NULL, light, weight, loss, dz, n, scale, s, team)
+    return total
+
+
 # All take weights (N,) in two arrays, `light` and `weight`, of which one or both are empty, and a team to share the work.
 
 
@@ -747,9 +775,10 @@ def binary_cross_entropy_with_logits(
     """loss = weight (softplus(z) - t z), dz = scale weight (sigmoid(z) - t); all (N,). Returns the sum of the losses."""
     cdef Settings s
     cdef double total
-    s.a_period = s.b_period = 0
     with nogil:
-        total = plain(BCE_WITH_LOGITS, z, t, light, weight, loss, dz, scale, &s, meeting_of(team))
+        total = binary_sum(
+            &z[0], &t[0], first(light), first(weight), pointer(loss), pointer(dz), z.shape[0], scale, &s,
+            meeting_of(team))
     return total
 
 

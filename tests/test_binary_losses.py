@@ -488,6 +488,71 @@ def test_logarithms_of_probabilities_keep_their_digits(y, dtype, rng):
     assert_relative(grad[finite], [v for v, ok in zip(slopes, finite, strict=True) if ok], dtype, 2, p[finite])
 
 
+@by_dtype
+@by_options
+@pytest.mark.parametrize("targets", ["labels", "between"])
+@np.errstate(under="ignore")
+def test_infinite_logits_among_others_are_limits(targets, options, dtype, rng):
+    z = rng.normal(0, 3, 700).astype(dtype)
+    t = rng.integers(0, 2, 700) if targets == "labels" else rng.uniform(0.1, 0.9, 700)
+    places = rng.choice(700, 60, replace=False)
+    z[places] = np.tile([INF, -INF], 30)
+    t[places] = rng.integers(0, 2, 60)
+    losses, grad = bce(z, t, **options, reduction="none", return_grad=True)
+    others = np.delete(np.arange(700), places)
+    want, want_grad = bce(z[others], t[others], **options, reduction="none", return_grad=True)
+    assert_near(losses[others], want, dtype, 4)
+    assert_near(grad[others], want_grad, dtype, 4)
+    o = {"weight": 1, "pos_weight": 1, "label_smoothing": 0, "alpha": 0.5} | options
+    double = 1 if "alpha" in options else 2  # without alpha both terms count whole
+    target = t[places] * (1 - o["label_smoothing"]) + o["label_smoothing"] / 2
+    yes = double * o["alpha"] * o["weight"] * o["pos_weight"] * target
+    no = double * (1 - o["alpha"]) * o["weight"] * (1 - target)
+    slope = np.where(z[places] > 0, no, -yes)  # of the answer that z rules out
+    np.testing.assert_array_equal(losses[places], np.where(slope == 0, 0, INF))
+    assert_near(grad[places], slope, dtype)
+
+
+@by_options
+def test_a_wrong_target_is_named_beside_an_infinite_logit(options):
+    z, t = np.full(600, INF), np.ones(600)
+    assert np.isfinite(bce(z, t, **options | {"label_smoothing": 0.0}))
+    t[500] = 1.5
+    with pytest.raises(ValueError, match="in row 500"):
+        bce(z, t, **options)
+
+
+@pytest.mark.parametrize("weight", [1e-14, 1e14, 1e-30, 1e30])
+@pytest.mark.parametrize("z", [-80.0, -60.0, -2.0, 3.0, 1e15, 1e30, 3e38])
+@np.errstate(under="ignore")
+def test_products_with_weights_beyond_floats_do_not_spoil_a_mean(z, weight):
+    # alone, and beside a weight of 0, which leaves out an infinite loss
+    z = np.full((300, 1), z, np.float32)
+    want, want_grad = bce(z, np.zeros_like(z), return_grad=True)
+    for place in (None, 7):
+        weights = np.full(300, weight, np.float32)
+        if place is not None:
+            z[place], weights[place], want_grad[place] = INF, 0, 0
+            want_grad *= 300 / 299
+        for sample_weight in (weights, weights.astype(np.float64)):
+            value, grad = bce(z, np.zeros_like(z), sample_weight=sample_weight, return_grad=True)
+            assert value == pytest.approx(want, rel=2 * EPS["float32"], abs=0)
+            np.testing.assert_allclose(grad, want_grad, rtol=3 * EPS["float32"], atol=0)
+
+
+@by_reduction
+@np.errstate(under="ignore")
+def test_weights_of_the_dtype_count_where_losses_are_made_as_behind_them(reduction, rng):
+    # beside smoothing, however little, they are multiplied in behind
+    for dtype in DTYPES:
+        z, t = rng.normal(0, 9, (300, 2)).astype(dtype), rng.integers(0, 2, (300, 2)).astype(dtype)
+        weight = rng.choice([0, 1e-12, 0.3, 7, 1e12], 300).astype(dtype)
+        z[weight == 0] = rng.choice([NAN, INF, -INF, 1])
+        options = {"sample_weight": weight, "reduction": reduction, "return_grad": True}
+        for got, want in zip(bce(z, t, **options), bce(z, t, label_smoothing=1e-30, **options), strict=True):
+            np.testing.assert_allclose(got, want, rtol=8 * EPS[dtype], atol=0)
+
+
 def test_a_weight_of_0_leaves_out_a_certain_wrong_answer():
     losses, grad = F.binary_cross_entropy([0.0, 0.5], [1, 1], weight=[0, 1], reduction="none", return_grad=True)
     np.testing.assert_array_equal(losses, [0, math.log(2)])
