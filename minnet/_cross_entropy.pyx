@@ -17,8 +17,15 @@ from minnet._doors cimport alike, apart, enter, labels_of
 from minnet._loops cimport LANES, clones, whole_clones
 from minnet._math cimport inlined, real
 from minnet._rows cimport (
-    FEW, LINE, ROWS, add, anchor, exp_others, fold, near_others, row_max, tile_load, tile_max, tile_others, tile_store,
+    FEW, LINE, ROWS, add, anchor, exp_others, fold, near_others, pad, row_max, strip, tile_load, tile_max, tile_others, tile_store,
 )
+
+cdef extern from "_simd.h":
+    void minnet_scale_f32(const float* a, float factor, float* b) noexcept nogil
+    void minnet_scale_f64(const double* a, double factor, double* b) noexcept nogil
+    void minnet_fours_f32(const float* a, Py_ssize_t a_step, int count, float* b) noexcept nogil
+    void minnet_fours_f64(const double* a, Py_ssize_t a_step, int64_t count, double* b) noexcept nogil
+
 
 # ---- labels --------------------------------------------------------------------------------------------------------
 # With S = 1 + others = sum_k e_k and p_k = e_k / S:
@@ -34,6 +41,7 @@ from minnet._rows cimport (
 
 cdef enum:
     PART = LANES // 4   # sums of a block
+    FOURS = FEW // 4    # of a row
 
 # A smoothing up to which distances of logits may be measured from the label's, and then cancel: they are s / C of the loss
 # each, and c, which they contain, is 1 - s of it, so that they add an eps at most.
@@ -349,6 +357,146 @@ cdef clones near_tile(
                 x -= rest[j]
             t[k * ROWS + j] = at_label[j] if label[j] == <int>k else x
     tile_store(t, dz, rows, n)
+
+
+# Where the logits of a tile are moderate, nothing has to be subtracted from them: with e_k = exp(z_k), others = (sum of the
+# other e) / e_y. All e are then taken as they stand in memory, row after row, and no tile is turned over. Moderate is
+# what keeps all of these normal numbers: z up to `flat_most`, where e is FLAT_TOP, and z_y such that e_y is FLAT_LEAST.
+# What `flat_low` makes 0 is less than half of the least number beside that.
+
+cdef inline real flat_low(real unused) noexcept nogil:
+    """The middle of the numbers for which all bits of 2^n are 0."""
+    return _math.low_bound(unused) - (<real>1.4 if real is float else <real>4)
+
+
+cdef inline real flat_most(real unused) noexcept nogil:
+    """30 or 300."""
+    return _math.high_bound(unused) * (<real>0.75 if real is float else <real>7.5)
+
+
+cdef inline inlined exp_flat(const real* z, real* e, Py_ssize_t n) noexcept nogil:
+    """e = exp(z), shifted, in strips, of which the last may run over."""
+    cdef real shift = _math.rounder(<real>0) + (<real>64 if real is float else <real>512)
+    cdef real low = flat_low(<real>0), most = flat_most(<real>0)
+    cdef Py_ssize_t i = 0, j
+    while i < n:
+        for j in range(strip(low)):
+            e[i + j] = _math.exp_counted(_math.at_most(z[i + j], most), shift, low)
+        i += strip(low)
+
+
+cdef inline inlined four_sums(const real* a, Py_ssize_t a_step, Py_ssize_t count, real* b) noexcept nogil:
+    if real is float:
+        minnet_fours_f32(a, a_step, count, b)
+    else:
+        minnet_fours_f64(a, a_step, count, b)
+
+
+cdef inline inlined add_fours(const real* fours, double* sums, Py_ssize_t n) noexcept nogil:
+    """The sums of eight rows of n."""
+    cdef double low[8]
+    cdef Py_ssize_t k = 0, j
+    for j in range(8):
+        sums[j] = low[j] = 0
+    while True:   # a loop that is known to run keeps its sums in registers
+        for j in range(8):
+            if real is float:
+                sums[j] += fours[k * ROWS + j]
+            else:
+                add(&sums[j], &low[j], fours[k * ROWS + j])
+        k += 1
+        if 4 * k >= n:
+            break
+    for j in range(8 if real is double else 0):
+        sums[j] += low[j]
+
+
+cdef inline inlined row_sums(const real* e, double* sums, Py_ssize_t n) noexcept nogil:
+    """The sums of ROWS rows of n that follow one another, as `tally` adds them."""
+    cdef real fours[FOURS * ROWS]
+    cdef Py_ssize_t j, k
+    for j in range(0, ROWS, 4):
+        for k in range(0, n, 4):
+            four_sums(e + j * n + k, n, min(<Py_ssize_t>4, n - k), fours + k // 4 * ROWS + j)
+    for j in range(0, ROWS, 8):
+        add_fours(fours + j, sums + j, n)
+
+
+cdef inline inlined scale_four(const real* a, real factor, real* b) noexcept nogil:
+    if real is float:
+        minnet_scale_f32(a, factor, b)
+    else:
+        minnet_scale_f64(a, factor, b)
+
+
+cdef inline inlined scale_row(const real* e, real factor, real* dz, Py_ssize_t n) noexcept nogil:
+    """dz = factor e, by fours, of which the last overlaps that before."""
+    cdef Py_ssize_t k
+    for k in range(n // 4):
+        scale_four(e + 4 * k, factor, dz + 4 * k)
+    if n % 4:
+        scale_four(e + n - 4, factor, dz + n - 4)
+
+
+cdef inline bint is_odd(double scale) noexcept nogil:
+    """Whether a gradient might be too large or too small."""
+    cdef double size = _math.magnitude(scale)
+    return (size != 0) & (1 - ((size > 1e-6) & (size < 1e3)))
+
+
+cdef clones flat_tile(
+    const real* z, const int64_t* y, const double* weight, double* loss, real* dz, Py_ssize_t rows, Py_ssize_t n,
+    double scale, bint* done,
+) noexcept nogil:
+    """A tile of rows of moderate logits, without smoothing or focus. Where others are found, or weights that are not
+    moderate, nothing is written and `done` is false."""
+    cdef double TOP = 1.97e32 if real is float else 2.6e284
+    cdef double LEAST = 3.8e10 if real is float else 1.4e28
+    cdef real last[FEW * ROWS]
+    cdef real e[FEW * ROWS + LANES]   # and 0 for the label, once e_y has it
+    cdef real factor[ROWS]
+    cdef double e_y[ROWS]
+    cdef double others[ROWS]
+    cdef double pull[ROWS]
+    cdef double slope[ROWS]
+    cdef double total
+    cdef int64_t beyond = 0
+    cdef real* row = e
+    cdef Py_ssize_t j
+    if rows < ROWS:
+        memset(last, 0, n * ROWS * sizeof(real))
+        memcpy(last, z, n * rows * sizeof(real))
+        z = last
+    exp_flat(z, e, n * rows)
+    for j in range(ROWS):
+        e_y[j], pull[j] = 1e30, 1
+    if weight != NULL:
+        memcpy(pull, weight, rows * sizeof(double))
+        for j in range(ROWS):
+            beyond |= is_odd(pull[j] * scale)
+    memset(e + n * rows, 0, n * (ROWS - rows) * sizeof(real))
+    for j in range(rows):
+        e_y[j], row[y[j]] = row[y[j]], 0
+        row += n
+    row_sums(e, others, n)
+    for j in range(ROWS):
+        total = e_y[j] + others[j]
+        beyond |= (not total < TOP) | (not e_y[j] > LEAST)
+        pull[j] = scale * pull[j] / total
+        slope[j] = -others[j] * pull[j]
+        factor[j] = pull[j]
+        others[j] /= e_y[j]
+    done[0] = not beyond
+    if beyond:
+        return
+    for j in range(ROWS):
+        loss[j] = _math.log1p(others[j])
+    row = e
+    for j in range(rows if dz != NULL else 0):
+        scale_row(row, factor[j], dz, n)
+        dz[y[j]] = slope[j]
+        row += n
+        dz += n
 
 
 cdef clones label_tile(
@@ -909,6 +1057,7 @@ cdef double batch(
     cdef Py_ssize_t i, j, rows
     cdef bint label = t == NULL and (o.s == 0 or o.gamma == 0)
     cdef bint near = label and (o.s == 0 or w == NULL and o.s <= MILD)
+    cdef bint flat = near and 4 <= classes <= FEW and o.s == 0 and o.gamma == 0 and not is_odd(scale)
     cdef const real* of_rows = w if label and o.s == 0 else NULL   # the weight of the class is one of the row
     for i in range(ROWS):
         high[i] = low[i] = 0
@@ -937,6 +1086,11 @@ cdef double batch(
             values[0], done = 0, True
             if slope != NULL:
                 memset(slope, 0, classes * sizeof(real))
+        elif flat:
+            flat_tile(row, labels, u, values, slope, rows, classes, scale, &done)
+            if not done:
+                flat = False
+                near_tile(row, labels, u, values, slope, rows, classes, scale, o, &done)
         elif near and classes <= FEW:
             near_tile(row, labels, u, values, slope, rows, classes, scale, o, &done)
         elif near:

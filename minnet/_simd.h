@@ -277,4 +277,49 @@ __attribute__((target("avx512f"), unused)) static void minnet_stream(void* to, c
 MINNET_TRANSPOSE(minnet_transpose_f32, float, minnet_f32x4)
 MINNET_TRANSPOSE(minnet_transpose_f64, double, minnet_f64x4)
 
+/* b_j = the sum of the first `count` of four entries of each of four rows of a, which are a_step apart; all four are read.
+   Numbers are added by twos and twos by twos, at whichever places a vector of that type gets them in one instruction. */
+#if defined(__clang__) || (defined(__GNUC__) && __GNUC__ >= 12)
+#define MINNET_FOURS(name, real, vector, whole, mask, i, j, k, l)                                       \
+    typedef whole mask __attribute__((vector_size(4 * sizeof(real)), aligned(sizeof(real)), may_alias)); \
+    static inline MINNET_INLINE void name(const real* a, ptrdiff_t a_step, whole count, real* b)        \
+    {                                                                                                   \
+        mask kept = (mask){0, 1, 2, 3} < (mask){count, count, count, count};                            \
+        vector r0 = (vector)(*(const mask*)a & kept), r1 = (vector)(*(const mask*)(a + a_step) & kept); \
+        vector r2 = (vector)(*(const mask*)(a + 2 * a_step) & kept);                                    \
+        vector r3 = (vector)(*(const mask*)(a + 3 * a_step) & kept);                                    \
+        vector twos01 = __builtin_shufflevector(r0, r1, 0, 4, i, j) + __builtin_shufflevector(r0, r1, k, l, 3, 7); \
+        vector twos23 = __builtin_shufflevector(r2, r3, 0, 4, i, j) + __builtin_shufflevector(r2, r3, k, l, 3, 7); \
+        *(vector*)b = __builtin_shufflevector(twos01, twos23, 0, 1, 4, 5) +                             \
+            __builtin_shufflevector(twos01, twos23, 2, 3, 6, 7);                                        \
+    }
+#else
+#define MINNET_FOURS(name, real, vector, whole, mask, i, j, k, l)                                       \
+    static inline MINNET_INLINE void name(const real* a, ptrdiff_t a_step, whole count, real* b)        \
+    {                                                                                                   \
+        int row;                                                                                        \
+        for (row = 0; row < 4; row++, a += a_step)                                                      \
+            b[row] = (a[0] + (count > 1 ? a[1] : 0)) + ((count > 2 ? a[2] : 0) + (count > 3 ? a[3] : 0)); \
+    }
+#endif
+#if defined(__clang__) || (defined(__GNUC__) && __GNUC__ >= 12)
+#define MINNET_SCALE(name, real, vector)                                                                \
+    static inline MINNET_INLINE void name(const real* a, real factor, real* b)                          \
+    {                                                                                                   \
+        *(vector*)b = *(const vector*)a * factor;                                                       \
+    }
+#else
+#define MINNET_SCALE(name, real, vector)                                                                \
+    static inline MINNET_INLINE void name(const real* a, real factor, real* b)                          \
+    {                                                                                                   \
+        int k;                                                                                          \
+        for (k = 0; k < 4; k++)                                                                         \
+            b[k] = a[k] * factor;                                                                       \
+    }
+#endif
+MINNET_SCALE(minnet_scale_f32, float, minnet_f32x4)
+MINNET_SCALE(minnet_scale_f64, double, minnet_f64x4)
+MINNET_FOURS(minnet_fours_f32, float, minnet_f32x4, int32_t, minnet_i32x4, 1, 5, 2, 6)
+MINNET_FOURS(minnet_fours_f64, double, minnet_f64x4, int64_t, minnet_i64x4, 2, 6, 1, 5)
+
 #endif
