@@ -8,7 +8,7 @@ at: its loss and gradient are 0 whatever it holds.
 
 from cpython.buffer cimport PyBuffer_Release
 from libc.math cimport INFINITY, M_PI, NAN, cos, pow
-from libc.stdint cimport int64_t
+from libc.stdint cimport int32_t, int64_t
 from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy, memset
 
@@ -17,13 +17,14 @@ from minnet._doors cimport alike, apart, enter, labels_of
 from minnet._loops cimport LANES, clones, whole_clones
 from minnet._math cimport inlined, real
 from minnet._rows cimport (
-    FEW, LINE, ROWS, add, anchor, exp_others, fold, near_others, pad, row_max, strip, tile_load, tile_max, tile_others, tile_store,
+    FEW, LINE, ROWS, add, anchor, exp_others, fold, near_others, row_max, strip, tile_load, tile_max, tile_others,
+    tile_store,
 )
 
 cdef extern from "_simd.h":
     void minnet_scale_f32(const float* a, float factor, float* b) noexcept nogil
     void minnet_scale_f64(const double* a, double factor, double* b) noexcept nogil
-    void minnet_fours_f32(const float* a, Py_ssize_t a_step, int count, float* b) noexcept nogil
+    void minnet_fours_f32(const float* a, Py_ssize_t a_step, int32_t count, float* b) noexcept nogil
     void minnet_fours_f64(const double* a, Py_ssize_t a_step, int64_t count, double* b) noexcept nogil
 
 
@@ -359,10 +360,11 @@ cdef clones near_tile(
     tile_store(t, dz, rows, n)
 
 
-# Where the logits of a tile are moderate, nothing has to be subtracted from them: with e_k = exp(z_k), others = (sum of the
-# other e) / e_y. All e are then taken as they stand in memory, row after row, and no tile is turned over. Moderate is
-# what keeps all of these normal numbers: z up to `flat_most`, where e is FLAT_TOP, and z_y such that e_y is FLAT_LEAST.
-# What `flat_low` makes 0 is less than half of the least number beside that.
+# Where the logits of a tile are moderate, nothing has to be subtracted from them: with e_k = exp(z_k),
+#     others = (sum of the other e) / e_y,   d c / d z_k = e_k / (sum of all e),
+# and e_k are taken as z_k stand in memory, row after row, so that no tile is turned over.
+# Moderate are z up to 26 (floats) or 300, and z_y from -20 or -290 on: e, its sum and a scale from 1e-7 to 1000 over it are
+# normal numbers, and what `flat_low` makes 0 would have a gradient that rounds to 0.
 
 cdef inline real flat_low(real unused) noexcept nogil:
     """The middle of the numbers for which all bits of 2^n are 0."""
@@ -370,8 +372,8 @@ cdef inline real flat_low(real unused) noexcept nogil:
 
 
 cdef inline real flat_most(real unused) noexcept nogil:
-    """30 or 300."""
-    return _math.high_bound(unused) * (<real>0.75 if real is float else <real>7.5)
+    """26 or 300."""
+    return _math.high_bound(unused) * (<real>0.65 if real is float else <real>7.5)
 
 
 cdef inline inlined exp_flat(const real* z, real* e, Py_ssize_t n) noexcept nogil:
@@ -439,9 +441,9 @@ cdef inline inlined scale_row(const real* e, real factor, real* dz, Py_ssize_t n
 
 
 cdef inline bint is_odd(double scale) noexcept nogil:
-    """Whether a gradient might be too large or too small."""
+    """Whether what multiplies a gradient is too large or too small for `flat_tile`."""
     cdef double size = _math.magnitude(scale)
-    return (size != 0) & (1 - ((size > 1e-6) & (size < 1e3)))
+    return (size != 0) & (1 - ((size > 1e-7) & (size < 1e3)))
 
 
 cdef clones flat_tile(
@@ -450,10 +452,10 @@ cdef clones flat_tile(
 ) noexcept nogil:
     """A tile of rows of moderate logits, without smoothing or focus. Where others are found, or weights that are not
     moderate, nothing is written and `done` is false."""
-    cdef double TOP = 1.97e32 if real is float else 2.6e284
+    cdef double TOP = 3.6e30 if real is float else 2.6e284     # what exp_flat makes of all that is larger is more
     cdef double LEAST = 3.8e10 if real is float else 1.4e28
     cdef real last[FEW * ROWS]
-    cdef real e[FEW * ROWS + LANES]   # and 0 for the label, once e_y has it
+    cdef real e[FEW * ROWS + 4]   # four_sums reads on; 0 for the label, once e_y has it
     cdef real factor[ROWS]
     cdef double e_y[ROWS]
     cdef double others[ROWS]
@@ -1088,8 +1090,8 @@ cdef double batch(
                 memset(slope, 0, classes * sizeof(real))
         elif flat:
             flat_tile(row, labels, u, values, slope, rows, classes, scale, &done)
+            flat = done   # where logits of one tile are not moderate, others will not be, either
             if not done:
-                flat = False
                 near_tile(row, labels, u, values, slope, rows, classes, scale, o, &done)
         elif near and classes <= FEW:
             near_tile(row, labels, u, values, slope, rows, classes, scale, o, &done)

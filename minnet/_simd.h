@@ -246,11 +246,17 @@ __attribute__((target("avx512f"), unused)) static void minnet_stream(void* to, c
 #define minnet_stream(to, lines, bytes) ((void)(to), (void)(lines), (void)(bytes))
 #endif
 
-/* b = a transposed, a block of 4 by 4, whose rows are a_step and b_step elements apart. Elements one by one would cost
-   four times as many loads and stores, which is most of the time of softmax over few classes. */
+/* Blocks of 4 by 4, whose rows are a_step and b_step elements apart. Elements one by one would cost four times as many loads
+   and stores, which is most of the time of softmax over few classes. */
 #if defined(__clang__) || (defined(__GNUC__) && __GNUC__ >= 12)
-#define MINNET_TRANSPOSE(name, real, vector)                                                            \
+#define MINNET_BLOCK(real, vector, whole, mask)                                                         \
     typedef real vector __attribute__((vector_size(4 * sizeof(real)), aligned(sizeof(real)), may_alias)); \
+    typedef whole mask __attribute__((vector_size(4 * sizeof(real)), aligned(sizeof(real)), may_alias));
+MINNET_BLOCK(float, minnet_f32x4, int32_t, minnet_i32x4)
+MINNET_BLOCK(double, minnet_f64x4, int64_t, minnet_i64x4)
+
+/* b = a transposed. */
+#define MINNET_TRANSPOSE(name, real, vector)                                                            \
     static inline MINNET_INLINE void name(const real* a, ptrdiff_t a_step, real* b, ptrdiff_t b_step)          \
     {                                                                                                   \
         vector r0 = *(const vector*)a, r1 = *(const vector*)(a + a_step);                               \
@@ -264,24 +270,10 @@ __attribute__((target("avx512f"), unused)) static void minnet_stream(void* to, c
         *(vector*)(b + 2 * b_step) = __builtin_shufflevector(high01, high23, 0, 1, 4, 5);               \
         *(vector*)(b + 3 * b_step) = __builtin_shufflevector(high01, high23, 2, 3, 6, 7);               \
     }
-#else
-#define MINNET_TRANSPOSE(name, real, vector)                                                            \
-    static inline MINNET_INLINE void name(const real* a, ptrdiff_t a_step, real* b, ptrdiff_t b_step)          \
-    {                                                                                                   \
-        int j, k;                                                                                       \
-        for (j = 0; j < 4; j++)                                                                         \
-            for (k = 0; k < 4; k++)                                                                     \
-                b[k * b_step + j] = a[j * a_step + k];                                                  \
-    }
-#endif
-MINNET_TRANSPOSE(minnet_transpose_f32, float, minnet_f32x4)
-MINNET_TRANSPOSE(minnet_transpose_f64, double, minnet_f64x4)
 
-/* b_j = the sum of the first `count` of four entries of each of four rows of a, which are a_step apart; all four are read.
-   Numbers are added by twos and twos by twos, at whichever places a vector of that type gets them in one instruction. */
-#if defined(__clang__) || (defined(__GNUC__) && __GNUC__ >= 12)
+/* b = the sums of the first `count` numbers of each row of a; all four are read. They are added by twos and the twos by
+   twos: at which places a vector of this type gets twos by one instruction each is told by i, j, k and l. */
 #define MINNET_FOURS(name, real, vector, whole, mask, i, j, k, l)                                       \
-    typedef whole mask __attribute__((vector_size(4 * sizeof(real)), aligned(sizeof(real)), may_alias)); \
     static inline MINNET_INLINE void name(const real* a, ptrdiff_t a_step, whole count, real* b)        \
     {                                                                                                   \
         mask kept = (mask){0, 1, 2, 3} < (mask){count, count, count, count};                            \
@@ -293,7 +285,22 @@ MINNET_TRANSPOSE(minnet_transpose_f64, double, minnet_f64x4)
         *(vector*)b = __builtin_shufflevector(twos01, twos23, 0, 1, 4, 5) +                             \
             __builtin_shufflevector(twos01, twos23, 2, 3, 6, 7);                                        \
     }
+
+/* b = factor a for four numbers. */
+#define MINNET_SCALE(name, real, vector)                                                                \
+    static inline MINNET_INLINE void name(const real* a, real factor, real* b)                          \
+    {                                                                                                   \
+        *(vector*)b = *(const vector*)a * factor;                                                       \
+    }
 #else
+#define MINNET_TRANSPOSE(name, real, vector)                                                            \
+    static inline MINNET_INLINE void name(const real* a, ptrdiff_t a_step, real* b, ptrdiff_t b_step)          \
+    {                                                                                                   \
+        int j, k;                                                                                       \
+        for (j = 0; j < 4; j++)                                                                         \
+            for (k = 0; k < 4; k++)                                                                     \
+                b[k * b_step + j] = a[j * a_step + k];                                                  \
+    }
 #define MINNET_FOURS(name, real, vector, whole, mask, i, j, k, l)                                       \
     static inline MINNET_INLINE void name(const real* a, ptrdiff_t a_step, whole count, real* b)        \
     {                                                                                                   \
@@ -301,14 +308,6 @@ MINNET_TRANSPOSE(minnet_transpose_f64, double, minnet_f64x4)
         for (row = 0; row < 4; row++, a += a_step)                                                      \
             b[row] = (a[0] + (count > 1 ? a[1] : 0)) + ((count > 2 ? a[2] : 0) + (count > 3 ? a[3] : 0)); \
     }
-#endif
-#if defined(__clang__) || (defined(__GNUC__) && __GNUC__ >= 12)
-#define MINNET_SCALE(name, real, vector)                                                                \
-    static inline MINNET_INLINE void name(const real* a, real factor, real* b)                          \
-    {                                                                                                   \
-        *(vector*)b = *(const vector*)a * factor;                                                       \
-    }
-#else
 #define MINNET_SCALE(name, real, vector)                                                                \
     static inline MINNET_INLINE void name(const real* a, real factor, real* b)                          \
     {                                                                                                   \
@@ -317,9 +316,11 @@ MINNET_TRANSPOSE(minnet_transpose_f64, double, minnet_f64x4)
             b[k] = a[k] * factor;                                                                       \
     }
 #endif
-MINNET_SCALE(minnet_scale_f32, float, minnet_f32x4)
-MINNET_SCALE(minnet_scale_f64, double, minnet_f64x4)
+MINNET_TRANSPOSE(minnet_transpose_f32, float, minnet_f32x4)
+MINNET_TRANSPOSE(minnet_transpose_f64, double, minnet_f64x4)
 MINNET_FOURS(minnet_fours_f32, float, minnet_f32x4, int32_t, minnet_i32x4, 1, 5, 2, 6)
 MINNET_FOURS(minnet_fours_f64, double, minnet_f64x4, int64_t, minnet_i64x4, 2, 6, 1, 5)
+MINNET_SCALE(minnet_scale_f32, float, minnet_f32x4)
+MINNET_SCALE(minnet_scale_f64, double, minnet_f64x4)
 
 #endif

@@ -744,6 +744,31 @@ def test_labels_far_below_the_maximum_keep_their_digits(place, classes, gamma, d
             assert_close_in_tail(got, want, dtype, range(classes))
 
 
+# How large logits may be for their exponentials to be taken without a maximum or a label's logit is known to it, too.
+PLACES = {"float32": [-21.0, -19.0, 0.0, 24.0, 26.0, 28.0], "float64": [-291.0, -289.0, 0.0, 298.0, 300.0, 302.0]}
+
+
+@by_dtype
+@pytest.mark.parametrize("weight", [1.1e-7, 1.0, 999.0])
+@pytest.mark.parametrize("classes", [4, 10, 64])
+def test_logits_keep_their_digits_wherever_they_are(classes, weight, dtype, rng):
+    depth = {"float32": 110, "float64": 760}[dtype]  # below the label's logit, where the least number is, and beyond
+    for place in PLACES[dtype]:
+        x = rng.normal(place, 1, (9, classes))
+        x[:, 2] = place - rng.uniform(0, depth, 9)
+        x[4:, 3] = -INF
+        x, y, weights = x.astype(dtype), rng.integers(0, 2, 9), np.full(9, weight)
+        loss, grad = F.cross_entropy(x, y, sample_weight=weights, reduction="none", return_grad=True)
+        exact = [ExactRow(row) for row in x]
+        want = [
+            [weight * (p - (k == label)) for k, p in enumerate(e.softmax)] for e, label in zip(exact, y, strict=True)
+        ]
+        assert_close_in_tail(loss, [-weight * e.log_softmax[k] for e, k in zip(exact, y, strict=True)], dtype, range(9))
+        for got, row in zip(grad, want, strict=True):
+            assert_close_in_tail(got, row, dtype, range(classes))
+        assert np.all(grad[4:, 3] == 0)
+
+
 @by_dtype
 @pytest.mark.parametrize("classes", [3, 70])
 @pytest.mark.parametrize("bad", [INF, -INF, math.nan])
