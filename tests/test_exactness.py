@@ -750,7 +750,7 @@ PLACES = {"float32": [-21.0, -19.0, 0.0, 24.0, 26.0, 28.0], "float64": [-291.0, 
 
 @by_dtype
 @pytest.mark.parametrize("weight", [1.1e-7, 1.0, 999.0])
-@pytest.mark.parametrize("classes", [4, 10, 64])
+@pytest.mark.parametrize("classes", [4, 10, 23])
 def test_logits_keep_their_digits_wherever_they_are(classes, weight, dtype, rng):
     depth = {"float32": 110, "float64": 760}[dtype]  # below the label's logit, where the least number is, and beyond
     for place in PLACES[dtype]:
