@@ -44,9 +44,9 @@ cdef enum:
     PART = LANES // 4   # sums of a block
     FOURS = FEW // 4    # of a row
 
-# A smoothing up to which distances of logits may be measured from the label's, and then cancel: they are s / C of the loss
-# each, and c, which they contain, is 1 - s of it, so that they add an eps at most.
-cdef double MILD = 0.25
+# With z_y for m, distances of logits may be negative. What cancels is s / C sum(w) c at most: up to so many times the loss,
+# which contains (1 - s) w_y c, it adds an eps or two.
+cdef double CANCELLED = 2.0
 
 
 cdef inline inlined tally(const real* x, double* high, double* low, Py_ssize_t lanes) noexcept nogil:
@@ -151,7 +151,8 @@ cdef inline inlined far_block(
     tally(d, high, low, PART)
 
 
-cdef inline inlined far_total(const real* z, const real* w, real m, double* total, Py_ssize_t n, bint careful) noexcept nogil:
+cdef inline inlined far_sum(const real* z, const real* w, real m, double* total, Py_ssize_t n, bint careful) noexcept nogil:
+    """sum_k w_k (m - z_k), without care NaN where w_k is 0 beside an infinite z_k, or both of a difference are infinite."""
     cdef double high[PART]
     cdef double low[PART]
     cdef Py_ssize_t block, j
@@ -164,13 +165,6 @@ cdef inline inlined far_total(const real* z, const real* w, real m, double* tota
     if j < n:
         far_block(z + j, w if w == NULL else w + j, m, high, low, n - j, careful)
     fold_parts(high, low, total)
-
-
-cdef inline inlined far_sum(const real* z, const real* w, real m, double* total, Py_ssize_t n) noexcept nogil:
-    """sum_k w_k (m - z_k). Care is needed where there are infinities alone, and then the sum tells."""
-    far_total(z, w, m, total, n, False)
-    if not -INFINITY < total[0] < INFINITY:
-        far_total(z, w, m, total, n, True)
 
 
 cdef inline inlined skip_rows(
@@ -194,39 +188,51 @@ cdef inline bint is_far(real z_y, double others, double scale, double factor) no
     return (not others < MOST) | (z_y == INFINITY) | ((scale != 0) & (others > 1) & (_math.magnitude(factor) < LEAST))
 
 
+cdef inline bint is_cancelled(double loss, double terms) noexcept nogil:
+    """Whether a smoothed loss needs the maximum."""
+    return not terms <= CANCELLED * loss
+
+
 cdef clones near_row(
-    const real* z, Py_ssize_t y, double* loss, real* dz, Py_ssize_t n, double scale, const Options* o, bint* done,
+    const real* z, Py_ssize_t y, const real* w, double* loss, real* dz, Py_ssize_t n, double scale, const Options* o,
+    bint* done,
 ) noexcept nogil:
-    """A row of classes without weights, unless a logit is far above the label's, or there is none to tell: then `done` is
-    false."""
+    """A row, unless a logit is far above the label's, or there is none to tell: then `done` is false."""
     cdef real base, shift, lowest, first, second, rest
-    cdef double unit, others, total, inverse, distances, slope, e_y = 1.0, pull = 1.0
+    cdef double unit, others, total, inverse, distances, log_sum, slope, e_y = 1.0, pull = 1.0
     cdef Py_ssize_t k
     anchor(z[y], &base, &shift, &lowest, &unit)
     near_others(z, y, base, shift, lowest, unit, &others, dz, n)
     total = 1.0 + others
     inverse = scale / total
-    done[0] = not is_far(z[y], others, scale, inverse)
-    if not done[0]:
-        return
-    loss[0] = _math.log1p(others)
+    done[0] = True
+    loss[0] = log_sum = _math.log1p(others)
     slope = -others
     if o.gamma > 0:
         focus_rows(&e_y, &others, &total, o.gamma, loss, &pull, 1)
         slope *= pull
     elif o.s > 0:
-        far_sum(z, <const real*>NULL, z[y], &distances, n)
-        smooth(1.0, distances, 1.0, others, loss[0], o.s, o.s / n, n, loss, &pull, &slope)
-    if dz == NULL:
+        if w == NULL:
+            far_sum(z, <const real*>NULL, z[y], &distances, n, False)
+        else:
+            far_sum(z, w, z[y], &distances, n, False)
+        smooth(
+            1.0 if w == NULL else w[y], distances, 1.0, others, log_sum, o.s, o.s / n, o.mass, loss, &pull, &slope)
+        done[0] = not is_cancelled(loss[0], o.s / n * o.mass * log_sum)
+    done[0] = done[0] and not is_far(z[y], others, scale, min(pull, 1.0) * inverse)
+    if dz == NULL or not done[0]:
         return
     _math.split(pull * inverse * unit, &first, &second)
     rest = o.s / n * scale if o.gamma == 0 else 0.0
     if rest == 0:
         for k in range(n):
             dz[k] = dz[k] * first * second
-    else:
+    elif w == NULL:
         for k in range(n):
             dz[k] = dz[k] * first * second - rest
+    else:
+        for k in range(n):
+            dz[k] = dz[k] * first * second - rest * w[k]
     dz[y] = slope * inverse
 
 
@@ -250,7 +256,7 @@ cdef clones label_row(
         focus_rows(&e_label, &wrong, &total, o.gamma, loss, &mass, 1)
         slope *= mass
     elif o.s > 0:
-        far_sum(z, w, m, &distances, n)
+        far_sum(z, w, m, &distances, n, True)
         smooth(
             1.0 if w == NULL else w[y], distances, e_y, wrong, log_sum, o.s, o.s / n, o.mass, loss, &mass, &slope)
     if dz == NULL:
@@ -284,9 +290,27 @@ cdef inline inlined labels_of_tile(
         z_y[j] = t[y[j] * ROWS + j]
 
 
+cdef inline inlined far_sums(
+    const real* t, const int64_t* y, const real* w, const real* m, real* d, double* sums, double* w_y, Py_ssize_t rows,
+    Py_ssize_t n,
+) noexcept nogil:
+    """sum_k w_k (m - z_k) of each row of a tile, by way of d, and the weight of its label."""
+    cdef Py_ssize_t j, k
+    for j in range(ROWS):
+        w_y[j] = 1
+    for j in range(rows if w != NULL else 0):
+        w_y[j] = w[y[j]]
+    for k in range(n):
+        for j in range(ROWS):   # maxima are finite here
+            d[k * ROWS + j] = m[j] - t[k * ROWS + j]
+        for j in range(ROWS if w != NULL else 0):
+            d[k * ROWS + j] = <real>0 if w[k] == 0 else w[k] * d[k * ROWS + j]
+    tile_sums(d, sums, n)
+
+
 cdef clones near_tile(
-    const real* z, const int64_t* y, const double* weight, double* loss, real* dz, Py_ssize_t rows, Py_ssize_t n,
-    double scale, const Options* o, bint* done,
+    const real* z, const int64_t* y, const real* w, const double* weight, double* loss, real* dz, Py_ssize_t rows,
+    Py_ssize_t n, double scale, const Options* o, bint* done,
 ) noexcept nogil:
     """A tile of rows as `near_row` takes them. Where one has to be done by its maximum, nothing is written and `done` is false.
     """
@@ -306,7 +330,10 @@ cdef clones near_tile(
     cdef double pull[ROWS]
     cdef double slope[ROWS]
     cdef double distances[ROWS]
-    cdef double gamma = o.gamma, s = o.s   # copies: a loop that writes losses could change what o holds
+    cdef double w_y[ROWS]
+    cdef double log_sum[ROWS]
+    cdef double gamma = o.gamma, s = o.s, weights = o.mass   # copies: a loop that writes losses could change what o holds
+    cdef double light = min(s / n * weights, 1.0) if s > 0 else 1.0   # of what multiplies a gradient
     cdef real x
     cdef int64_t beyond = 0
     cdef Py_ssize_t j, k
@@ -314,11 +341,8 @@ cdef clones near_tile(
     labels_of_tile(t, y, label, z_y, rows)
     for j in range(ROWS):
         most[j] = <real>43 if real is float else <real>300   # an array: see exact_tile in _softmax.pyx
-    for k in range(n if s > 0 else 0):
-        for j in range(ROWS):
-            d[k * ROWS + j] = z_y[j] - t[k * ROWS + j]
     if s > 0:
-        tile_sums(d, distances, n)
+        far_sums(t, y, w, z_y, d, distances, w_y, rows, n)
     for k in range(n):
         for j in range(ROWS):
             x = _math.exp_near(t[k * ROWS + j], z_y[j], most[j])
@@ -332,21 +356,24 @@ cdef clones near_tile(
         others[j] *= _math.unshift(<real>0)
         total[j] = 1.0 + others[j]
         inverse[j] = pull[j] / total[j]
-        beyond |= is_far(z_y[j], others[j], pull[j], inverse[j])
-    done[0] = not beyond
-    if beyond:
-        return
-    for j in range(ROWS):
+        beyond |= is_far(z_y[j], others[j], pull[j], light * inverse[j])
+        log_sum[j] = _math.log1p(others[j])
         rest[j] = s / n * pull[j]
-        loss[j], slope[j], e_y[j], pull[j] = _math.log1p(others[j]), -others[j], 1.0, 1.0
+        loss[j], slope[j], e_y[j], pull[j] = log_sum[j], -others[j], 1.0, 1.0
     if gamma > 0:
         focus_rows(e_y, others, total, gamma, loss, pull, ROWS)
         for j in range(ROWS):
             slope[j] *= pull[j]
+    elif s > 0 and w == NULL:   # what is a constant then would cost 3 %
+        for j in range(ROWS):
+            smooth(1.0, distances[j], 1.0, others[j], log_sum[j], s, s / n, n, &loss[j], &pull[j], &slope[j])
     elif s > 0:
         for j in range(ROWS):
-            smooth(1.0, distances[j], 1.0, others[j], loss[j], s, s / n, n, &loss[j], &pull[j], &slope[j])
-    if dz == NULL:
+            smooth(
+                w_y[j], distances[j], 1.0, others[j], log_sum[j], s, s / n, weights, &loss[j], &pull[j], &slope[j])
+            beyond |= is_cancelled(loss[j], s / n * weights * log_sum[j])
+    done[0] = not beyond
+    if beyond or dz == NULL:
         return
     for j in range(ROWS):
         at_label[j] = slope[j] * inverse[j]
@@ -355,7 +382,7 @@ cdef clones near_tile(
         for j in range(ROWS):
             x = t[k * ROWS + j] * first[j] * second[j]
             if s > 0:
-                x -= rest[j]
+                x -= rest[j] * (<real>1 if w == NULL else w[k])
             t[k * ROWS + j] = at_label[j] if label[j] == <int>k else x
     tile_store(t, dz, rows, n)
 
@@ -576,15 +603,8 @@ cdef inline inlined smooth_tile(
     cdef double sums[ROWS]
     cdef double w_y[ROWS]
     cdef double s = o.s, rest = o.s / n, weights = o.mass
-    cdef Py_ssize_t j, k
-    for j in range(ROWS):
-        w_y[j] = w[y[j]] if w != NULL and j < rows else 1.0
-    for k in range(n):
-        for j in range(ROWS):   # maxima are finite here
-            t[k * ROWS + j] = m[j] - t[k * ROWS + j]
-        for j in range(ROWS if w != NULL else 0):
-            t[k * ROWS + j] = <real>0 if w[k] == 0 else w[k] * t[k * ROWS + j]
-    tile_sums(t, sums, n)
+    cdef Py_ssize_t j
+    far_sums(t, y, w, m, t, sums, w_y, rows, n)
     for j in range(ROWS):
         smooth(w_y[j], sums[j], e_y[j], wrong[j], log_sum[j], s, rest, weights, &loss[j], &mass[j], &wrong[j])
         wrong[j] = -wrong[j]
@@ -1058,7 +1078,7 @@ cdef double batch(
     cdef bint done
     cdef Py_ssize_t i, j, rows
     cdef bint label = t == NULL and (o.s == 0 or o.gamma == 0)
-    cdef bint near = label and (o.s == 0 or w == NULL and o.s <= MILD)
+    cdef bint near = label and (w != NULL or o.s <= CANCELLED * (1 - o.s))
     cdef bint flat = near and 4 <= classes <= FEW and o.s == 0 and o.gamma == 0 and not is_odd(scale)
     cdef const real* of_rows = w if label and o.s == 0 else NULL   # the weight of the class is one of the row
     for i in range(ROWS):
@@ -1092,11 +1112,11 @@ cdef double batch(
             flat_tile(row, labels, u, values, slope, rows, classes, scale, &done)
             flat = done   # where logits of one tile are not moderate, others will not be, either
             if not done:
-                near_tile(row, labels, u, values, slope, rows, classes, scale, o, &done)
+                near_tile(row, labels, w, u, values, slope, rows, classes, scale, o, &done)
         elif near and classes <= FEW:
-            near_tile(row, labels, u, values, slope, rows, classes, scale, o, &done)
+            near_tile(row, labels, w, u, values, slope, rows, classes, scale, o, &done)
         elif near:
-            near_row(row, labels[0], values, slope, classes, row_scale, o, &done)
+            near_row(row, labels[0], w, values, slope, classes, row_scale, o, &done)
         if done:
             pass
         elif classes <= FEW and label:
@@ -1116,6 +1136,7 @@ cdef double batch(
 
 cdef Options options(const real* w, Py_ssize_t classes, double s, double gamma, bint shared) noexcept nogil:
     cdef Options o
+    cdef double rest = 0
     cdef Py_ssize_t k
     o.s, o.gamma, o.mass, o.ignored, o.masked = s, gamma, classes, 0, False
     if gamma > 0 and shared:
@@ -1126,7 +1147,8 @@ cdef Options options(const real* w, Py_ssize_t classes, double s, double gamma, 
     if w != NULL:
         o.mass = 0
         for k in range(classes):
-            o.mass += w[k]
+            add(&o.mass, &rest, w[k])
+        o.mass += rest
     return o
 
 
