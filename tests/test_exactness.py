@@ -681,6 +681,65 @@ def test_cross_entropy_of_many_classes_keeps_its_digits(classes, target, dtype):
     assert_close_in_tail(grad[0, -1:], [mp.exp(mp.mpf("-35.25")) / (1 + others)], dtype, ["other"])
 
 
+def weighted_and_smoothed(x, label, weight, smoothing, gamma):
+    """The loss of a row, its gradient, and how large the terms are of which that is the difference."""
+    row, share = ExactRow(x), mp.mpf(smoothing) / len(x)
+    w = [mp.mpf(v) for v in weight.tolist()]
+    T = [v * (share + (1 - mp.mpf(smoothing) if k == label else 0)) for k, v in enumerate(w)]
+    p, c = row.softmax, [-v for v in row.log_softmax]
+    u = [mp.fsum(p[:k] + p[k + 1 :]) if v > 0.5 else 1 - v for k, v in enumerate(p)]
+    G = [T_k * u_k**gamma * (1 + gamma * p_k * c_k / u_k) for T_k, u_k, p_k, c_k in zip(T, u, p, c, strict=True)]
+    total = mp.fsum(G)
+    grad = [p_k * (total - G_k) - G_k * u_k for p_k, G_k, u_k in zip(p, G, u, strict=True)]
+    loss = mp.fsum(T_k * u_k**gamma * c_k for T_k, u_k, c_k in zip(T, u, c, strict=True))
+    return loss, grad, [p_k * total + G_k for p_k, G_k in zip(p, G, strict=True)]
+
+
+def weights_of(kind, classes, dtype):
+    """Class weights: one that outweighs all others, one that is next to nothing, or tiny ones."""
+    w = {"one": np.full(classes, 1e-3), "none": np.ones(classes), "tiny": np.linspace(1e-25, 1e-24, classes)}[kind]
+    w[1] = {"one": 1, "none": 1e-9, "tiny": 0}[kind]
+    return w.astype(dtype)
+
+
+@by_dtype
+@pytest.mark.parametrize("gamma", [0, 2])
+@pytest.mark.parametrize("kind", ["one", "none", "tiny"])
+@pytest.mark.parametrize("classes", [2, 5, 70])
+def test_weighted_smoothed_rows_keep_their_digits_wherever_the_label_is(classes, kind, gamma, dtype, rng):
+    # far below, where distances from its logit cancel, or far above; its class counts or does not
+    x = rng.normal(size=(8, classes)).astype(dtype)
+    y = rng.integers(0, 2, 8)
+    x[np.arange(8), y] += np.repeat([-35, -3, 3, 35], 2)
+    x[::2, 0] += 30
+    weight = weights_of(kind, classes, dtype)
+    for smoothing in (0.125, 0.75):
+        options = {"weight": weight, "label_smoothing": smoothing, "gamma": gamma, "reduction": "none"}
+        losses, grad = F.cross_entropy(x, y, return_grad=True, **options)
+        for row, label, loss, slopes in zip(x, y.tolist(), losses.tolist(), grad.tolist(), strict=True):
+            exact, exact_grad, terms = weighted_and_smoothed(row, label, weight, smoothing, gamma)
+            bound, least = 4 * EPS[dtype] * max(gamma, 1), mp.ldexp(1, LOWEST[dtype])
+            assert abs(loss - exact) <= bound * exact + least
+            for got, want, size in zip(slopes, exact_grad, terms, strict=True):
+                assert abs(got - want) <= bound * size + least
+
+
+@by_dtype
+@pytest.mark.parametrize("classes", [3, 70])
+@pytest.mark.parametrize("gamma", [0, 2])
+def test_a_class_of_weight_0_owes_no_share_to_an_impossible_logit(gamma, classes, dtype, rng):
+    x = rng.normal(size=(40, classes)).astype(dtype)
+    weight = rng.uniform(0.5, 1, classes).astype(dtype)
+    weight[1] = 0
+    options = {"label_smoothing": 0.1, "gamma": gamma, "reduction": "none"}
+    x[:, 1] = -INF
+    losses, grad = F.cross_entropy(x, np.zeros(40, int), weight=weight, return_grad=True, **options)
+    np.testing.assert_array_equal(grad[:, 1], 0)
+    weight[1] = 1
+    assert np.all(np.isfinite(losses))
+    assert np.all(F.cross_entropy(x, np.zeros(40, int), weight=weight, **options) == INF)
+
+
 @by_dtype
 @pytest.mark.parametrize("width", [8, 16, 32])
 def test_cross_entropy_keeps_its_digits_where_all_pairs_in_a_lane_round_alike(width, dtype, rng):
