@@ -14,6 +14,7 @@ cdef struct Options:
     double mass    # sum of the weights of the classes
     int64_t ignored  # label of rows that count nowhere
     bint masked      # whether there are any
+    bint far         # whether gradients go past the caches
 
 cdef double batch(
     const real* z, const real* t, const int64_t* y, const real* w, const double* weight, real* work, real* loss, real* dz,

@@ -14,14 +14,18 @@ from libc.string cimport memcpy, memset
 
 from minnet cimport _math
 from minnet._doors cimport alike, apart, enter, labels_of
-from minnet._loops cimport LANES, clones, whole_clones
+from minnet._loops cimport LANES, clones, pointer, whole_clones
 from minnet._math cimport inlined, real
 from minnet._rows cimport (
     FEW, LINE, ROWS, add, anchor, exp_others, fold, near_others, row_max, strip, tile_load, tile_max, tile_others,
     tile_store,
 )
+from minnet._team cimport PIECES, Meeting, Team, meeting_of, piece_of, share_standing
 
 cdef extern from "_simd.h":
+    bint can_stream "minnet_can_stream"() noexcept nogil
+    void stream "minnet_stream"(void* to, const void* lines, size_t bytes) noexcept nogil
+    void streamed "minnet_streamed"() noexcept nogil
     void minnet_scale_f32(const float* a, float factor, float* b) noexcept nogil
     void minnet_scale_f64(const double* a, double factor, double* b) noexcept nogil
     void minnet_fours_f32(const float* a, Py_ssize_t a_step, int32_t count, float* b) noexcept nogil
@@ -188,37 +192,52 @@ cdef inline bint is_far(real z_y, double others, double scale, double factor) no
     return (not others < MOST) | (z_y == INFINITY) | ((scale != 0) & (others > 1) & (_math.magnitude(factor) < LEAST))
 
 
+cdef struct Loss:   # of a long row: part + log(1 + others), where logarithms of many rows are taken side by side
+    double part
+    double others
+
+
+cdef inline inlined finish(Loss* loss) noexcept nogil:
+    loss.part += _math.log1p(loss.others)
+    loss.others = 0
+
+
 cdef inline bint is_cancelled(double loss, double terms) noexcept nogil:
     """Whether a smoothed loss needs the maximum."""
     return not terms <= CANCELLED * loss
 
 
 cdef clones near_row(
-    const real* z, Py_ssize_t y, const real* w, double* loss, real* dz, Py_ssize_t n, double scale, const Options* o,
-    bint* done,
+    const real* z, const real* next, Py_ssize_t y, const real* w, Loss* loss, real* dz, Py_ssize_t n, double scale,
+    const Options* o, bint* done,
 ) noexcept nogil:
-    """A row, unless a logit is far above the label's, or there is none to tell: then `done` is false."""
+    """A row, unless a logit is far above the label's, or that is far from 0, or there is none to tell: then `done` is false."""
     cdef real base, shift, lowest, first, second, rest
     cdef double unit, others, total, inverse, distances, log_sum, slope, e_y = 1.0, pull = 1.0
     cdef Py_ssize_t k
     anchor(z[y], &base, &shift, &lowest, &unit)
-    near_others(z, y, base, shift, lowest, unit, &others, dz, n)
+    done[0] = base == 0
+    if base != 0:
+        return
+    near_others(z, next, y, shift, lowest, unit, &others, dz, n)
     total = 1.0 + others
     inverse = scale / total
-    done[0] = True
-    loss[0] = log_sum = _math.log1p(others)
+    loss.part, loss.others = 0, others
     slope = -others
     if o.gamma > 0:
-        focus_rows(&e_y, &others, &total, o.gamma, loss, &pull, 1)
+        finish(loss)
+        focus_rows(&e_y, &others, &total, o.gamma, &loss.part, &pull, 1)
         slope *= pull
     elif o.s > 0:
+        finish(loss)
+        log_sum = loss.part
         if w == NULL:
             far_sum(z, <const real*>NULL, z[y], &distances, n, False)
         else:
             far_sum(z, w, z[y], &distances, n, False)
         smooth(
-            1.0 if w == NULL else w[y], distances, 1.0, others, log_sum, o.s, o.s / n, o.mass, loss, &pull, &slope)
-        done[0] = not is_cancelled(loss[0], o.s / n * o.mass * log_sum)
+            1.0 if w == NULL else w[y], distances, 1.0, others, log_sum, o.s, o.s / n, o.mass, &loss.part, &pull, &slope)
+        done[0] = not is_cancelled(loss.part, o.s / n * o.mass * log_sum)
     done[0] = done[0] and not is_far(z[y], others, scale, min(pull, 1.0) * inverse)
     if dz == NULL or not done[0]:
         return
@@ -237,28 +256,32 @@ cdef clones near_row(
 
 
 cdef clones label_row(
-    const real* z, Py_ssize_t y, const real* w, double* loss, real* dz, Py_ssize_t n, double scale, const Options* o,
+    const real* z, const real* next, Py_ssize_t y, const real* w, Loss* loss, real* dz, Py_ssize_t n, double scale,
+    const Options* o,
 ) noexcept nogil:
     cdef real m, base, shift, lowest, e_y, top, peak, first, second, rest
     cdef double unit, others, wrong, total, distances, log_sum, e_label, mass = 1.0, slope
     cdef Py_ssize_t k
     row_max(z, &m, n)
     anchor(m, &base, &shift, &lowest, &unit)
-    exp_others(z, m, base, shift, lowest, unit, <real>1, &others, dz, n)
+    exp_others(z, next, m, base, shift, lowest, unit, <real>1, &others, dz, n)
     e_y = _math.exp_difference(z[y], m) * _math.unshift(m)
     others = others if m > -INFINITY else <double>NAN
-    log_sum = _math.log1p(others)
-    settle_label(z[y], e_y, m, others, log_sum, loss, &wrong, &total)
+    settle_label(z[y], e_y, m, others, 0, &loss.part, &wrong, &total)
+    loss.others = others
     slope = -wrong
     e_y = 1 if z[y] == m else e_y
     if o.gamma > 0:
+        finish(loss)
         e_label = e_y
-        focus_rows(&e_label, &wrong, &total, o.gamma, loss, &mass, 1)
+        focus_rows(&e_label, &wrong, &total, o.gamma, &loss.part, &mass, 1)
         slope *= mass
     elif o.s > 0:
+        log_sum = _math.log1p(others)
+        finish(loss)
         far_sum(z, w, m, &distances, n, True)
         smooth(
-            1.0 if w == NULL else w[y], distances, e_y, wrong, log_sum, o.s, o.s / n, o.mass, loss, &mass, &slope)
+            1.0 if w == NULL else w[y], distances, e_y, wrong, log_sum, o.s, o.s / n, o.mass, &loss.part, &mass, &slope)
     if dz == NULL:
         return
     top = _math.exp_counted(m - base, shift, lowest)   # the e of a maximum, whose p is 1 / S to the last bit
@@ -829,8 +852,8 @@ cdef inline inlined share_gradient(
 
 
 cdef clones share_row(
-    const real* z, const real* t, const int64_t* y, const real* w, real* work, double* loss, real* dz, Py_ssize_t n,
-    double scale, const Options* o,
+    const real* z, const real* next, const real* t, const int64_t* y, const real* w, real* work, Loss* loss, real* dz,
+    Py_ssize_t n, double scale, const Options* o,
 ) noexcept nogil:
     """`work` is room for four rows, `padded`, of which the third is not touched; the second holds the shares of a label
     that is elsewhere."""
@@ -844,7 +867,7 @@ cdef clones share_row(
     cdef Py_ssize_t k
     row_max(z, &m, n)
     anchor(m, &base, &shift, &lowest, &unit)
-    exp_others(z, m, base, shift, lowest, unit, <real>unit * _math.unshift(m), &others, e, n)
+    exp_others(z, next, m, base, shift, lowest, unit, <real>unit * _math.unshift(m), &others, e, n)
     others = others if m > -INFINITY else <double>NAN
     log_sum = _math.log1p(others)
     if w != NULL or y != NULL or o.s > 0:
@@ -859,10 +882,11 @@ cdef clones share_row(
         _math.powers(&u, &power, &room, 1, o.gamma)
         focus_maximum(others, log_sum, power, o.gamma, &F, &H)
     inverse = 1.0 / (1.0 + others)
-    share_sums(z, e, T, slopes, m, log_sum, inverse, u, <real>F, <real>H, o, loss, &mass, n)
+    share_sums(z, e, T, slopes, m, log_sum, inverse, u, <real>F, <real>H, o, &loss.part, &mass, n)
+    loss.others = 0
     G = T if o.gamma == 0 else slopes
     if o.gamma == 0:
-        loss[0] += log_sum * mass
+        loss.part += log_sum * mass
     if dz != NULL and others >= MANY and m < INFINITY:
         pull = mass * scale / (1.0 + others)
         for k in range(n):
@@ -1058,79 +1082,144 @@ cdef whole_clones weigh_labels(
         products[j] *= w[labels[j]]
 
 
+cdef inline bint is_near(const real* w, const Options* o) noexcept nogil:
+    """Whether losses by z_y are tried first: what cancels in smoothed ones is known without weights of classes."""
+    return w != NULL or o.s <= CANCELLED * (1 - o.s)
+
+
+cdef whole_clones fill(real* dz, Py_ssize_t n, real value) noexcept nogil:
+    """dz = value; of a 0 that gcc knows it would make memset, which takes three times as long for 4 kB on Zen 5."""
+    cdef Py_ssize_t k
+    for k in range(n):
+        dz[k] = value
+
+
+cdef void put_far(const real* row, real* dz, Py_ssize_t n) noexcept nogil:
+    """dz = row, whole lines past the cache."""
+    cdef Py_ssize_t head = min(n, <Py_ssize_t>((LINE - <size_t>dz % LINE) % LINE // sizeof(real)))
+    cdef Py_ssize_t lines = (n - head) * sizeof(real) // LINE
+    cdef Py_ssize_t tail = head + lines * LINE // sizeof(real)
+    memcpy(dz, row, head * sizeof(real))
+    stream(dz + head, row + head, lines * LINE)
+    memcpy(dz + tail, row + tail, (n - tail) * sizeof(real))
+
+
+cdef clones finish_rows(const Loss* losses, double* values, Py_ssize_t rows) noexcept nogil:
+    cdef double part[ROWS]
+    cdef double others[ROWS]
+    cdef Py_ssize_t j
+    for j in range(ROWS):
+        part[j] = losses[j].part if j < rows else 0
+        others[j] = losses[j].others if j < rows else 0
+    for j in range(ROWS):
+        part[j] += _math.log1p(others[j])
+    memcpy(values, part, rows * sizeof(double))
+
+
+cdef void long_row(
+    const real* z, const real* next, const real* t, const int64_t* y, const real* w, real* work, Loss* loss, real* dz,
+    Py_ssize_t n, double scale, const Options* o,
+) noexcept nogil:
+    """A row of more than FEW classes, that counts; meanwhile the row `next` comes nearer."""
+    cdef bint done = False
+    if t == NULL and (o.s == 0 or o.gamma == 0):
+        if is_near(w, o):
+            near_row(z, next, y[0], w, loss, dz, n, scale, o, &done)
+        if not done:
+            label_row(z, next, y[0], w, loss, dz, n, scale, o)
+    else:
+        share_row(z, next, t, y, w, work, loss, dz, n, scale, o)
+
+
+cdef void long_rows(
+    const real* z, const real* t, const int64_t* y, const real* w, const double* weight, real* work, double* loss, real* dz,
+    Py_ssize_t rows, Py_ssize_t n, double scale, const Options* o,
+) noexcept nogil:
+    """Up to ROWS of them. dz may be z: the row that is read is then a copy, as loops over one array that is read and written
+    under two names would not vectorise."""
+    cdef Loss losses[ROWS]
+    cdef const real* row
+    cdef real* slope
+    cdef Py_ssize_t j, next
+    for j in range(rows):
+        row, next = z + j * n, j + 1
+        slope = NULL if dz == NULL else work if o.far else dz + j * n
+        if weight != NULL and weight[j] == 0:
+            losses[j].part = losses[j].others = 0
+            fill(slope, 0 if slope == NULL else n, <real>0)
+        else:
+            while next < rows and weight != NULL and weight[next] == 0:
+                next += 1
+            if dz == z:
+                memcpy(work + 2 * padded(n), row, n * sizeof(real))
+                row = work + 2 * padded(n)
+            long_row(
+                row, z + next * n, NULL if t == NULL else t + j * n, NULL if y == NULL else y + j, w, work, &losses[j],
+                slope, n, scale if weight == NULL else scale * weight[j], o)
+        if slope == work:
+            put_far(slope, dz + j * n, n)
+    finish_rows(losses, loss, rows)
+
+
+cdef void tile(
+    const real* z, const real* t, const int64_t* y, const real* w, const double* weight, double* loss, real* dz,
+    Py_ssize_t rows, Py_ssize_t n, double scale, const Options* o, bint* flat,
+) noexcept nogil:
+    """Up to ROWS rows of up to FEW classes. Where logits of one are not moderate, others will not be, either: `flat` tells."""
+    cdef bint done = False
+    if t != NULL or (o.s > 0 and o.gamma > 0):
+        share_tile(z, t, y, w, weight, loss, dz, rows, n, scale, o)
+        return
+    if flat[0]:
+        flat_tile(z, y, weight, loss, dz, rows, n, scale, &done)
+        flat[0] = done
+    if not done and is_near(w, o):
+        near_tile(z, y, w, weight, loss, dz, rows, n, scale, o, &done)
+    if not done:
+        label_tile(z, y, w, weight, loss, dz, rows, n, scale, o)
+
+
 cdef double batch(
     const real* z, const real* t, const int64_t* y, const real* w, const double* weight, real* work, real* loss, real* dz,
     Py_ssize_t n, Py_ssize_t classes, double scale, const Options* o,
 ) noexcept nogil:
-    """The sum of the losses of n rows; anything but z may be NULL, and one of t and y is. dz may be z: the row that is
-    read is then a copy, as loops over one array that is read and written under two names would not vectorise."""
+    """The sum of the losses of n rows; anything but z may be NULL, and one of t and y is. dz may be z."""
     cdef double values[ROWS]
     cdef double products[ROWS]
     cdef int64_t checked[ROWS]
-    cdef const double* u
-    cdef const real* row
-    cdef const real* shares = NULL
-    cdef const int64_t* labels = NULL
-    cdef real* slope = NULL
     cdef double high[ROWS]
     cdef double low[ROWS]
-    cdef double row_scale
-    cdef bint done
-    cdef Py_ssize_t i, j, rows
+    cdef const double* u
+    cdef const int64_t* labels
+    cdef const real* shares
+    cdef real* slope
     cdef bint label = t == NULL and (o.s == 0 or o.gamma == 0)
-    cdef bint near = label and (w != NULL or o.s <= CANCELLED * (1 - o.s))
-    cdef bint flat = near and 4 <= classes <= FEW and o.s == 0 and o.gamma == 0 and not is_odd(scale)
+    cdef bint flat = label and 4 <= classes and o.s == 0 and o.gamma == 0 and not is_odd(scale)
     cdef const real* of_rows = w if label and o.s == 0 else NULL   # the weight of the class is one of the row
-    for i in range(ROWS):
-        high[i] = low[i] = 0
+    cdef Py_ssize_t i = 0, j, rows, at
+    for j in range(ROWS):
+        high[j] = low[j] = 0
     if classes > FEW and t == NULL and not label:
         spread(t, w, work + padded(classes), classes, <real>o.s)
-    i = 0
     while i < n:
-        rows = min(<Py_ssize_t>ROWS, n - i) if classes <= FEW else 1
-        if t != NULL:
-            shares = t + i * classes
-        if y != NULL:
-            labels = y + i
-        if dz != NULL:
-            slope = dz + i * classes
-        row = z + i * classes
+        rows, at = min(<Py_ssize_t>ROWS, n - i), i * classes
+        shares = NULL if t == NULL else t + at
+        labels = NULL if y == NULL else y + i
+        slope = NULL if dz == NULL else dz + at
         u = NULL if weight == NULL else weight + i
         if of_rows != NULL or o.masked:
             weigh_labels(labels, of_rows, u, checked, products, rows, o)
             labels, u = checked, products
-        row_scale = scale if u == NULL else scale * u[0]
-        if dz == z and classes > FEW:
-            memcpy(work + 2 * padded(classes), row, classes * sizeof(real))
-            row = work + 2 * padded(classes)
-        done = False
-        if classes > FEW and u != NULL and u[0] == 0:
-            values[0], done = 0, True
-            if slope != NULL:
-                memset(slope, 0, classes * sizeof(real))
-        elif flat:
-            flat_tile(row, labels, u, values, slope, rows, classes, scale, &done)
-            flat = done   # where logits of one tile are not moderate, others will not be, either
-            if not done:
-                near_tile(row, labels, w, u, values, slope, rows, classes, scale, o, &done)
-        elif near and classes <= FEW:
-            near_tile(row, labels, w, u, values, slope, rows, classes, scale, o, &done)
-        elif near:
-            near_row(row, labels[0], w, values, slope, classes, row_scale, o, &done)
-        if done:
-            pass
-        elif classes <= FEW and label:
-            label_tile(row, labels, w, u, values, slope, rows, classes, scale, o)
-        elif classes <= FEW:
-            share_tile(row, shares, labels, w, u, values, slope, rows, classes, scale, o)
-        elif label:
-            label_row(row, labels[0], w, values, slope, classes, row_scale, o)
+        if classes <= FEW:
+            tile(z + at, shares, labels, w, u, values, slope, rows, classes, scale, o, &flat)
         else:
-            share_row(row, shares, labels, w, work, values, slope, classes, row_scale, o)
+            long_rows(z + at, shares, labels, w, u, work, values, slope, rows, classes, scale, o)
         settle_rows(values, u, rows, high, low)
         for j in range(rows if loss != NULL else 0):
             loss[i + j] = values[j]
         i += rows
+    if o.far:
+        streamed()
     return add_lanes(high, low)
 
 
@@ -1138,7 +1227,7 @@ cdef Options options(const real* w, Py_ssize_t classes, double s, double gamma, 
     cdef Options o
     cdef double rest = 0
     cdef Py_ssize_t k
-    o.s, o.gamma, o.mass, o.ignored, o.masked = s, gamma, classes, 0, False
+    o.s, o.gamma, o.mass, o.ignored, o.masked, o.far = s, gamma, classes, 0, False, False
     if gamma > 0 and shared:
         for k in range(TERMS):
             o.fit[k] = 0
@@ -1152,49 +1241,108 @@ cdef Options options(const real* w, Py_ssize_t classes, double s, double gamma, 
     return o
 
 
+# ---- on several threads: see _team.h ----
+
+cdef enum:
+    FAR = 1 << 24       # bytes of a gradient that is not in a cache when it is read, beside as many logits
+    SHORT = 1 << 14     # bytes of a row that stays in the cache until it has been written
+
+cdef struct Work:   # what is void is float or double
+    const void* z
+    const void* t
+    const int64_t* y
+    const void* w
+    const double* weight
+    void* loss
+    void* dz
+    bint doubles
+    bint failed   # for want of memory
+    Py_ssize_t rows, classes, piece   # rows of a part: whole tiles
+    double scale
+    double sums[PIECES]
+    Options options
+
+
+cdef void do_rows(Work* work, const real* z, Py_ssize_t part) noexcept nogil:
+    cdef Py_ssize_t start = part * work.piece, classes = work.classes
+    cdef Py_ssize_t at = start * classes
+    cdef void* room = malloc(4 * padded(classes) * sizeof(real) + LINE)
+    if room == NULL:
+        work.failed = True
+        return
+    work.sums[part] = batch(
+        z + at, NULL if work.t == NULL else <const real*>work.t + at, NULL if work.y == NULL else work.y + start,
+        <const real*>work.w, NULL if work.weight == NULL else work.weight + start,
+        <real*>(<char*>room + LINE - <size_t>room % LINE), NULL if work.loss == NULL else <real*>work.loss + start,
+        NULL if work.dz == NULL else <real*>work.dz + at, min(work.piece, work.rows - start), classes, work.scale,
+        &work.options)
+    free(room)
+
+
+cdef void do_part(void* argument, Py_ssize_t part) noexcept nogil:
+    cdef Work* work = <Work*>argument
+    if work.doubles:
+        do_rows(work, <const double*>work.z, part)
+    else:
+        do_rows(work, <const float*>work.z, part)
+
+
+cdef double share_rows(Work* work, const real[:, ::1] z, real[:, ::1] dz, Meeting* team) noexcept nogil:
+    """The sum of the losses of all rows, by the team. It is cut by length alone, so no bit depends on who does which."""
+    cdef Py_ssize_t tile = ROWS if z.shape[1] <= FEW else 1, size = z.shape[1] * sizeof(real), parts, i
+    cdef double total = 0, low = 0
+    work.z, work.doubles, work.rows, work.classes = &z[0, 0], real is double, z.shape[0], z.shape[1]
+    work.dz = NULL if dz.shape[0] == 0 else &dz[0, 0]
+    work.options.far = FEW < z.shape[1] and size <= SHORT and z.shape[0] * size >= FAR and can_stream()
+    work.piece = max((piece_of(z.shape[0] * z.shape[1]) - 1) // (z.shape[1] * tile) + 1, 1) * tile
+    parts = (z.shape[0] + work.piece - 1) // work.piece
+    share_standing(team, do_part, work, parts)
+    for i in range(parts):
+        add(&total, &low, work.sums[i])
+    return total + low if low == low else total
+
+
+cdef inline const real* given(const real[::1] a) noexcept nogil:
+    return &a[0] if a.shape[0] > 0 else NULL
+
+
 def cross_entropy_index(
     const real[:, ::1] z not None, const int64_t[::1] y not None, const real[::1] w not None,
     const double[::1] weight not None, real[::1] loss not None, real[:, ::1] dz not None,
-    double scale, double s, double gamma, int64_t ignored, bint masked,
+    double scale, double s, double gamma, int64_t ignored, bint masked, Team team=None,
 ):
     """loss = weight sum_k T_k (1 - p_k)^gamma (-log p_k), p = softmax(z), T_k = w_k ((1 - s) [k = y] + s / C),
     dz = scale times its gradient; z, dz: (N, C), w: (C,), the others (N,). Returns the sum of the losses.
 
     With `masked`, rows whose label is `ignored` have the weight 0."""
+    cdef Work work
     cdef double total
-    cdef Options o = options(&w[0] if w.shape[0] > 0 else NULL, z.shape[1], s, gamma, s > 0)
-    o.ignored, o.masked = ignored, masked
-    cdef void* room = malloc(4 * padded(z.shape[1]) * sizeof(real) + LINE)
-    if room == NULL:
-        raise MemoryError()
-    cdef real* work = <real*>(<char*>room + LINE - <size_t>room % LINE)
+    work.t, work.y, work.w, work.weight = NULL, &y[0], given(w), given(weight)
+    work.loss, work.scale, work.failed = pointer(loss), scale, False
     with nogil:
-        total = batch(
-            &z[0, 0], <const real*>NULL, &y[0], &w[0] if w.shape[0] > 0 else NULL,
-            &weight[0] if weight.shape[0] > 0 else NULL, work, &loss[0] if loss.shape[0] > 0 else NULL,
-            &dz[0, 0] if dz.shape[0] > 0 else NULL, z.shape[0], z.shape[1], scale, &o)
-    free(room)
+        work.options = options(given(w), z.shape[1], s, gamma, s > 0)
+        work.options.ignored, work.options.masked = ignored, masked
+        total = share_rows(&work, z, dz, meeting_of(team))
+    if work.failed:
+        raise MemoryError()
     return total
 
 
 def cross_entropy_soft(
     const real[:, ::1] z not None, const real[:, ::1] t not None, const real[::1] w not None,
     const double[::1] weight not None, real[::1] loss not None, real[:, ::1] dz not None,
-    double scale, double s, double gamma,
+    double scale, double s, double gamma, Team team=None,
 ):
     """The same for probabilities t, T_k = w_k ((1 - s) t_k + s / C); z, t, dz: (N, C), w: (C,), the others (N,)."""
+    cdef Work work
     cdef double total
-    cdef Options o = options(&w[0] if w.shape[0] > 0 else NULL, z.shape[1], s, gamma, True)
-    cdef void* room = malloc(4 * padded(z.shape[1]) * sizeof(real) + LINE)
-    if room == NULL:
-        raise MemoryError()
-    cdef real* work = <real*>(<char*>room + LINE - <size_t>room % LINE)
+    work.t, work.y, work.w, work.weight = &t[0, 0], NULL, given(w), given(weight)
+    work.loss, work.scale, work.failed = pointer(loss), scale, False
     with nogil:
-        total = batch(
-            &z[0, 0], &t[0, 0], <const int64_t*>NULL, &w[0] if w.shape[0] > 0 else NULL,
-            &weight[0] if weight.shape[0] > 0 else NULL, work, &loss[0] if loss.shape[0] > 0 else NULL,
-            &dz[0, 0] if dz.shape[0] > 0 else NULL, z.shape[0], z.shape[1], scale, &o)
-    free(room)
+        work.options = options(given(w), z.shape[1], s, gamma, True)
+        total = share_rows(&work, z, dz, meeting_of(team))
+    if work.failed:
+        raise MemoryError()
     return total
 
 

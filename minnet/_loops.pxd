@@ -5,7 +5,7 @@ from minnet._math cimport real
 
 cdef extern from "_simd.h":
     ctypedef void clones "MINNET_CLONES void"                # compiled once for each SIMD level; holds the vectors
-    ctypedef void whole_clones "MINNET_CLONES void"          # the same for loops over whole numbers
+    ctypedef void whole_clones "MINNET_CLONES void"          # the same for loops that compute with whole numbers, or not at all
     ctypedef void narrow_clones "MINNET_NARROW_CLONES void"  # the same without the widest level
 
 cdef enum:

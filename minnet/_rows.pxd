@@ -123,15 +123,16 @@ cdef inline inlined exp_strip(
 ) noexcept nogil:
     """y = exp(z - base) / 2^N, shifted, and 0 where z = m, which is counted; e = the same times scale, without exception.
 
-    Where `maxima` is NULL, m is no maximum: nothing is counted, and z - base is cut off at `most`.
+    Where `maxima` is NULL, m is no maximum, and base is 0: nothing is counted, and z is cut off at `most`.
     """
     cdef real d[STRIP]   # differences come first: from arrays of its own, which nothing overlaps, a loop may write to e
     cdef real x
     cdef Py_ssize_t j
     for j in range(strip(m)):
-        d[j] = z[j] - base
         if maxima == NULL:
-            d[j] = _math.at_most(d[j], most)
+            d[j] = _math.at_most(z[j], most)
+        else:
+            d[j] = z[j] - base
     for j in range(strip(m)):
         x = _math.exp_counted(d[j], shift, low)
         if e != NULL:
@@ -223,19 +224,19 @@ cdef inline inlined put_rest(const real* x, real* e, Py_ssize_t n, Py_ssize_t bl
 
 
 cdef inline inlined exp_blocks(
-    const real* z, real m, real base, real shift, real low, real most, real scale, real* e, double* high, real* high_rest,
+    const real* z, const real* next, real m, real base, real shift, real low, real most, real scale, real* e, double* high, real* high_rest,
     real* maxima, Py_ssize_t n, Py_ssize_t y,
 ) noexcept nogil:
     """A row of a block at least: sums stay in registers where a loop is known to run. Entry y, unless it is -1, is left out.
 
-    Meanwhile the next row is fetched, because here alone the memory has time for it.
+    Meanwhile the row `next` is fetched, because here alone the memory has time for it.
     """
     cdef real rest[LANES]
     cdef real x[LANES]
     cdef const real* source
     cdef Py_ssize_t i = 0, block = 4 * strip(m), j
     while True:
-        fetch(z + n + i, 4)
+        fetch(next + i, 4)
         source = z + i
         if y >= i and y < i + block:
             for j in range(block):
@@ -295,7 +296,7 @@ cdef inline inlined sum_strip(double* high, real* low, double* total, double* to
 
 
 cdef inline inlined exp_others(
-    const real* z, real m, real base, real shift, real low, double unit, real scale, double* others, real* e, Py_ssize_t n,
+    const real* z, const real* next, real m, real base, real shift, real low, double unit, real scale, double* others, real* e, Py_ssize_t n,
 ) noexcept nogil:
     """Sum of exp(z - m) over all entries but one maximum; e = exp(z - m) / unit unless it is NULL, n at least a block.
 
@@ -313,9 +314,9 @@ cdef inline inlined exp_others(
         high[j] = 0
         high_rest[j] = maxima[j] = 0
     if e == NULL:
-        exp_blocks(z, m, base, shift, low, low, scale, <real*>NULL, high, high_rest, maxima, n, -1)
+        exp_blocks(z, next, m, base, shift, low, low, scale, <real*>NULL, high, high_rest, maxima, n, -1)
     else:
-        exp_blocks(z, m, base, shift, low, low, scale, e, high, high_rest, maxima, n, -1)
+        exp_blocks(z, next, m, base, shift, low, low, scale, e, high, high_rest, maxima, n, -1)
     sum_strip(high, high_rest, &total, &total_low)
     for j in range(4):
         count += (maxima[j] + maxima[j + 4]) + (maxima[j + 8] + maxima[j + 12])
@@ -323,10 +324,11 @@ cdef inline inlined exp_others(
 
 
 cdef inline inlined near_others(
-    const real* z, Py_ssize_t y, real base, real shift, real low, double unit, double* others, real* e, Py_ssize_t n,
+    const real* z, const real* next, Py_ssize_t y, real shift, real low, double unit, double* others, real* e, Py_ssize_t n,
 ) noexcept nogil:
-    """Sum of exp(z - z_y) over all entries but y, base and what follows it those of z_y; e = exp(z - z_y) / unit, shifted,
-    and 0 for y, unless it is NULL. Where z - z_y is large, so is the sum, but not the right one.
+    """Sum of exp(z - z_y) over all entries but y, shift and what follows it those of z_y, whose base is 0;
+    e = exp(z - z_y) / unit, shifted, and 0 for y, unless it is NULL. Where z - z_y is large, so is the sum, but not the right
+    one.
     """
     cdef double high[STRIP]
     cdef real high_rest[STRIP]
@@ -336,11 +338,11 @@ cdef inline inlined near_others(
     for j in range(STRIP):
         high[j] = high_rest[j] = 0
     if e == NULL:
-        exp_blocks(z, base, base, shift, low, most, <real>1, <real*>NULL, high, high_rest, <real*>NULL, n, y)
+        exp_blocks(z, next, low, <real>0, shift, low, most, <real>1, <real*>NULL, high, high_rest, <real*>NULL, n, y)
     else:
-        exp_blocks(z, base, base, shift, low, most, <real>1, e, high, high_rest, <real*>NULL, n, y)
+        exp_blocks(z, next, low, <real>0, shift, low, most, <real>1, e, high, high_rest, <real*>NULL, n, y)
     sum_strip(high, high_rest, &total, &total_low)
-    others[0] = (total + total_low) * unit * _math.unshift(base)
+    others[0] = (total + total_low) * unit * _math.unshift(low)
 
 
 cdef inline inlined add_exact(const real* z, real m, double* high, real* low, real* maxima) noexcept nogil:

@@ -222,7 +222,7 @@ static inline uint64_t minnet_bits_f64(double x)
 #endif
 
 /* Lines of the cache go to memory past the caches, where the CPU can: a line that is written in a cache is read first.
-   Both addresses and the size are multiples of 64. Whoever is told that it is done must find it: minnet_streamed().
+   `to` and the size are multiples of 64. Whoever is told that it is done must find it: minnet_streamed().
    Halves of lines, as CPUs without AVX-512 would have to write them, take a fifth longer than the caches do. */
 #if defined(__x86_64__) && defined(__GNUC__)
 #include <immintrin.h>
@@ -238,7 +238,7 @@ __attribute__((target("avx512f"), unused)) static void minnet_stream(void* to, c
 {
     size_t i;
     for (i = 0; i < bytes; i += 64)
-        _mm512_stream_ps((float*)((char*)to + i), _mm512_load_ps((const float*)((const char*)lines + i)));
+        _mm512_stream_ps((float*)((char*)to + i), _mm512_loadu_ps((const float*)((const char*)lines + i)));
 }
 #else
 #define minnet_streamed() ((void)0)

@@ -112,3 +112,29 @@ sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) or after != before)
 def test_parent_and_child_are_both_busy_after_a_fork():
     result = subprocess.run([sys.executable, "-c", FORK], timeout=60, capture_output=True, text=True)
     assert result.returncode == 0, result.stderr
+
+
+@pytest.mark.parametrize("in_place", [False, True])
+@pytest.mark.parametrize(
+    "options", [{}, {"label_smoothing": 0.1, "weight": True}, {"gamma": 1.5}, {"probabilities": True, "gamma": 2.0}]
+)
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_large_gradients_that_go_past_the_caches_are_the_same_bits(dtype, options, in_place):
+    """17 MB, of rows that do not begin at a line of the cache; one row of seven counts nowhere."""
+    rng, options = np.random.default_rng(1), dict(options)
+    rows, classes = 17_000_000 // (1001 * np.dtype(dtype).itemsize), 1001
+    z = rng.normal(0, 4, (rows, classes)).astype(dtype)
+    t = rng.integers(0, classes, rows)
+    if options.pop("probabilities", False):
+        t = F.softmax(rng.normal(size=(rows, classes)).astype(dtype))
+    if "weight" in options:
+        options["weight"] = rng.random(classes)
+    sample_weight = rng.random(rows) * (np.arange(rows) % 7 > 0)
+    each = {"reduction": "none", "return_grad": True, **options}
+    parts = [slice(start, start + 97) for start in range(0, rows, 97)]
+    wanted = [F.cross_entropy(z[part], t[part], sample_weight=sample_weight[part], **each) for part in parts]
+    out = z if in_place else np.empty_like(z)
+    losses, grad = F.cross_entropy(z, t, sample_weight=sample_weight, out=out, **each)
+    assert grad is out
+    assert np.array_equal(losses, np.concatenate([part[0] for part in wanted]))
+    assert np.array_equal(grad, np.concatenate([part[1] for part in wanted]))

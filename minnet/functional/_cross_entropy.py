@@ -17,7 +17,7 @@ from minnet._checks import (
     words,
 )
 from minnet.functional._reduce import REDUCTIONS, Losses, add_weights, gradient, unit_array
-from minnet.functional._share import NONE, by_dtype
+from minnet.functional._share import NONE, by_dtype, team_for
 
 _index = by_dtype(kernels.cross_entropy_index)
 _soft = by_dtype(kernels.cross_entropy_soft)
@@ -109,7 +109,7 @@ def cross_entropy(
     options = {"weight": weight, "sample_weight": sample_weight, "ignore_index": ignore_index, "gamma": gamma}
     options |= {"label_smoothing": label_smoothing, "reduction": reduction, "grad_output": grad_output}
     kernel, t, losses = prepare(owner, z, target, single=logits.ndim == 1, **options)
-    return losses.run({z.dtype.char: kernel}, z, t, gradient(owner, logits, return_grad, out))
+    return losses.run({z.dtype.char: kernel}, z, t, gradient(owner, logits, return_grad, out), size=len(z))
 
 
 def _are_plain(reduction, label_smoothing, gamma, ignore_index):
@@ -143,7 +143,7 @@ def prepare(owner, z, target, *, label_smoothing, gamma, reduction, grad_output,
 
 
 def _with_options(kernel, w, scalars, z, t, *rest):
-    return kernel(z, t, w, *rest, *scalars)
+    return kernel(z, t, w, *rest, *scalars, team_for(z.size))
 
 
 def _class_weights(owner, weight, z, scaled):

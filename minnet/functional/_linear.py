@@ -5,7 +5,7 @@ import numpy as np
 from minnet._checks import bad_value, matrix, out_array, real_array
 from minnet.functional._cross_entropy import prepare
 from minnet.functional._product import multiply
-from minnet.functional._share import NO_ROWS, rows_a_share, share
+from minnet.functional._share import NO_ROWS
 
 # Bytes of logits, or of their gradient, which takes their place, that exist at once: as large as 100 MB in all allow,
 # because each block reads and writes dW, and large matrix products are the faster ones.
@@ -135,7 +135,7 @@ class _Blocks:
             dz = z[: len(x[part])]
             multiply(x[part], self.W, dz, self.b)
             arrays = dz, t[part], weight[part], losses[part], dz if len(dx) else NO_ROWS[x.dtype.char]
-            total += sum(share(self.kernel, rows_a_share(classes), *arrays, scalars=(scale,)))
+            total += self.kernel(*arrays, scale)
             if len(dx):
                 multiply(dz, self.W.T, dx[part])
                 multiply(np.ascontiguousarray(x[part].T), dz, self.dW, self.dW, self.db)
