@@ -7,6 +7,7 @@ cdef extern from "_simd.h":
     ctypedef void clones "MINNET_CLONES void"                # compiled once for each SIMD level; holds the vectors
     ctypedef void whole_clones "MINNET_CLONES void"          # the same for loops that compute with whole numbers, or not at all
     ctypedef void narrow_clones "MINNET_NARROW_CLONES void"  # the same without the widest level
+    ctypedef void wide "MINNET_WIDE void"                    # the widest level alone, to be called where the CPU has it
 
 cdef enum:
     LANES = 64  # independent accumulators, so that sums and maxima vectorise without flags that reorder; gcc would

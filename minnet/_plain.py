@@ -9,6 +9,7 @@ import numpy as np
 
 from minnet import _epoch, _simd
 from minnet._checks import label_array, real_array
+from minnet._rooms import zeros_beside
 from minnet._team import Team
 from minnet._threads import run_joined
 from minnet.functional._reduce import like, unit_array
@@ -119,7 +120,7 @@ class PlainSteps:
         outputs = NO_ROWS[self.char] if outputs is None else outputs
         losses = np.empty(-(-len(order) // epoch) * -(-epoch // size))
         for name in optimizer.slots:
-            optimizer.state.setdefault(name, np.zeros_like(net.params))
+            optimizer.state.setdefault(name, zeros_beside(net.params))
         first, second = ([optimizer.state[name] for name in optimizer.slots] + 2 * [NONE[self.char]])[:2]
         arrays = net.params, net.grads, first, second, outputs, losses, self.work
         settings = size, epoch, _epoch.CRITERIA[self.loss.__name__], self.rule, optimizer.steps, strict

@@ -1,14 +1,17 @@
-"""Memory for the arrays that a step of training makes: each step writes where the one before it has written.
+"""Memory: arrays in lines of the cache, and those that a step of training makes, where the one before it has written.
 
 New memory costs calls and caches, and page faults where malloc has none at hand. What asks for a room need not know
 whether there is a step: elsewhere, and in any other thread, a room is a new array.
 """
 
+import math
 from _thread import _local
 
 import numpy as np
 
 from minnet._checks import FLOAT32, FLOAT64
+
+LINE = 64  # bytes of a line of the cache
 
 
 class _Thread(_local):
@@ -30,6 +33,20 @@ def gradient_room(outputs):
     if rooms is None or type(outputs) is not np.ndarray or outputs.dtype not in (FLOAT32, FLOAT64):
         return None
     return rooms.next(outputs.shape, outputs.dtype)
+
+
+def zeros(shape, dtype, place=0):
+    """Zeros that begin `place` bytes after a line of the cache: at one, no vector of the kernels lies across two."""
+    size = math.prod(shape) * dtype.itemsize
+    memory = np.zeros(size + LINE, np.uint8)
+    start = (place - memory.ctypes.data) % LINE
+    return memory[start : start + size].view(dtype).reshape(shape)
+
+
+def zeros_beside(params):
+    """Zeros like a flat vector that lie in lines of the cache as it does, for kernels that go through both."""
+    place = params.ctypes.data % LINE
+    return zeros(params.shape, params.dtype, place - place % params.itemsize)
 
 
 def cast(a, dtype):

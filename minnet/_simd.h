@@ -16,8 +16,7 @@
    musl, macOS and Windows lack). gcc knows the level names from 12 on; clang before 18 accepts them and dispatches
    wrongly (llvm issue 55830). Elsewhere: plain code. Levels differ in last bits, since the higher ones fuse a * b + c.
    MINNET_SIMD, if the build defines it, forces one level for all: 0 (plain), 3 or 4.
-   Narrow clones are for loops that are all square root: on Zen 4 one of 512 bits takes three times as long as two of
-   256. */
+   Narrow clones, and a wide function beside them, are for loops that are all root and quotient: minnet_divides_wide. */
 #if defined(__x86_64__) && \
     ((defined(__clang__) && __clang_major__ >= 18) || (!defined(__clang__) && defined(__GNUC__) && __GNUC__ >= 12))
 #define MINNET_KNOWS_LEVELS
@@ -32,12 +31,16 @@
 #define MINNET_CLONES MINNET_NARROW_CLONES
 #define MINNET_LEVELS "x86-64-v3"
 #else
-#define MINNET_CLONES __attribute__((target("arch=x86-64-v4")))
+#define MINNET_WIDE __attribute__((target("arch=x86-64-v4")))
+#define MINNET_HAS_WIDE 1
+#define MINNET_CLONES MINNET_WIDE
 #define MINNET_LEVELS "x86-64-v4"
 #endif
 #elif !defined(MINNET_SIMD) && defined(MINNET_KNOWS_LEVELS) && defined(__GLIBC__)
 #define MINNET_CLONES __attribute__((target_clones("default", "arch=x86-64-v3", "arch=x86-64-v4")))
 #define MINNET_NARROW_CLONES __attribute__((target_clones("default", "arch=x86-64-v3")))
+#define MINNET_WIDE __attribute__((target("arch=x86-64-v4")))
+#define MINNET_HAS_WIDE __builtin_cpu_supports("x86-64-v4")
 #define MINNET_LEVELS "baseline x86-64-v3 x86-64-v4"
 #else
 #define MINNET_CLONES
@@ -55,6 +58,19 @@ static inline const char* minnet_cpu_level(void)
     return "";
 #endif
 }
+
+/* Whether roots and quotients should go in vectors of 512 bits: they are twice as fast on Zen 5 and, by published tables,
+   as fast as in 256 on Intel's CPUs. On Zen 4, which is of one family with Zen 3, a loop of both takes a third longer. */
+#ifdef MINNET_WIDE
+static inline int minnet_divides_wide(void)
+{
+    __builtin_cpu_init();
+    return MINNET_HAS_WIDE && !__builtin_cpu_is("amdfam19h");
+}
+#else
+#define MINNET_WIDE
+#define minnet_divides_wide() 0
+#endif
 
 /* How this was built, to be shown. setup.py gives the flags. */
 #if defined(__clang__)

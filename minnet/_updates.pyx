@@ -6,74 +6,118 @@ from libc.math cimport sqrt
 from libc.stdint cimport int64_t
 
 from minnet cimport _math
-from minnet._math cimport real
-from minnet._loops cimport clones, narrow_clones, pointer
+from minnet._math cimport inlined, real
+from minnet._loops cimport clones, narrow_clones, pointer, wide
 from minnet._team cimport Team, meeting_of, parts_of, piece_of, share_standing
 
+cdef extern from "_simd.h":
+    bint minnet_divides_wide() noexcept nogil
 
-cdef clones sgd_loop(real* w, const real* g, Py_ssize_t n, real lr, real decay) noexcept nogil:
+cdef enum:
+    LINE = 64  # bytes of a line of the cache
+
+
+# Each loop reads what it needs of an element before it writes. Vectors that malloc takes from the system all begin at the
+# same place of a page, and a load is taken to depend on a store before it whose address has the same last 12 bits.
+
+cdef clones sgd_loop(const Rule* rule, const real* g, real* w, Py_ssize_t n) noexcept nogil:
+    cdef real lr = rule.lr, decay = rule.decay
     cdef Py_ssize_t i
     for i in range(n):
         w[i] -= lr * (g[i] + decay * w[i])
 
 
-cdef clones momentum_loop(
-    real* w, real* v, const real* g, Py_ssize_t n, real lr, real momentum, bint nesterov, real decay,
-) noexcept nogil:
-    cdef real step
+cdef clones momentum_loop(const Rule* rule, const real* g, real* w, real* v, Py_ssize_t n) noexcept nogil:
+    cdef real lr = rule.lr, momentum = rule.momentum, decay = rule.decay
+    cdef bint nesterov = rule.nesterov
+    cdef real weight, velocity, step
     cdef Py_ssize_t i
     for i in range(n):
-        step = g[i] + decay * w[i]
-        v[i] = momentum * v[i] + step
-        w[i] -= lr * (step + momentum * v[i] if nesterov else v[i])
+        weight, velocity = w[i], v[i]
+        step = g[i] + decay * weight
+        velocity = momentum * velocity + step
+        v[i] = velocity
+        w[i] = weight - lr * (step + momentum * velocity if nesterov else velocity)
 
 
-cdef narrow_clones adam_loop(
-    real* w, real* m, real* v, const real* g, Py_ssize_t n, real rate, real rest1, real beta2, real rest2, real scale,
-    real eps, real decay, real shrink,
+cdef inline inlined adam_loop(
+    const Rule* rule, real rate, real scale, const real* g, real* w, real* m, real* v, Py_ssize_t n,
 ) noexcept nogil:
-    cdef real step
+    # 1 - beta is taken in double: 1 - 0.999 in float is off by 1.3e-5.
+    cdef real rest1 = 1.0 - rule.beta1, beta2 = rule.beta2, rest2 = 1.0 - rule.beta2
+    cdef real eps = rule.eps, decay = rule.decay, shrink = rule.shrink
+    cdef real weight, mean, square, step
     cdef Py_ssize_t i
     for i in range(n):
-        step = g[i] + decay * w[i]
-        m[i] += (step - m[i]) * rest1
-        v[i] = beta2 * v[i] + rest2 * step * step
-        w[i] -= shrink * w[i] + rate * m[i] / (_math.root(v[i]) * scale + eps)
+        weight, mean, square = w[i], m[i], v[i]
+        step = g[i] + decay * weight
+        mean += (step - mean) * rest1
+        square = beta2 * square + rest2 * step * step
+        m[i], v[i] = mean, square
+        w[i] = weight - (shrink * weight + rate * mean / (_math.root(square) * scale + eps))
 
 
 # Centered: what stands under the root is the running variance s = q - m^2, from the running means q of d^2 and m of d.
 # The difference of both cancels, down to NaN where d hardly changes. From q' = a q + (1 - a) d^2, m' = a m + (1 - a) d
 #     s' = q' - m'^2 = a s + a (1 - a) (m^2 + d^2 - 2 m d) = a (s + (1 - a) (d - m)^2)         no term is negative
 
-cdef narrow_clones rmsprop_loop(
-    real* w, real* s, real* m, real* v, const real* g, Py_ssize_t n, real lr, real alpha, real rest, real eps,
-    real momentum, real decay,
+cdef inline inlined rmsprop_loop(
+    const Rule* rule, const real* g, real* w, real* s, real* m, real* v, Py_ssize_t n,
 ) noexcept nogil:
-    cdef real step, apart
+    cdef real lr = rule.lr, alpha = rule.beta2, rest = 1.0 - rule.beta2
+    cdef real eps = rule.eps, momentum = rule.momentum, decay = rule.decay
+    cdef real weight, square, step, apart
     cdef Py_ssize_t i
     for i in range(n):
-        step = g[i] + decay * w[i]
+        weight, square = w[i], s[i]
+        step = g[i] + decay * weight
         if m != NULL:
             apart = step - m[i]
             m[i] += rest * apart
-            s[i] = alpha * (s[i] + rest * apart * apart)
+            square = alpha * (square + rest * apart * apart)
         else:
-            s[i] = alpha * s[i] + rest * step * step
-        step = step / (_math.root(s[i]) + eps)
+            square = alpha * square + rest * step * step
+        step = step / (_math.root(square) + eps)
         if v != NULL:
-            v[i] = momentum * v[i] + step
-            step = v[i]
-        w[i] -= lr * step
+            step += momentum * v[i]
+            v[i] = step
+        s[i] = square
+        w[i] = weight - lr * step
 
 
-cdef void adam(
-    const Rule* rule, const real* g, real* w, real* m, real* v, Py_ssize_t n, int64_t step,
+cdef inline inlined adaptive_loop(
+    const Rule* rule, real rate, real scale, const real* g, real* w, real* first, real* second, real* third, Py_ssize_t n,
 ) noexcept nogil:
-    # 1 - beta is taken in double: 1 - 0.999 in float is off by 1.3e-5.
-    cdef double rate = rule.lr / (1.0 - rule.beta1 ** step)
-    cdef double scale = 1.0 / sqrt(1.0 - rule.beta2 ** step)
-    adam_loop(
-        w, m, v, g, n, rate, 1.0 - rule.beta1, rule.beta2, 1.0 - rule.beta2, scale, rule.eps, rule.decay, rule.shrink)
+    if rule.method == ADAM:
+        adam_loop(rule, rate, scale, g, w, first, second, n)
+    else:
+        rmsprop_loop(rule, g, w, first, second, third, n)
+
+
+cdef narrow_clones adaptive_narrow(
+    const Rule* rule, real rate, real scale, const real* g, real* w, real* first, real* second, real* third, Py_ssize_t n,
+) noexcept nogil:
+    adaptive_loop(rule, rate, scale, g, w, first, second, third, n)
+
+
+cdef wide adaptive_wide(
+    const Rule* rule, real rate, real scale, const real* g, real* w, real* first, real* second, real* third, Py_ssize_t n,
+) noexcept nogil:
+    adaptive_loop(rule, rate, scale, g, w, first, second, third, n)
+
+
+cdef void adaptive(
+    const Rule* rule, const real* g, real* w, real* first, real* second, real* third, Py_ssize_t n, int64_t step,
+) noexcept nogil:
+    """A step whose size adapts to each parameter: the methods with a root and a quotient."""
+    cdef double rate = rule.lr, scale = 1.0
+    if rule.method == ADAM:
+        rate /= 1.0 - rule.beta1 ** step
+        scale /= sqrt(1.0 - rule.beta2 ** step)
+    if minnet_divides_wide():
+        adaptive_wide(rule, <real>rate, <real>scale, g, w, first, second, third, n)
+    else:
+        adaptive_narrow(rule, <real>rate, <real>scale, g, w, first, second, third, n)
 
 
 cdef void update(
@@ -81,14 +125,11 @@ cdef void update(
 ) noexcept nogil:
     """A step of any of the methods; first, second and third are what they remember, as their functions below say."""
     if rule.method == PLAIN:
-        sgd_loop(w, g, n, rule.lr, rule.decay)
+        sgd_loop(rule, g, w, n)
     elif rule.method == MOMENTUM:
-        momentum_loop(w, first, g, n, rule.lr, rule.momentum, rule.nesterov, rule.decay)
-    elif rule.method == ADAM:
-        adam(rule, g, w, first, second, n, step)
+        momentum_loop(rule, g, w, first, n)
     else:
-        rmsprop_loop(
-            w, first, second, third, g, n, rule.lr, rule.beta2, 1.0 - rule.beta2, rule.eps, rule.momentum, rule.decay)
+        adaptive(rule, g, w, first, second, third, n, step)
 
 
 # ---- on several threads ----
@@ -103,6 +144,7 @@ cdef struct Update:   # all that a thread needs to do a part of it; what is void
     bint doubles
     int64_t step
     Py_ssize_t n
+    Py_ssize_t lead    # elements by which w begins after a line of the cache
 
 
 cdef void update_part(const Update* u, real* w, Py_ssize_t start, Py_ssize_t n) noexcept nogil:
@@ -115,22 +157,26 @@ cdef void update_part(const Update* u, real* w, Py_ssize_t start, Py_ssize_t n) 
 cdef void do_part(void* argument, Py_ssize_t part) noexcept nogil:
     cdef const Update* u = <const Update*>argument
     cdef Py_ssize_t piece = piece_of(u.n)
-    cdef Py_ssize_t start = part * piece
-    cdef Py_ssize_t n = min(piece, u.n - start)
+    cdef Py_ssize_t start = max(<Py_ssize_t>0, part * piece - u.lead)
+    cdef Py_ssize_t stop = min((part + 1) * piece - u.lead, u.n)
     if u.doubles:
-        update_part(u, <double*>u.w, start, n)
+        update_part(u, <double*>u.w, start, stop - start)
     else:
-        update_part(u, <float*>u.w, start, n)
+        update_part(u, <float*>u.w, start, stop - start)
 
 
 cdef void run(
     Team team, const Rule* rule, const real[::1] g, real[::1] w, real* first, real* second, real* third, int64_t step,
 ) noexcept nogil:
-    """An update by the team. Elements do not depend on each other, so no bit depends on who does which."""
+    """An update by the team. Elements do not depend on each other, so no bit depends on who does which.
+
+    All parts but the first begin at a line of the cache, so that vectors of w, and of what lies like it, are within lines.
+    """
     cdef Update u
     u.rule, u.g, u.w, u.first, u.second, u.third = rule, &g[0], &w[0], first, second, third
     u.doubles, u.step, u.n = real is double, step, w.shape[0]
-    share_standing(meeting_of(team), do_part, &u, parts_of(u.n))
+    u.lead = <Py_ssize_t>(<size_t>&w[0] % LINE) // sizeof(real)
+    share_standing(meeting_of(team), do_part, &u, parts_of(u.n + u.lead))
 
 
 def sgd_update(const real[::1] g not None, real[::1] w not None, double lr, double decay, Team team=None):

@@ -12,7 +12,7 @@ import numpy as np
 
 from minnet import _updates
 from minnet._checks import bad_type, bad_value, choice, integer, number, real_array, words
-from minnet._rooms import room
+from minnet._rooms import room, zeros_beside
 from minnet._threads import standing_team
 from minnet.functional._share import NONE, by_dtype
 
@@ -155,7 +155,7 @@ class Optimizer:
             parts = [(0, len(params), self.rate, self.weight_decay)]
         for name in self.slots:
             if name not in self.state:
-                self.state[name] = np.zeros_like(params)
+                self.state[name] = zeros_beside(params)
         self.steps += 1
         team = standing_team(len(params) // SHARE)
         for start, stop, lr, decay in parts:
@@ -226,7 +226,9 @@ class Optimizer:
             for schedule, kept in zip(targets, state["schedules"], strict=True):
                 if kept is not None:
                     schedule.state = kept
-        self.state = {name: np.array(v) for name, v in vectors.items()}
+        self.state = {name: zeros_beside(params) for name in vectors}
+        for name, v in vectors.items():
+            self.state[name][:] = v
         self.steps, self.epochs = steps, epochs
         self._rates.clear()
 

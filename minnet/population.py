@@ -13,6 +13,7 @@ from minnet import _population as kernels
 from minnet import functional as F
 from minnet import initializers
 from minnet._checks import any_array, bad_type, bad_value, choice, generator, integer, number, real_array, words
+from minnet._rooms import zeros
 from minnet._threads import run_chunks
 from minnet.layers import model_dtype
 from minnet.losses import LOSSES
@@ -103,9 +104,7 @@ class Population:
         pattern = MLP(sizes, dtype=self.dtype, seed=0)
         self.sizes, self.size = pattern.sizes, pattern.size
         self.seeds = _checked_seeds(seed, seeds, self.members)
-        self._blocks = _aligned(
-            (len(self._criteria), self.size, LANES), self.dtype
-        )  # members, as the kernels take them
+        self._blocks = zeros((len(self._criteria), self.size, LANES), self.dtype)  # members, as the kernels take them
         for place, member_seed in zip(self._place, self.seeds, strict=True):
             start = _start(self.sizes, init, generator(owner, member_seed))
             self._blocks[place // LANES, :, place % LANES] = start
@@ -180,7 +179,7 @@ class Population:
         rng = generator(owner, seed)
         recorded = np.array([e for e in range(1, epochs + 1) if e % every == 0 or e == epochs], np.int64)
         params = _copy(self._blocks)
-        velocity = _aligned(params.shape, self.dtype) if momentum else np.empty((len(params), 0, LANES), self.dtype)
+        velocity = zeros(params.shape, self.dtype) if momentum else np.empty((len(params), 0, LANES), self.dtype)
         sums = np.zeros((2, len(params), len(recorded), LANES))
         step = max(ORDERS // samples, 1)
         for start in range(0, epochs, step):
@@ -355,15 +354,7 @@ def _orders(rng, epochs, samples, shuffle):
     return np.array([rng.permutation(samples) for _ in range(epochs)])
 
 
-def _aligned(shape, dtype):
-    """Zeros that begin at a multiple of 64 bytes: no vector of the kernels then lies across two lines of the cache."""
-    size = math.prod(shape) * dtype.itemsize
-    memory = np.zeros(size + 64, np.uint8)
-    start = -memory.ctypes.data % 64
-    return memory[start : start + size].view(dtype).reshape(shape)
-
-
 def _copy(a):
-    copy = _aligned(a.shape, a.dtype)
+    copy = zeros(a.shape, a.dtype)
     copy[...] = a
     return copy

@@ -505,6 +505,42 @@ def test_a_gradient_of_zeros_is_not_scaled():
     assert clipped([0.0, 0.0], clip_norm=1).tolist() == [0, 0]
 
 
+# ---- where vectors lie ----
+
+
+def placed(values, offset):
+    """A copy that begins so many elements after a line of the cache."""
+    memory = np.empty(values.nbytes + 64 + offset * values.itemsize, np.uint8)
+    start = -memory.ctypes.data % 64 + offset * values.itemsize
+    copy = memory[start : start + values.nbytes].view(values.dtype)
+    copy[:] = values
+    return copy
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("make", [lambda: mn.SGD(0.1), *STATEFUL.values()], ids=["sgd", *STATEFUL])
+def test_no_bit_depends_on_where_a_vector_begins(make, dtype, rng):
+    values, g = rng.standard_normal((2, 40_000)).astype(dtype)  # two parts and a rest
+    results = set()
+    for offset in range(8):
+        w, optimizer = placed(values, offset), make()
+        optimizer.step(w, g)
+        optimizer.step(w, placed(g, offset // 2))
+        results.add(w.tobytes())
+    assert len(results) == 1
+
+
+@pytest.mark.parametrize("offset", [0, 1, 7])
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_what_is_remembered_lies_in_lines_of_the_cache_as_the_parameters_do(dtype, offset):
+    w, first, second = placed(np.ones(9, dtype), offset), mn.Adam(), mn.Adam()
+    first.step(w, w)
+    second.set_state(first.get_state(), w)
+    for optimizer in (first, second):
+        assert {(v.ctypes.data - w.ctypes.data) % 64 for v in optimizer.state.values()} == {0}
+        assert all(v.flags.aligned and v.dtype == w.dtype for v in optimizer.state.values())
+
+
 # ---- saved and restored ----
 
 

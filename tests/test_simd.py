@@ -105,6 +105,17 @@ def test_a_clone_holds_all_its_code(functions, module, narrow, clone, arguments)
     assert bodies
 
 
+def test_roots_and_quotients_are_taken_in_vectors_of_512_bits_too(functions):
+    """By Adam, and by RMSprop with and without each of two vectors; where the CPU divides as fast in these."""
+    name = re.compile(r"__pyx_fuse_(\d)__pyx_f_6minnet_\d+_updates_adaptive_wide(?:\.\w+)*")
+    bodies = {match[1]: text for symbol, text in functions["_updates"].items() if (match := name.fullmatch(symbol))}
+    highest = "[yz]mm" if "lang" in _simd.compiler() else "zmm"
+    assert sorted(bodies) == DTYPES["real"]
+    for text in bodies.values():
+        assert len(re.findall(rf"\tvsqrtp[sd]\s.*%{highest}", text)) >= 5
+        assert not re.search(r"\tcall\s", text)
+
+
 def helpers():
     """Names of all functions that are made to be inlined: `inlined` anywhere, `inline` of _math, those of _simd.h."""
     folder = ROOT / "minnet"
