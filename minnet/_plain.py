@@ -120,7 +120,8 @@ class PlainSteps:
         outputs = NO_ROWS[self.char] if outputs is None else outputs
         losses = np.empty(-(-len(order) // epoch) * -(-epoch // size))
         for name in optimizer.slots:
-            optimizer.state.setdefault(name, zeros_beside(net.params))
+            if name not in optimizer.state:
+                optimizer.state[name] = zeros_beside(net.params)
         first, second = ([optimizer.state[name] for name in optimizer.slots] + 2 * [NONE[self.char]])[:2]
         arrays = net.params, net.grads, first, second, outputs, losses, self.work
         settings = size, epoch, _epoch.CRITERIA[self.loss.__name__], self.rule, optimizer.steps, strict

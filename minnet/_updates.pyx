@@ -17,8 +17,9 @@ cdef enum:
     LINE = 64  # bytes of a line of the cache
 
 
-# Each loop reads what it needs of an element before it writes. Vectors that malloc takes from the system all begin at the
-# same place of a page, and a load is taken to depend on a store before it whose address has the same last 12 bits.
+# A loop reads what it needs of an element before it writes, where gcc still makes vectors of it: arrays that malloc takes
+# from the system begin at the same place of a page, and a load waits for a store before it if the last 12 bits of their
+# addresses agree.
 
 cdef clones sgd_loop(const Rule* rule, const real* g, real* w, Py_ssize_t n) noexcept nogil:
     cdef real lr = rule.lr, decay = rule.decay
