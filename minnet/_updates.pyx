@@ -8,7 +8,7 @@ from libc.stdint cimport int64_t
 from minnet cimport _math
 from minnet._math cimport inlined, real
 from minnet._loops cimport clones, narrow_clones, pointer, wide
-from minnet._team cimport Team, meeting_of, parts_of, piece_of, share_standing
+from minnet._team cimport Team, meeting_of, piece_of, share_standing
 
 cdef extern from "_simd.h":
     bint minnet_divides_wide() noexcept nogil
@@ -145,7 +145,8 @@ cdef struct Update:   # all that a thread needs to do a part of it; what is void
     bint doubles
     int64_t step
     Py_ssize_t n
-    Py_ssize_t lead    # elements by which w begins after a line of the cache
+    Py_ssize_t head    # elements of the first part
+    Py_ssize_t piece   # of each other, but the last
 
 
 cdef void update_part(const Update* u, real* w, Py_ssize_t start, Py_ssize_t n) noexcept nogil:
@@ -157,9 +158,8 @@ cdef void update_part(const Update* u, real* w, Py_ssize_t start, Py_ssize_t n) 
 
 cdef void do_part(void* argument, Py_ssize_t part) noexcept nogil:
     cdef const Update* u = <const Update*>argument
-    cdef Py_ssize_t piece = piece_of(u.n)
-    cdef Py_ssize_t start = max(<Py_ssize_t>0, part * piece - u.lead)
-    cdef Py_ssize_t stop = min((part + 1) * piece - u.lead, u.n)
+    cdef Py_ssize_t start = u.head + (part - 1) * u.piece if part > 0 else 0
+    cdef Py_ssize_t stop = min(u.head + part * u.piece, u.n)
     if u.doubles:
         update_part(u, <double*>u.w, start, stop - start)
     else:
@@ -169,15 +169,17 @@ cdef void do_part(void* argument, Py_ssize_t part) noexcept nogil:
 cdef void run(
     Team team, const Rule* rule, const real[::1] g, real[::1] w, real* first, real* second, real* third, int64_t step,
 ) noexcept nogil:
-    """An update by the team. Elements do not depend on each other, so no bit depends on who does which.
+    """An update by the team. Elements do not depend on each other, so no bit depends on who does which, nor on the cuts.
 
-    All parts but the first begin at a line of the cache, so that vectors of w, and of what lies like it, are within lines.
+    The first part ends where a line of the cache begins: from there on no vector of w, or of what lies like it, is in two.
     """
     cdef Update u
+    cdef Py_ssize_t rest = <Py_ssize_t>(<size_t>&w[0] % LINE)
     u.rule, u.g, u.w, u.first, u.second, u.third = rule, &g[0], &w[0], first, second, third
     u.doubles, u.step, u.n = real is double, step, w.shape[0]
-    u.lead = <Py_ssize_t>(<size_t>&w[0] % LINE) // sizeof(real)
-    share_standing(meeting_of(team), do_part, &u, parts_of(u.n + u.lead))
+    u.piece = max(<Py_ssize_t>1, u.n) if team is None else piece_of(u.n)
+    u.head = min(u.n, (LINE - rest) // <Py_ssize_t>sizeof(real) if rest > 0 else u.piece)
+    share_standing(meeting_of(team), do_part, &u, 1 + (u.n - u.head + u.piece - 1) // u.piece)
 
 
 def sgd_update(const real[::1] g not None, real[::1] w not None, double lr, double decay, Team team=None):

@@ -520,7 +520,7 @@ def placed(values, offset):
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("make", [lambda: mn.SGD(0.1), *STATEFUL.values()], ids=["sgd", *STATEFUL])
 def test_no_bit_depends_on_where_a_vector_begins(make, dtype, rng):
-    values, g = rng.standard_normal((2, 40_000)).astype(dtype)  # two parts and a rest
+    values, g = rng.standard_normal((2, 40_000)).astype(dtype)
     results = set()
     for offset in range(8):
         w, optimizer = placed(values, offset), make()
