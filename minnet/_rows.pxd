@@ -17,6 +17,8 @@ from minnet._math cimport inlined, real
 cdef extern from "_simd.h":
     void minnet_transpose_f32(const float* a, Py_ssize_t a_step, float* b, Py_ssize_t b_step) noexcept nogil
     void minnet_transpose_f64(const double* a, Py_ssize_t a_step, double* b, Py_ssize_t b_step) noexcept nogil
+    void minnet_deal_f64(const double* a, Py_ssize_t a_step, double* b, Py_ssize_t b_step) noexcept nogil
+    void minnet_collect_f64(const double* a, Py_ssize_t a_step, double* b, Py_ssize_t b_step) noexcept nogil
     void minnet_prefetch(const void* p) noexcept nogil
 
 cdef enum:
@@ -507,6 +509,28 @@ cdef inline inlined collect(const real* t, real* y, Py_ssize_t rows, Py_ssize_t 
             y[j * n + k] = t[k * ROWS + j]
 
 
+cdef inline inlined deal_pairs(const double* z, double* t, Py_ssize_t rows, Py_ssize_t n) noexcept nogil:
+    """t[k, j] = z[j, k] for four rows or more, two classes at a time."""
+    cdef Py_ssize_t i, k
+    for k in range(0, n, 2):
+        k = min(k, n - 2)
+        for i in range(rows // 4):
+            minnet_deal_f64(z + 4 * i * n + k, n, t + k * ROWS + 4 * i, ROWS)
+        if rows % 4:
+            minnet_deal_f64(z + (rows - 4) * n + k, n, t + k * ROWS + rows - 4, ROWS)
+
+
+cdef inline inlined collect_pairs(const double* t, double* y, Py_ssize_t rows, Py_ssize_t n) noexcept nogil:
+    """y[j, k] = t[k, j], likewise."""
+    cdef Py_ssize_t i, j
+    for j in range(0, rows, 4):
+        j = min(j, rows - 4)
+        for i in range(n // 2):
+            minnet_collect_f64(t + 2 * i * ROWS + j, ROWS, y + j * n + 2 * i, n)
+        if n % 2:
+            minnet_collect_f64(t + (n - 2) * ROWS + j, ROWS, y + j * n + n - 2, n)
+
+
 cdef inline inlined tile_load(const real* z, real* t, Py_ssize_t rows, Py_ssize_t n) noexcept nogil:
     """t[k, j] = z[j, k]; lanes without a row hold 0."""
     cdef Py_ssize_t j, k
@@ -517,6 +541,8 @@ cdef inline inlined tile_load(const real* z, real* t, Py_ssize_t rows, Py_ssize_
         deal(z, t, rows, 2)
     elif n == 3:
         deal(z, t, rows, 3)
+    elif real is double and rows >= 4 and n >= 4:
+        deal_pairs(z, t, rows, n)
     else:
         transpose_all(z, n, t, ROWS, rows, n, False)
 
@@ -527,6 +553,8 @@ cdef inline inlined tile_store(const real* t, real* y, Py_ssize_t rows, Py_ssize
         collect(t, y, rows, 2)
     elif n == 3:
         collect(t, y, rows, 3)
+    elif real is double and rows >= 4 and n >= 4:
+        collect_pairs(t, y, rows, n)
     else:
         transpose_all(t, ROWS, y, n, n, rows, True)
 

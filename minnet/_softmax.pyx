@@ -51,34 +51,64 @@ cdef inline inlined bounded_terms(
     _math.exp_terms(lowest if lowest > d else d, d_low, scale, p, p_low)
 
 
-cdef inline inlined add_exp(double z, double m, double lowest, double* e, double* high, double* low) noexcept nogil:
-    """e = exp(z - m), shifted, and high + low += that, with what the rounding of e has taken; high >= e."""
-    cdef double scale, p, p_low
-    cdef double before = high[0]
-    bounded_terms(z, m, lowest, &scale, &p, &p_low)
-    e[0] = scale + scale * p
-    high[0] = before + e[0]
-    low[0] += scale * p_low + (scale * p + (scale - (high[0] - before)))
-
-
-cdef inline inlined exact_tile(const double* t, double* y, const double* m, Py_ssize_t n) noexcept nogil:
-    """y = softmax(t), row by row, from sums in two parts; they begin with a 1 too many, which exceeds each addend."""
-    cdef double high[ROWS]
-    cdef double low[ROWS]
-    cdef double lowest[ROWS]   # an array, since gcc would follow a constant through all that is made of it
-    cdef double unshift = _math.unshift(<double>0)
+cdef inline inlined bring_near(double* t, double* m, Py_ssize_t n) noexcept nogil:
+    """t - m and 0 for the t and m of rows whose m hides the bounds of exact_tile: that is exact, or its exponential is 0."""
+    cdef int far = 0
     cdef Py_ssize_t j, k
     for j in range(ROWS):
-        high[j], low[j], lowest[j] = 1.0 / unshift, 0, _math.lowest(unshift)
-    for k in range(n):
-        for j in range(ROWS):
-            add_exp(t[k * ROWS + j], m[j], lowest[j], &y[k * ROWS + j], &high[j], &low[j])
+        far |= _math.magnitude(m[j]) > 1e18
+    for j in range(ROWS if far else 0):
+        if _math.magnitude(m[j]) > 1e18:
+            for k in range(n):
+                t[k * ROWS + j] -= m[j]
+            m[j] = 0
+
+
+cdef inline inlined add_class(
+    double* t, const double* m, const double* bound, double* scale, double* high, double* low,
+) noexcept nogil:
+    """exp(t - m), shifted, = scale (1 + p) for one class, p in place of t, and high + low += that; high >= each of them.
+
+    Step by step for all rows: one exponential after the other, each a chain of operations, would leave pipes idle.
+    """
+    cdef double d[ROWS]
+    cdef double d_low[ROWS]
+    cdef double first[ROWS]
+    cdef double rest[ROWS]
+    cdef double p, unused, before
+    cdef Py_ssize_t j
     for j in range(ROWS):
-        high[j], low[j] = high[j] * unshift - 1, low[j] * unshift
-        invert_total(high[j], low[j], &high[j], &low[j])
+        _math.difference(_math.at_least(t[j], bound[j]), m[j], &d[j], &d_low[j])
+    for j in range(ROWS):
+        _math.reduce(d[j], d_low[j], &p, &first[j], &rest[j])
+        scale[j] = _math.pow2(p)
+    for j in range(ROWS):
+        _math.reduced_terms(first[j], rest[j], &t[j], &unused)
+    for j in range(ROWS):
+        p, before = t[j], high[j]
+        high[j] = before + (scale[j] + scale[j] * p)
+        low[j] += scale[j] * p + (scale[j] - (high[j] - before))
+
+
+cdef inline inlined exact_tile(double* t, double* y, double* m, Py_ssize_t n) noexcept nogil:
+    """y = softmax(t), row by row; t and m are lost. Sums are in two parts, and begin with a 1 too many, which exceeds each
+    addend. With exponentials in two parts, 2^n and 2^n p, a product rounds once that counts."""
+    cdef double high[ROWS]
+    cdef double low[ROWS]
+    cdef double bound[ROWS]
+    cdef double p, unshift = _math.unshift(<double>0)
+    cdef Py_ssize_t j, k
+    bring_near(t, m, n)
+    for j in range(ROWS):
+        high[j], low[j], bound[j] = 1.0 / unshift, 0, m[j] + _math.lowest(unshift)
+    for k in range(n):
+        add_class(t + k * ROWS, m, bound, y + k * ROWS, high, low)
+    for j in range(ROWS):
+        _math.reciprocal(high[j] * unshift - 1, low[j] * unshift, &high[j], &low[j])
     for k in range(n):
         for j in range(ROWS):
-            multiply(high[j], low[j], &y[k * ROWS + j])
+            p = t[k * ROWS + j]
+            y[k * ROWS + j] = (high[j] + (high[j] * p + (low[j] + low[j] * p))) * y[k * ROWS + j] * unshift
 
 
 cdef inline inlined exact_sums(
