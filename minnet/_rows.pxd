@@ -26,6 +26,7 @@ cdef enum:
     ROWS = 32  # rows of few classes that go side by side
     FEW = 64   # classes up to which they do
     STRIP = 16 # floats of a strip
+    AHEAD = 4096  # bytes: what is written is fetched so much before, across pages, which the CPU itself does not
 
 
 cdef inline inlined add(double* high, double* low, double v) noexcept nogil:
@@ -386,33 +387,69 @@ cdef inline inlined exact_others(const real* z, real m, double* others, double* 
     unshift_sum(total, total_low, _math.unshift(m), others, others_low)
 
 
-cdef inline inlined total_strip(
-    const real* z, real base, real shift, real lowest, real* e, double* high, real* low, real* most,
+cdef inline inlined add_terms(
+    const real* scale, const real* p, const real* p_low, real* e, double* high, real* low,
 ) noexcept nogil:
-    """e = exp(z - base) / 2^N for one strip, shifted, and high + low += that, lane by lane, where high >= e; the largest z.
+    """e = scale (1 + p), and high + low += that + scale p_low for one strip, lane by lane, where high >= e.
 
     What is rounded off an exponential goes into `low`, too: where a row holds one number many times, all have the same
     error, and their sum would have it.
     """
-    cdef real d[STRIP]
     cdef real y[STRIP]
     cdef real y_low[STRIP]
-    cdef real scale, p, p_low, taken
+    cdef real taken
     cdef double before
     cdef Py_ssize_t j
-    for j in range(strip(base)):
-        d[j] = z[j] - base
-        most[j] = z[j] if z[j] > most[j] else most[j]
-    for j in range(strip(base)):
-        _math.counted_terms(d[j], shift, lowest, &scale, &p, &p_low)
-        y[j] = scale + scale * p
+    for j in range(strip(low[0])):
+        y[j] = scale[j] + scale[j] * p[j]
         e[j] = y[j]
         before = high[j]
         high[j] += y[j]
         taken = y[j] if real is float else high[j] - before
-        y_low[j] = scale * p_low + (scale * p + (scale - taken))
-    for j in range(strip(base)):
+        y_low[j] = scale[j] * p_low[j] + (scale[j] * p[j] + (scale[j] - taken))
+    for j in range(strip(low[0])):
         low[j] += y_low[j]
+
+
+cdef inline inlined total_strips(
+    const real* z, real base, real shift, real lowest, real* e, double* high, real* low, real* most, Py_ssize_t strips,
+) noexcept nogil:
+    """e = exp(z - base) / 2^N for one strip or two, shifted, their sum as above, and the largest z.
+
+    Two go through each step together: one chain of operations after the other would leave pipes idle.
+    """
+    cdef real d[2 * STRIP]
+    cdef real first[2 * STRIP]
+    cdef real rest[2 * STRIP]
+    cdef real scale[2 * STRIP]
+    cdef real p[2 * STRIP]
+    cdef real p_low[2 * STRIP]
+    cdef Py_ssize_t i, j
+    for j in range(strips * strip(base)):
+        d[j] = z[j] - base
+    for i in range(strips):
+        for j in range(strip(base)):
+            most[j] = z[i * strip(base) + j] if z[i * strip(base) + j] > most[j] else most[j]
+    for j in range(strips * strip(base)):
+        _math.reduce_counted(d[j], shift, lowest, &scale[j], &first[j], &rest[j])
+        scale[j] = _math.pow2(scale[j])
+    for j in range(strips * strip(base)):
+        _math.reduced_terms(first[j], rest[j], &p[j], &p_low[j])
+    for i in range(strips):
+        j = i * strip(base)
+        add_terms(scale + j, p + j, p_low + j, e + j, high, low)
+
+
+cdef inline inlined total_rest(
+    const real* z, real base, real shift, real lowest, real* e, double* high, real* low, real* most, Py_ssize_t n,
+    Py_ssize_t strips,
+) noexcept nogil:
+    """The same for the rest of a row, which is some entries, but less than so many strips."""
+    cdef real rest[LANES]
+    cdef real x[LANES]
+    rest_of(z, rest, n, strips * strip(base))
+    total_strips(rest, base, shift, lowest, x, high, low, most, strips)
+    put_rest(x, e, n, strips * strip(base))
 
 
 cdef inline inlined exp_total(
@@ -423,25 +460,24 @@ cdef inline inlined exp_total(
     cdef double TOO_MANY = 262144 / _math.unshift(base)
     cdef double high[STRIP]
     cdef real low[STRIP]
-    cdef real rest[STRIP]
-    cdef real x[STRIP]
     cdef real most[STRIP]
     cdef double sum, sum_low
-    cdef Py_ssize_t i = 0, j
+    cdef Py_ssize_t i = 0, pair = 2 * strip(base), j
     for j in range(STRIP):
         high[j] = TOO_MANY
         low[j] = 0
         most[j] = -INFINITY
     while True:
-        fetch(z + n + i, 1)
-        total_strip(z + i, base, shift, lowest, e + i, high, low, most)
-        i += strip(base)
-        if i > n - strip(base):
+        fetch(z + n + i, 2)
+        fetch(e + i + AHEAD // sizeof(real), 2)
+        total_strips(z + i, base, shift, lowest, e + i, high, low, most, 2)
+        i += pair
+        if i > n - pair:
             break
-    if i < n:
-        rest_of(z, rest, n, strip(base))
-        total_strip(rest, base, shift, lowest, x, high, low, most)
-        put_rest(x, e, n, strip(base))
+    if n - i >= strip(base):
+        total_rest(z, base, shift, lowest, e, high, low, most, n, 2)
+    elif i < n:
+        total_rest(z, base, shift, lowest, e, high, low, most, n, 1)
     sum_strip(high, low, &sum, &sum_low)
     fold_max(most, 8)   # a row of doubles leaves the second half at -inf
     fold_max(most, 4)

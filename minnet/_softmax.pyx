@@ -203,15 +203,17 @@ cdef clones softmax_row(const real* x, real* y, Py_ssize_t n) noexcept nogil:
     cdef double unit, total, total_low
     cdef Py_ssize_t k
     row_max(x, &guess, min(<Py_ssize_t>FIRST, n))
-    anchor(guess, &base, &shift, &lowest, &unit)
-    exp_total(x, base, shift, lowest, y, &total, &total_low, &m, n)
-    if not m - guess < NEAR:
-        anchor(m, &base, &shift, &lowest, &unit)
+    for k in range(2):
+        anchor(guess, &base, &shift, &lowest, &unit)
+        m = guess
         if m == INFINITY:
             infinite_others(x, <real>1, &total, &total_low, y, n)
             total += 1
-        else:
-            exp_total(x, base, shift, lowest, y, &total, &total_low, &m, n)
+            break
+        exp_total(x, base, shift, lowest, y, &total, &total_low, &m, n)
+        if m - guess < NEAR:
+            break
+        guess = m
     invert_total(total, total_low, &high, &low)
     _math.counted_terms(m - base, shift, lowest, &scale, &p, &p_low)
     top = scale + scale * p
