@@ -240,6 +240,8 @@ cdef inline inlined exp_blocks(
     cdef Py_ssize_t i = 0, block = 4 * strip(m), j
     while True:
         fetch(next + i, 4)
+        if e != NULL:
+            fetch(e + i + AHEAD // sizeof(real), 4)
         source = z + i
         if y >= i and y < i + block:
             for j in range(block):
