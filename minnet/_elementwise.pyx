@@ -19,6 +19,7 @@ cdef extern from "_simd.h":
 
 cdef enum:
     CHUNK = 256   # elements whose losses are held on the stack between two passes
+    LINE = 64     # bytes of a line of the cache
 
 WRAP = CHUNK      # how far a periodic array goes on behind its period, so that a chunk of it is always in one piece
 
@@ -180,15 +181,22 @@ cdef inline inlined quotients(
     for i in range(n):
         look_at(t[i], z[i] - z[i] if z != NULL else <real>0, &narrow, &wide)
         _math.exp_quotient(r[i], k[i], &over, &under, &rest)
-        rest = rest if powers else <real>0
-        Q[i] = over / (under + (over + rest))
-        s[i] = over / (under + (<real>0.5 * over + rest))
+        if powers:
+            Q[i] = over / (under + (over + rest))
+            s[i] = over / (under + (<real>0.5 * over + rest))
+        else:
+            Q[i] = over / (under + over)
+            s[i] = over / (under + <real>0.5 * over)
     found[0] = found_in(narrow, wide)
 
 
+cdef inline real wrong_share(real z, real t) noexcept nogil:
+    """With the sign of z, as the gradient has it: 1 - t or -t."""
+    return (<real>0.5 + _math.with_sign(<real>0.5, z)) - t
+
+
 cdef inline inlined bce_terms(real z, real t, real Q, real s, real* loss, real* slope) noexcept nogil:
-    """Here wrong, and with it the gradient, has the sign of z: it is 1 - t or -t."""
-    cdef real wrong = (<real>0.5 + _math.with_sign(<real>0.5, z)) - t
+    cdef real wrong = wrong_share(z, t)
     cdef real paid = wrong * z
     loss[0] = (<real>0 if wrong == 0 else paid) + _math.double_atanh(s)
     slope[0] = wrong - _math.with_sign(Q, z)
@@ -232,9 +240,38 @@ cdef inline inlined shares_of(
     right[0] = _math.chosen(z, yes, no)
 
 
+cdef inline inlined labelled_terms(
+    const real* z, const real* t, const real* positive, const real* negative, const real* Q, const real* s, real* loss,
+    real* dz, Py_ssize_t n, double factor,
+) noexcept nogil:
+    """Of labels one share is 0, and the other one is a weight of what `bce_terms` gives."""
+    cdef real g = factor
+    cdef real cost, slope, w
+    cdef Py_ssize_t i
+    for i in range(n):
+        w = _math.chosen(<real>0.5 - t[i], negative[i], positive[i])
+        bce_terms(z[i], t[i], Q[i], s[i], &cost, &slope)
+        loss[i] = w * cost
+        dz[i] = (w * g) * slope
+
+
+cdef inline inlined smoothed_terms(
+    const real* z, const real* t, const real* Q, const real* s, real* loss, real* dz, Py_ssize_t n, double factor,
+    double smoothing,
+) noexcept nogil:
+    """Without weights the shares add up to 1; `wrong` is smoothed with its sign."""
+    cdef real g = factor, keep = 1 - smoothing, lift = smoothing / 2
+    cdef real wrong
+    cdef Py_ssize_t i
+    for i in range(n):
+        wrong = wrong_share(z[i], t[i]) * keep + _math.with_sign(lift, z[i])
+        loss[i] = wrong * z[i] + _math.double_atanh(s[i])
+        dz[i] = g * (wrong - _math.with_sign(Q[i], z[i]))
+
+
 cdef clones weighted_bce_loop(
     const real* z, const real* t, const real* positive, const real* negative, real* loss, real* dz, int* found,
-    Py_ssize_t n, double factor, double smoothing,
+    Py_ssize_t n, double factor, double smoothing, bint weighted,
 ) noexcept nogil:
     cdef real Q[CHUNK]
     cdef real s[CHUNK]
@@ -243,11 +280,16 @@ cdef clones weighted_bce_loop(
     cdef Py_ssize_t i
     cut(z, Q, s, n)
     quotients(z, t, Q, s, Q, s, found, n, False)
-    for i in range(n):
-        shares_of(z[i], t[i], positive[i], negative[i], keep, lift, &wrong, &right)
-        loss[i] = wrong * _math.magnitude(z[i]) + (wrong + right) * _math.double_atanh(s[i])
-        slope = g * (wrong - (wrong + right) * Q[i])
-        dz[i] = _math.flipped(slope, z[i])
+    if not weighted:
+        smoothed_terms(z, t, Q, s, loss, dz, n, factor, smoothing)
+    elif smoothing == 0 and not found[0] & (BETWEEN | OUTSIDE):
+        labelled_terms(z, t, positive, negative, Q, s, loss, dz, n, factor)
+    else:
+        for i in range(n):
+            shares_of(z[i], t[i], positive[i], negative[i], keep, lift, &wrong, &right)
+            loss[i] = wrong * _math.magnitude(z[i]) + (wrong + right) * _math.double_atanh(s[i])
+            slope = g * (wrong - (wrong + right) * Q[i])
+            dz[i] = _math.flipped(slope, z[i])
 
 
 # Of an infinite logit a right share costs nothing, a wrong one inf, with the slope of its weight, whatever gamma is. A share
@@ -282,8 +324,8 @@ cdef void mend(
 #     loss = w s(x)^gamma (max(x, 0) + L)
 #     d loss / d x = w s(x)^gamma (s(x) + gamma s(-x) (max(x, 0) + L)),   s(x) = P where x > 0, else Q
 
-cdef inline inlined power_of(real k, real v, double gamma, real* power) noexcept nogil:
-    """2^(gamma k) exp(gamma v) for whole k <= 0 and v <= 0.35.
+cdef inline inlined cut_power(real k, real v, double gamma, real* f, real* scale) noexcept nogil:
+    """2^(gamma k) exp(gamma v) = scale 2^f unshift for whole k <= 0 and v <= 0.35.
 
     gamma k can be so large that its rounding error would cost many ulp. So it is never rounded: gamma is cut in halves, and
     the first times k, which has few digits, is exact, and so is its difference to the whole part. gamma log2(e) comes in
@@ -300,38 +342,67 @@ cdef inline inlined power_of(real k, real v, double gamma, real* power) noexcept
     cdef real h2 = (g1 * LOG2E_HEAD - h1) + (g1 * LOG2E_REST + g2 * LOG2E)
     cdef real x = g * k + (h1 + h2) * v
     cdef real t = x + SHIFTED
-    cdef real f = h1 * v + (h2 * v + ((g1 * k - (t - SHIFTED)) + g2 * k))
-    power[0] = <real>0 if x < _math.lowest(x) * LOG2E else _math.exp2_shifted(f) * _math.pow2(t)
+    cdef real part = h1 * v + (h2 * v + ((g1 * k - (t - SHIFTED)) + g2 * k))
+    f[0] = <real>0 if x < _math.lowest(x) * LOG2E else part
+    scale[0] = <real>0 if x < _math.lowest(x) * LOG2E else _math.pow2(t)
+
+
+cdef inline inlined raise_all(const real* f, real* power, Py_ssize_t n) noexcept nogil:
+    """Powers, whose scales they take the place of."""
+    cdef Py_ssize_t i
+    for i in range(n):
+        power[i] = _math.exp2_shifted(f[i]) * power[i]
 
 
 cdef inline inlined label_powers(
-    const real* z, const real* t, const real* r, const real* k, const real* L, real* power, Py_ssize_t n, double gamma,
+    const real* z, const real* t, const real* r, const real* k, const real* L, real* power, real* f, Py_ssize_t n,
+    double gamma,
 ) noexcept nogil:
-    """The power of the probability of the other answer than t, which is a label."""
+    """The power of the probability of the other answer than t, which is a label; f is room."""
     cdef real SHIFTED = 12583103.0 if real is float else 6755399441057279.0
     cdef real x
     cdef Py_ssize_t i
     for i in range(n):
         x = _math.flipped(z[i], <real>0.5 - t[i])
-        power_of(_math.chosen(x, <real>0, k[i] - SHIFTED), _math.chosen(x, <real>0, r[i]) - L[i], gamma, &power[i])
+        cut_power(
+            _math.chosen(x, <real>0, k[i] - SHIFTED), _math.chosen(x, <real>0, r[i]) - L[i], gamma, &f[i], &power[i])
+    raise_all(<const real*>f, power, n)
 
 
 cdef inline inlined both_powers(
-    const real* r, const real* k, const real* L, real* P_power, real* Q_power, Py_ssize_t n, double gamma,
+    real* r, const real* k, const real* L, real* P_power, real* Q_power, Py_ssize_t n, double gamma,
 ) noexcept nogil:
+    """r is room when it has been read."""
     cdef real SHIFTED = 12583103.0 if real is float else 6755399441057279.0
     cdef Py_ssize_t i
     for i in range(n):
-        power_of(<real>0, -L[i], gamma, &P_power[i])
+        cut_power(k[i] - SHIFTED, r[i] - L[i], gamma, &r[i], &Q_power[i])
+    raise_all(<const real*>r, Q_power, n)
     for i in range(n):
-        power_of(k[i] - SHIFTED, r[i] - L[i], gamma, &Q_power[i])
+        cut_power(<real>0, -L[i], gamma, &r[i], &P_power[i])
+    raise_all(<const real*>r, P_power, n)
+
+
+cdef enum Way:   # to a power, a constant to the loops
+    SQUARE
+    WHOLE
+    ROOTED
+    GIVEN        # in an array
+
+cdef inline inlined power_by(Way way, real u, const real* given, double gamma, real* power) noexcept nogil:
+    if way == GIVEN:
+        power[0] = given[0]
+    elif way == SQUARE:
+        power[0] = u * u
+    else:
+        _math.root_power(u, gamma, way == ROOTED, power)
 
 
 cdef inline inlined label_terms(
     const real* z, const real* t, const real* positive, const real* negative, const real* Q, const real* L,
-    const real* power, real* loss, real* dz, Py_ssize_t n, double factor, double gamma, bint rooted, bint weighted,
+    const real* power, real* loss, real* dz, Py_ssize_t n, double factor, double gamma, Way way, bint weighted,
 ) noexcept nogil:
-    """`power` is NULL where gamma has roots. That and the flags are constants to the caller."""
+    """`weighted` is a constant to the caller, too."""
     cdef real g = gamma, to_dz = factor
     cdef real side, x, P, own, other, cost, weight
     cdef Py_ssize_t i
@@ -341,10 +412,7 @@ cdef inline inlined label_terms(
         P = <real>1 - Q[i]
         own, other = _math.chosen(x, P, Q[i]), _math.chosen(x, Q[i], P)
         cost = _math.chosen(x, x, <real>0) + L[i]
-        if power == NULL:
-            _math.root_power(own, gamma, rooted, &weight)
-        else:
-            weight = power[i]
+        power_by(way, own, &power[i], gamma, &weight)
         if weighted:
             weight *= _math.chosen(side, negative[i], positive[i])
         loss[i] = weight * cost
@@ -354,7 +422,7 @@ cdef inline inlined label_terms(
 cdef inline inlined share_terms(
     const real* z, const real* t, const real* positive, const real* negative, const real* Q, const real* L,
     const real* P_powers, const real* Q_powers, real* loss, real* dz, Py_ssize_t n, double factor, double smoothing,
-    double gamma, bint rooted,
+    double gamma, Way way,
 ) noexcept nogil:
     """The same for any targets."""
     cdef real g = gamma, to_dz = factor, keep = 1 - smoothing, lift = smoothing / 2
@@ -363,11 +431,8 @@ cdef inline inlined share_terms(
     for i in range(n):
         shares_of(z[i], t[i], positive[i], negative[i], keep, lift, &wrong, &right)
         P = <real>1 - Q[i]
-        if P_powers == NULL:
-            _math.root_power(P, gamma, rooted, &P_power)
-            _math.root_power(Q[i], gamma, rooted, &Q_power)
-        else:
-            P_power, Q_power = P_powers[i], Q_powers[i]
+        power_by(way, P, &P_powers[i], gamma, &P_power)
+        power_by(way, Q[i], &Q_powers[i], gamma, &Q_power)
         wrong *= P_power
         right *= Q_power
         cost = _math.magnitude(z[i]) + L[i]
@@ -378,12 +443,12 @@ cdef inline inlined share_terms(
 
 cdef inline inlined label_terms_of(
     const real* z, const real* t, const real* positive, const real* negative, const real* Q, const real* L,
-    const real* power, real* loss, real* dz, Py_ssize_t n, double factor, double gamma, bint rooted, bint weighted,
+    const real* power, real* loss, real* dz, Py_ssize_t n, double factor, double gamma, Way way, bint weighted,
 ) noexcept nogil:
     if weighted:
-        label_terms(z, t, positive, negative, Q, L, power, loss, dz, n, factor, gamma, rooted, True)
+        label_terms(z, t, positive, negative, Q, L, power, loss, dz, n, factor, gamma, way, True)
     else:
-        label_terms(z, t, positive, negative, Q, L, power, loss, dz, n, factor, gamma, rooted, False)
+        label_terms(z, t, positive, negative, Q, L, power, loss, dz, n, factor, gamma, way, False)
 
 
 cdef clones focal_bce_loop(
@@ -396,28 +461,31 @@ cdef clones focal_bce_loop(
     cdef real L[CHUNK]
     cdef real P_power[CHUNK]
     cdef real Q_power[CHUNK]
-    cdef const real* none = NULL
     cdef Py_ssize_t i
     cut(z, r, k, n)
     quotients(z, t, r, k, Q, L, found, n, True)
     for i in range(n):
         L[i] = _math.double_atanh(L[i])
     if smoothing == 0 and not found[0] & (BETWEEN | OUTSIDE):
-        if _math.is_rooted(gamma):
-            label_terms_of(z, t, positive, negative, Q, L, none, loss, dz, n, factor, gamma, True, weighted)
+        if gamma == 2:
+            label_terms_of(z, t, positive, negative, Q, L, P_power, loss, dz, n, factor, gamma, SQUARE, weighted)
+        elif _math.is_rooted(gamma):
+            label_terms_of(z, t, positive, negative, Q, L, P_power, loss, dz, n, factor, gamma, ROOTED, weighted)
         elif _math.has_roots(gamma):
-            label_terms_of(z, t, positive, negative, Q, L, none, loss, dz, n, factor, gamma, False, weighted)
+            label_terms_of(z, t, positive, negative, Q, L, P_power, loss, dz, n, factor, gamma, WHOLE, weighted)
         else:
-            label_powers(z, t, r, k, L, P_power, n, gamma)
-            label_terms_of(z, t, positive, negative, Q, L, P_power, loss, dz, n, factor, gamma, False, weighted)
+            label_powers(z, t, r, k, L, P_power, Q_power, n, gamma)
+            label_terms_of(z, t, positive, negative, Q, L, P_power, loss, dz, n, factor, gamma, GIVEN, weighted)
         return
-    if _math.is_rooted(gamma):
-        share_terms(z, t, positive, negative, Q, L, none, none, loss, dz, n, factor, smoothing, gamma, True)
+    if gamma == 2:
+        share_terms(z, t, positive, negative, Q, L, P_power, Q_power, loss, dz, n, factor, smoothing, gamma, SQUARE)
+    elif _math.is_rooted(gamma):
+        share_terms(z, t, positive, negative, Q, L, P_power, Q_power, loss, dz, n, factor, smoothing, gamma, ROOTED)
     elif _math.has_roots(gamma):
-        share_terms(z, t, positive, negative, Q, L, none, none, loss, dz, n, factor, smoothing, gamma, False)
+        share_terms(z, t, positive, negative, Q, L, P_power, Q_power, loss, dz, n, factor, smoothing, gamma, WHOLE)
     else:
         both_powers(r, k, L, P_power, Q_power, n, gamma)
-        share_terms(z, t, positive, negative, Q, L, P_power, Q_power, loss, dz, n, factor, smoothing, gamma, False)
+        share_terms(z, t, positive, negative, Q, L, P_power, Q_power, loss, dz, n, factor, smoothing, gamma, GIVEN)
 
 
 # Other losses of logarithms and exponentials are computed in double throughout, in loops that come before the last one
@@ -599,7 +667,7 @@ cdef void chunk_of(
     if kind == BCE_WITH_LOGITS:
         bce_with_logits_loop(x, t, a, loss, dx, found, n, factor)
     elif kind == WEIGHTED_BCE:
-        weighted_bce_loop(x, t, a, b, loss, dx, found, n, factor, s.amount)
+        weighted_bce_loop(x, t, a, b, loss, dx, found, n, factor, s.amount, s.weighted)
     elif kind == FOCAL_BCE:
         focal_bce_loop(x, t, a, b, loss, dx, found, n, factor, s.amount, s.gamma, s.weighted)
     elif kind == BCE:
@@ -641,12 +709,14 @@ cdef double stretch(
     Where loss and dx are wanted, they are written there at once, and weighed in place: arithmetic hides what it costs
     to write to memory.
     """
-    cdef real chunk_loss[CHUNK]
+    cdef real loss_room[CHUNK + LINE]
     cdef real chunk_dx[CHUNK]
-    cdef double sums[SUMS]
+    cdef double sum_room[SUMS + LINE]
     cdef double high[SUMS]
     cdef double low[SUMS]
     cdef double total
+    cdef real* chunk_loss = <real*>((<size_t>&loss_room[0] + LINE - 1) // LINE * LINE)
+    cdef double* sums = <double*>((<size_t>&sum_room[0] + LINE - 1) // LINE * LINE)
     cdef real* losses
     cdef real* slopes
     cdef int found = 0, all_found = 0
@@ -656,7 +726,7 @@ cdef double stretch(
     i = start
     while i < end:
         size = min(<Py_ssize_t>CHUNK, end - i)
-        losses = &chunk_loss[0] if loss == NULL else loss + i
+        losses = chunk_loss if loss == NULL else loss + i
         slopes = &chunk_dx[0] if dx == NULL else dx + i
         chunk_of(
             kind, x + i, t + i, a + (i % s.a_period if s.a_period > 0 else 0),
