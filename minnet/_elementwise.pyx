@@ -209,6 +209,8 @@ cdef clones bce_with_logits_loop(
     cdef real s[CHUNK]
     cdef real g = factor
     cdef real cost, slope, w
+    cdef uint32_t narrow = 0
+    cdef uint64_t wide = 0
     cdef Py_ssize_t i
     cut(z, Q, s, n)
     quotients(<const real*>NULL, t, Q, s, Q, s, found, n, False)
@@ -219,9 +221,15 @@ cdef clones bce_with_logits_loop(
     else:
         for i in range(n):
             w = weight[i]
+            if real is float:   # a look at signs; + 0, as -0 is a weight
+                narrow |= minnet_bits_f32(w + <real>0)
+            else:
+                wide |= minnet_bits_f64(w + <real>0)
             bce_terms(z[i], t[i], Q[i], s[i], &cost, &slope)
             loss[i] = weighed(w, cost, <real>1)
             dz[i] = weighed(w, slope, g)
+        if narrow >> 31 > 0 or wide >> 63 > 0:
+            found[0] |= OUTSIDE
 
 
 # With options the target is smoothed, t' = t (1 - s) + s / 2, and its two shares are weighed: yes = positive t' and
@@ -787,7 +795,8 @@ cdef double elementwise(
     """The sum of the losses, by the team, if there is one; a and b may be NULL where their periods are 0, loss, dx and one
     or both kinds of weights.
 
-    Losses of logits look at their targets: where one is outside [0, 1], the sum is NaN.
+    Losses of logits look at their targets: where one is outside [0, 1], the sum is NaN. So it is where a light weight of a
+    plain one is negative; where one is inf or NaN, the sum is.
     """
     cdef Work w
     cdef double high = 0, low = 0
@@ -829,7 +838,7 @@ cdef double binary_sum(
     cdef double total
     s.a_period, s.b_period = n if light != NULL else 0, 0
     total = elementwise(BCE_WITH_LOGITS, z, t, light, <real*>NULL, <real*>NULL, weight, loss, dz, n, scale, s, team)
-    if real is float and light != NULL and not is_kept(total, n):
+    if real is float and light != NULL and total == total and not is_kept(total, n):
         s.a_period = 0
         total = elementwise(BCE_WITH_LOGITS, z, t, <real*>NULL, <real*>NULL, light, weight, loss, dz, n, scale, s, team)
     return total

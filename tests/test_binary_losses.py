@@ -666,6 +666,49 @@ def test_bad_options_are_refused_by_the_function_and_by_the_loss(fault):
         mn.BCEWithLogitsLoss(**options)
 
 
+@by_dtype
+@pytest.mark.parametrize("reduction", ["mean", "none"])
+@pytest.mark.parametrize("wrong", [-1.0, -1e-30, INF, -INF, NAN])
+@pytest.mark.parametrize("loss", [0.0, INF, 1.0])
+def test_a_wrong_weight_of_an_element_is_found_by_the_kernel_too(wrong, loss, reduction, dtype, rng):
+    z, t, w = (
+        rng.normal(size=3000).astype(dtype),
+        rng.integers(0, 2, 3000).astype(dtype),
+        rng.random(3000).astype(dtype),
+    )
+    z[2718], t[2718], w[2718] = {0.0: (-INF, 0), INF: (INF, 0), 1.0: (0, 1)}[loss] + (wrong,)
+    message = f"weight must be finite and not negative, got {w.dtype.type(wrong)} in row 2718"
+    with pytest.raises(ValueError, match=re.escape(message)):
+        bce(z, t, weight=w, reduction=reduction, return_grad=True)
+
+
+@by_dtype
+def test_a_weight_of_minus_0_is_one_of_0(dtype, rng):
+    z, t, w = (
+        rng.normal(size=3000).astype(dtype),
+        rng.integers(0, 2, 3000).astype(dtype),
+        rng.random(3000).astype(dtype),
+    )
+    w[::3] = 0
+    value, grad = bce(z, t, weight=w, return_grad=True)
+    w[::3] = -0.0
+    again, same = bce(z, t, weight=w, return_grad=True)
+    assert again == value
+    np.testing.assert_array_equal(same, grad)
+
+
+@by_dtype
+@pytest.mark.parametrize("options", [{"pos_weight": 3.0}, {"alpha": 0.25}, {"label_smoothing": 0.1}])
+def test_labels_cost_beside_probabilities_what_they_cost_alone(options, dtype, rng):
+    """Chunks of labels alone have a loop of their own."""
+    z, t = rng.normal(size=600).astype(dtype) * 9, rng.integers(0, 2, 600).astype(dtype)
+    losses, grad = bce(z, t, reduction="none", return_grad=True, **options)
+    t[[0, -1]] = 0.5
+    others, other = bce(z, t, reduction="none", return_grad=True, **options)
+    np.testing.assert_allclose(others[1:-1], losses[1:-1], 4 * EPS[dtype], NORMAL[dtype])
+    np.testing.assert_allclose(other[1:-1], grad[1:-1], 6 * EPS[dtype], NORMAL[dtype])
+
+
 @pytest.mark.parametrize("name", ["weight", "pos_weight"])
 @pytest.mark.parametrize("shape", [(6,), (6, 1), (3,), (4, 6), (2, 6, 4), (0,)], ids=str)
 def test_t41_weights_of_another_shape_are_refused(name, shape):

@@ -1,13 +1,22 @@
 """Binary cross-entropy: of logits, with class weights, label smoothing and focus, and of probabilities."""
 
 import math
-from functools import partial
 
 import numpy as np
 
 from minnet import _elementwise as kernels
 from minnet._checks import number, real_array
-from minnet.functional._reduce import ONES, Losses, element_array, gradient, like, spread, unit_array
+from minnet.functional._reduce import (
+    ONES,
+    Losses,
+    element_array,
+    fit_weights,
+    gradient,
+    like,
+    shaped_array,
+    spread,
+    unit_array,
+)
 from minnet.functional._share import by_dtype
 
 MOST_GAMMA = 1e30  # beyond, products with it would leave float32
@@ -100,18 +109,29 @@ def binary_cross_entropy_with_logits(
             return value, grad
         del grad  # two arrays of its size at a time would cost new pages at each call
     z = real_array(owner, "logits", logits)
-    t = like(owner, "logits", z, target)
-    check = partial(unit_array, owner, "target", t, z.dtype)
-    if out is not None or t.dtype != z.dtype:  # else the kernel looks, and what it has written is thrown away
-        t = check()
-    t = t.reshape(-1)
+    target = like(owner, "logits", z, target)
     smoothing = number(owner, "label_smoothing", label_smoothing, 0, 1)
     gamma = number(owner, "gamma", gamma, 0, MOST_GAMMA)
-    weights = _shares(owner, weight, pos_weight, alpha, z.shape)
     losses = Losses(owner, z.shape, sample_weight, reduction, grad_output, z.dtype.char)
+    w = None if weight is None else shaped_array(owner, "weight", weight, z.shape)
+    single = pos_weight is alpha is None and smoothing == gamma == 0 and (w is None or losses.take(w))
+
+    def check():
+        if w is not None:
+            fit_weights(owner, "weight", w)
+        return unit_array(owner, "target", target, z.dtype)
+
+    # The kernel looks at targets, and at single weights; what it has written is thrown away if one is wrong.
+    t = target
+    if out is not None or t.dtype != z.dtype:
+        t = check()
+    elif not (single or w is None):
+        fit_weights(owner, "weight", w)
+    t = t.reshape(-1)
     grad = gradient(owner, z, return_grad, out)
-    if smoothing == gamma == 0 and (weights is None or losses.take(*weights)):
+    if single:
         return losses.run(_plain, z.reshape(-1), t, grad, check=check)
+    weights = _shares(owner, w, pos_weight, alpha, z.shape)
     periods, shares = (1, 1), [ONES[z.dtype.char]] * 2
     if weights is not None:
         periods, shares = spread(owner, "weight and pos_weight", z, *weights)
@@ -123,12 +143,13 @@ def _is_0(value):
     return type(value) in (float, int) and value == 0
 
 
-def _shares(owner, weight, pos_weight, alpha, shape):
+def _shares(owner, w, pos_weight, alpha, shape):
     """What multiplies the terms of t and of 1 - t, or None if nothing does."""
-    if weight is pos_weight is alpha is None:
+    if w is pos_weight is alpha is None:
         return None
-    w = None if weight is None else element_array(owner, "weight", weight, shape)
     positive = None if pos_weight is None else element_array(owner, "pos_weight", pos_weight, shape)
+    if positive is not None and positive.ndim == 0:
+        positive = float(positive)  # numpy takes a microsecond or two for each step
     balance = (None, None) if alpha is None else (number(owner, "alpha", alpha, 0, 1), 1.0 - alpha)
     with np.errstate(all="ignore"):
         return _product(balance[0], positive, w), _product(balance[1], w)
@@ -139,7 +160,7 @@ def _product(*factors):
     factors = [factor for factor in factors if factor is not None]
     if len(factors) < 2:
         return factors[0] if factors else 1.0
-    return math.prod(np.asarray(factor, np.float64) for factor in factors)
+    return math.prod(factor if type(factor) is float else factor.astype(np.float64) for factor in factors)
 
 
 def binary_cross_entropy(

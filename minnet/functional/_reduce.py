@@ -18,6 +18,7 @@ ONES = {char: np.ones(1 + kernels.WRAP, char) for char in "fd"}  # the weight of
 # Weights whose sums and products, with weights of classes, too, are far from overflow and underflow.
 MODERATE = {"f": (1e-15, 1e15), "d": (1e-90, 1e90)}
 LEAST_FLOAT = 2.0**-126  # with all digits
+LARGEST = {char: float(np.finfo(char).max) for char in "fd"}
 
 _first_outside_unit = by_dtype(kernels.first_outside_unit)
 _add_weights = by_dtype(kernels.add_weights)
@@ -90,10 +91,10 @@ class Losses:
         if self.reduction == "mean":
             self.scale = 1.0 / total if total else 0.0
 
-    def take(self, weight, other):
-        """Whether weights of the two shares of each loss could be taken as one of the loss, which costs less."""
-        fits = type(weight) is np.ndarray and weight is other and weight.shape == self.shape
-        if not fits or weight.dtype.char != self.light or len(self.weight) or self.upstream is not None:
+    def take(self, weight):
+        """Whether weights of elements could be taken as those of the losses, which costs less than shares do."""
+        fits = weight is not None and weight.shape == self.shape and weight.dtype.char == self.light
+        if not fits or len(self.weight) or self.upstream is not None:
             return False
         self.weight = weight.reshape(-1)
         return True
@@ -118,8 +119,8 @@ class Losses:
 
         A kernel takes x, target, further `inputs`, weights (see `_kinds`), losses, dx and the factor of dx, then other
         `scalars`. One of elements gets all of them, and a team to share the work; one of rows chunks of `size` rows.
-        One that looks at its targets itself gives a sum of NaN where one is wrong: `check` raises the error then,
-        unless NaN came from elsewhere.
+        One that looks at its targets and weights itself gives a sum of NaN or inf where one is wrong: `check` raises
+        the error then, unless it came from elsewhere.
         """
         char, none = x.dtype.char, self.reduction == "none"
         losses = np.empty(self.shape, x.dtype) if none else NONE[char]
@@ -146,7 +147,7 @@ class Losses:
         else:
             factor = 1.0 if self.upstream is None else self.upstream
             total = call(self.weight, losses.reshape(-1), dx, self.scale * factor)
-        if check is not None and total != total:
+        if check is not None and not total < math.inf:
             check()
         value = losses[()] if none else total * self.scale
         return value if grad is None else (value, grad)
@@ -210,13 +211,21 @@ def _is_moderate(dtype, largest):
 
 def element_array(owner, name, values, shape):
     """`values` for losses of `shape`: a number, one an entry of the last axis or one a loss; finite, not negative."""
+    return fit_weights(owner, name, shaped_array(owner, name, values, shape))
+
+
+def shaped_array(owner, name, values, shape):
+    """The same, but nobody has looked at them."""
     a = real_array(owner, name, values)
-    if not _are_weights[a.dtype.char](a.reshape(-1)):
-        not_negative(owner, name, a)
     if a.shape not in ((), (1,), shape[-1:], shape):
         fitting = f"{shape[-1:]} or {shape}" if len(shape) > 1 else f"{shape}"
         raise bad_value(owner, f"{name} must be a number or have shape {fitting}", a.shape)
     return a
+
+
+def fit_weights(owner, name, a):
+    """A real array itself, if it is finite and not negative; the first entry that is not is named."""
+    return a if _are_weights[a.dtype.char](a.reshape(-1)) else not_negative(owner, name, a)
 
 
 def spread(owner, names, x, *arrays):
@@ -227,18 +236,17 @@ def spread(owner, names, x, *arrays):
     """
     different = {id(a): a for a in arrays}  # often they are one array
     ready = {key: _repeated(_converted(owner, names, a, x.dtype), x.size) for key, a in different.items()}
-    return [max(np.size(a), 1) for a in arrays], [ready[id(a)] for a in arrays]
+    return [1 if type(a) is float else max(a.size, 1) for a in arrays], [ready[id(a)] for a in arrays]
 
 
 def _converted(owner, names, a, dtype):
     """A flat array in the dtype of the outputs, of which it must not leave the range."""
-    a = np.asarray(a)
-    if a.dtype != dtype:
-        largest = float(np.max(a, initial=0.0))
-        if not largest <= float(np.finfo(dtype).max):
+    if type(a) is float or a.dtype != dtype:
+        largest = a if type(a) is float else float(a.max(initial=0.0))
+        if not largest <= LARGEST[dtype.char]:
             raise bad_value(owner, f"{names} must be finite in {dtype}", largest)
         with np.errstate(under="ignore"):
-            a = a.astype(dtype)
+            a = np.array(a, dtype)
     return np.ascontiguousarray(a).reshape(-1)
 
 
