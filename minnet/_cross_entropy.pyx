@@ -28,8 +28,14 @@ cdef extern from "_simd.h":
     void streamed "minnet_streamed"() noexcept nogil
     void minnet_scale_f32(const float* a, float factor, float* b) noexcept nogil
     void minnet_scale_f64(const double* a, double factor, double* b) noexcept nogil
+    void minnet_less_f32(const float* a, float factor, const float* w, float rest, float* b) noexcept nogil
+    void minnet_less_f64(const double* a, double factor, const double* w, double rest, double* b) noexcept nogil
     void minnet_fours_f32(const float* a, Py_ssize_t a_step, int32_t count, float* b) noexcept nogil
     void minnet_fours_f64(const double* a, Py_ssize_t a_step, int64_t count, double* b) noexcept nogil
+    void minnet_far_fours_f32(
+        const float* a, Py_ssize_t a_step, const float* base, const float* w, float* b) noexcept nogil
+    void minnet_far_fours_f64(
+        const double* a, Py_ssize_t a_step, const double* base, const double* w, double* b) noexcept nogil
 
 
 # ---- labels --------------------------------------------------------------------------------------------------------
@@ -51,6 +57,20 @@ cdef enum:
 # With z_y for m, distances of logits may be negative. What cancels is s / C sum(w) c at most: up to so many times the loss,
 # which contains (1 - s) w_y c, it adds an eps or two.
 cdef double CANCELLED = 2.0
+
+
+cdef struct Rows:
+    # What belongs to the rows of a tile; of one struct it is known that no two arrays overlap.
+    double e_y[ROWS]
+    double wrong[ROWS]      # sum of the other e
+    double total[ROWS]      # S, in the same unit
+    double log_sum[ROWS]    # log(S / e_m)
+    double distances[ROWS]  # sum_k w_k (m - z_k)
+    double w_y[ROWS]
+    double loss[ROWS]
+    double mass[ROWS]       # of p_k in the gradient
+    double slope[ROWS]      # S times the gradient at the label
+    int64_t cancelled
 
 
 cdef inline inlined tally(const real* x, double* high, double* low, Py_ssize_t lanes) noexcept nogil:
@@ -131,6 +151,26 @@ cdef inline inlined smooth(
     mass[0] = label + rest * weights
     loss[0] = (label * loss[0] if label > 0 else 0.0) + rest * (distances + log_sum * weights)   # 0 inf is NaN
     slope[0] = e_y * (mass[0] - share) - share * wrong
+
+
+cdef clones settle_tile(Rows* r, Py_ssize_t n, const Options* o) noexcept nogil:
+    """What focus or smoothing makes of loss = c, the mass and the slope: one body for all tiles, of floats and of doubles."""
+    cdef double s = o.s, rest = o.s / n, weights = o.mass
+    cdef int64_t cancelled = 0
+    cdef Py_ssize_t j
+    for j in range(ROWS):
+        r.mass[j], r.slope[j] = 1, -r.wrong[j]
+    if o.gamma > 0:
+        focus_rows(r.e_y, r.wrong, r.total, o.gamma, r.loss, r.mass, ROWS)
+        for j in range(ROWS):
+            r.slope[j] *= r.mass[j]
+    elif s > 0:
+        for j in range(ROWS):
+            smooth(
+                r.w_y[j], r.distances[j], r.e_y[j], r.wrong[j], r.log_sum[j], s, rest, weights, &r.loss[j], &r.mass[j],
+                &r.slope[j])
+            cancelled |= is_cancelled(r.loss[j], rest * weights * r.log_sum[j])
+    r.cancelled = cancelled
 
 
 cdef inline real far(real z, real m, real w, bint careful) noexcept nogil:
@@ -346,17 +386,11 @@ cdef clones near_tile(
     cdef real second[ROWS]
     cdef real at_label[ROWS]
     cdef real rest[ROWS]
-    cdef double others[ROWS]
-    cdef double total[ROWS]
     cdef double inverse[ROWS]
-    cdef double e_y[ROWS]
     cdef double pull[ROWS]
-    cdef double slope[ROWS]
-    cdef double distances[ROWS]
-    cdef double w_y[ROWS]
-    cdef double log_sum[ROWS]
-    cdef double gamma = o.gamma, s = o.s, weights = o.mass   # copies: a loop that writes losses could change what o holds
-    cdef double light = min(s / n * weights, 1.0) if s > 0 else 1.0   # of what multiplies a gradient
+    cdef Rows r
+    cdef double s = o.s
+    cdef double light = min(s / n * o.mass, 1.0) if s > 0 else 1.0   # of what multiplies a gradient
     cdef real x
     cdef int64_t beyond = 0
     cdef Py_ssize_t j, k
@@ -365,42 +399,33 @@ cdef clones near_tile(
     for j in range(ROWS):
         most[j] = <real>43 if real is float else <real>300   # an array: see exact_tile in _softmax.pyx
     if s > 0:
-        far_sums(t, y, w, z_y, d, distances, w_y, rows, n)
+        far_sums(t, y, w, z_y, d, r.distances, r.w_y, rows, n)
     for k in range(n):
         for j in range(ROWS):
             x = _math.exp_near(t[k * ROWS + j], z_y[j], most[j])
             t[k * ROWS + j] = <real>0 if label[j] == <int>k else x
-    tile_sums(t, others, n)
+    tile_sums(t, r.wrong, n)
     for j in range(ROWS):
         pull[j] = scale
     for j in range(rows if weight != NULL else 0):
         pull[j] *= weight[j]
     for j in range(ROWS):
-        others[j] *= _math.unshift(<real>0)
-        total[j] = 1.0 + others[j]
-        inverse[j] = pull[j] / total[j]
-        beyond |= is_far(z_y[j], others[j], pull[j], light * inverse[j])
-        log_sum[j] = _math.log1p(others[j])
+        r.wrong[j] *= _math.unshift(<real>0)
+        r.e_y[j], r.total[j] = 1.0, 1.0 + r.wrong[j]
+        r.loss[j] = r.log_sum[j] = _math.log1p(r.wrong[j])
+        inverse[j] = pull[j] / r.total[j]
         rest[j] = s / n * pull[j]
-        loss[j], slope[j], e_y[j], pull[j] = log_sum[j], -others[j], 1.0, 1.0
-    if gamma > 0:
-        focus_rows(e_y, others, total, gamma, loss, pull, ROWS)
-        for j in range(ROWS):
-            slope[j] *= pull[j]
-    elif s > 0 and w == NULL:   # what is a constant then would cost 3 %
-        for j in range(ROWS):
-            smooth(1.0, distances[j], 1.0, others[j], log_sum[j], s, s / n, n, &loss[j], &pull[j], &slope[j])
-    elif s > 0:
-        for j in range(ROWS):
-            smooth(
-                w_y[j], distances[j], 1.0, others[j], log_sum[j], s, s / n, weights, &loss[j], &pull[j], &slope[j])
-            beyond |= is_cancelled(loss[j], s / n * weights * log_sum[j])
-    done[0] = not beyond
-    if beyond or dz == NULL:
+        beyond |= is_far(z_y[j], r.wrong[j], pull[j], light * inverse[j])
+    settle_tile(&r, n, o)
+    done[0] = not (beyond or r.cancelled)
+    if not done[0]:
+        return
+    memcpy(loss, r.loss, rows * sizeof(double))
+    if dz == NULL:
         return
     for j in range(ROWS):
-        at_label[j] = slope[j] * inverse[j]
-        _math.split(pull[j] * inverse[j], &first[j], &second[j])
+        at_label[j] = r.slope[j] * inverse[j]
+        _math.split(r.mass[j] * inverse[j], &first[j], &second[j])
     for k in range(n):
         for j in range(ROWS):
             x = t[k * ROWS + j] * first[j] * second[j]
@@ -413,8 +438,10 @@ cdef clones near_tile(
 # Where the logits of a tile are moderate, nothing has to be subtracted from them: with e_k = exp(z_k),
 #     others = (sum of the other e) / e_y,   d c / d z_k = e_k / (sum of all e),
 # and e_k are taken as z_k stand in memory, row after row, so that no tile is turned over.
-# Moderate are z up to 26 (floats) or 300, and z_y from -20 or -290 on: e, its sum and a scale from 1e-7 to 1000 over it are
-# normal numbers, and what `flat_low` makes 0 would have a gradient that rounds to 0.
+# Moderate are z up to 26 (floats) or 300, and z_y from -20 or -290 on: e and its sum are normal numbers, and with weights up
+# to 1000 what `flat_low` makes 0 would have a gradient that rounds to 0.
+# Smoothing asks for the sum of w_k (z_y - z_k), too, four numbers at a time. For floats, of which a vector of a turned tile
+# holds 16, that is as slow as turning: they are left to `near_tile`.
 
 cdef inline real flat_low(real unused) noexcept nogil:
     """The middle of the numbers for which all bits of 2^n are 0."""
@@ -460,16 +487,45 @@ cdef inline inlined add_fours(const real* fours, double* sums, Py_ssize_t n) noe
         if 4 * k >= n:
             break
     for j in range(8 if real is double else 0):
-        sums[j] += low[j]
+        sums[j] += low[j] if sums[j] < INFINITY else 0.0
 
 
 cdef inline inlined row_sums(const real* e, double* sums, Py_ssize_t n) noexcept nogil:
     """The sums of ROWS rows of n that follow one another, as `tally` adds them."""
     cdef real fours[FOURS * ROWS]
     cdef Py_ssize_t j, k
-    for j in range(0, ROWS, 4):
-        for k in range(0, n, 4):
+    for k in range(0, n, 4):
+        for j in range(0, ROWS, 4):
             four_sums(e + j * n + k, n, min(<Py_ssize_t>4, n - k), fours + k // 4 * ROWS + j)
+    for j in range(0, ROWS, 8):
+        add_fours(fours + j, sums + j, n)
+
+
+cdef inline inlined lay_out(const real* w, real* laid, Py_ssize_t n) noexcept nogil:
+    """The weights of n classes, 1 where w is NULL; then those of the last four, 0 for what is in a four before."""
+    cdef Py_ssize_t k
+    for k in range(n):
+        laid[k] = <real>1 if w == NULL else w[k]
+    for k in range(4):
+        laid[n + k] = <real>0 if n % 4 > 0 and k < 4 - n % 4 else laid[n - 4 + k]
+
+
+cdef inline inlined four_far_sums(const real* z, Py_ssize_t z_step, const real* base, const real* w, real* b) noexcept nogil:
+    if real is float:
+        minnet_far_fours_f32(z, z_step, base, w, b)
+    else:
+        minnet_far_fours_f64(z, z_step, base, w, b)
+
+
+cdef inline inlined far_row_sums(const real* z, const real* base, const real* w, double* sums, Py_ssize_t n) noexcept nogil:
+    """sum_k w_k (base - z_k) of ROWS rows of n, likewise, but that the last four overlap those before."""
+    cdef real fours[FOURS * ROWS]
+    cdef Py_ssize_t j, k, last = (n - 1) // 4
+    for k in range(last):
+        for j in range(0, ROWS, 4):
+            four_far_sums(z + j * n + 4 * k, n, base + j, w + 4 * k, fours + k * ROWS + j)
+    for j in range(0, ROWS, 4):
+        four_far_sums(z + j * n + n - 4, n, base + j, w + n, fours + last * ROWS + j)
     for j in range(0, ROWS, 8):
         add_fours(fours + j, sums + j, n)
 
@@ -481,38 +537,72 @@ cdef inline inlined scale_four(const real* a, real factor, real* b) noexcept nog
         minnet_scale_f64(a, factor, b)
 
 
-cdef inline inlined scale_row(const real* e, real factor, real* dz, Py_ssize_t n) noexcept nogil:
-    """dz = factor e, by fours, of which the last overlaps that before."""
+cdef inline inlined less_four(const real* a, real factor, const real* w, real rest, real* b) noexcept nogil:
+    if real is float:
+        minnet_less_f32(a, factor, w, rest, b)
+    else:
+        minnet_less_f64(a, factor, w, rest, b)
+
+
+cdef inline inlined scale_row(
+    const real* e, real factor, const real* w, real rest, real* dz, Py_ssize_t n, bint less,
+) noexcept nogil:
+    """dz = factor e, or factor e - rest w, by fours, of which the last overlap those before."""
     cdef Py_ssize_t k
-    for k in range(n // 4):
-        scale_four(e + 4 * k, factor, dz + 4 * k)
-    if n % 4:
+    for k in range((n - 1) // 4):
+        if less:
+            less_four(e + 4 * k, factor, w + 4 * k, rest, dz + 4 * k)
+        else:
+            scale_four(e + 4 * k, factor, dz + 4 * k)
+    if less:
+        less_four(e + n - 4, factor, w + n - 4, rest, dz + n - 4)
+    else:
         scale_four(e + n - 4, factor, dz + n - 4)
 
 
 cdef inline bint is_odd(double scale) noexcept nogil:
     """Whether what multiplies a gradient is too large or too small for `flat_tile`."""
     cdef double size = _math.magnitude(scale)
-    return (size != 0) & (1 - ((size > 1e-7) & (size < 1e3)))
+    return (size != 0) & (1 - ((size > 1e-23) & (size < 1e3)))
 
 
-cdef clones flat_tile(
-    const real* z, const int64_t* y, const double* weight, double* loss, real* dz, Py_ssize_t rows, Py_ssize_t n,
-    double scale, bint* done,
+cdef inline bint is_tiny(double pull, double factor, real unused) noexcept nogil:
+    """Whether a factor is subnormal, or 0 for a pull that is not."""
+    cdef double LEAST = 1.1754943508222875e-38 if real is float else 2.2250738585072014e-308
+    return (pull != 0) & (_math.magnitude(factor) < LEAST)
+
+
+cdef inline inlined scale_tiny(
+    real* e, const double* total, const double* pull, real* factor, Py_ssize_t rows, Py_ssize_t n,
 ) noexcept nogil:
-    """A tile of rows of moderate logits, without smoothing or focus. Where others are found, or weights that are not
+    """Where a factor pull / total is tiny, the exponentials of its row are divided by the total first."""
+    cdef Py_ssize_t j, k
+    for j in range(rows):
+        if is_tiny(pull[j], pull[j] / total[j], <real>0):
+            factor[j] = pull[j]
+            for k in range(n):
+                e[j * n + k] /= <real>total[j]
+
+
+cdef inline inlined flat_rows(
+    const real* z, const int64_t* y, const real* w, const real* laid, const double* weight, double* loss, real* dz,
+    Py_ssize_t rows, Py_ssize_t n, double scale, const Options* o, bint plain, bint* done,
+) noexcept nogil:
+    """A tile of rows of moderate logits; `laid` is w as `lay_out` leaves it. Where others are found, or weights that are not
     moderate, nothing is written and `done` is false."""
     cdef double TOP = 3.6e30 if real is float else 2.6e284     # what exp_flat makes of all that is larger is more
     cdef double LEAST = 3.8e10 if real is float else 1.4e28
     cdef real last[FEW * ROWS]
-    cdef real e[FEW * ROWS + 4]   # four_sums reads on; 0 for the label, once e_y has it
+    cdef real room[FEW * ROWS + LINE]
+    cdef real* e = <real*>(<char*>room + LINE - <size_t>room % LINE)   # 0 for the label, once e_y has it; four_sums reads on
+    cdef real z_y[ROWS]
     cdef real factor[ROWS]
-    cdef double e_y[ROWS]
-    cdef double others[ROWS]
+    cdef real rest[ROWS]
     cdef double pull[ROWS]
-    cdef double slope[ROWS]
-    cdef double total
-    cdef int64_t beyond = 0
+    cdef double inverse[ROWS]
+    cdef Rows r
+    cdef double s = 0.0 if plain or real is float else o.s
+    cdef int64_t beyond = 0, tiny = 0
     cdef real* row = e
     cdef Py_ssize_t j
     if rows < ROWS:
@@ -521,34 +611,87 @@ cdef clones flat_tile(
         z = last
     exp_flat(z, e, n * rows)
     for j in range(ROWS):
-        e_y[j], pull[j] = 1e30, 1
+        r.e_y[j], pull[j] = 1e30, 1
     if weight != NULL:
         memcpy(pull, weight, rows * sizeof(double))
         for j in range(ROWS):
             beyond |= is_odd(pull[j] * scale)
     memset(e + n * rows, 0, n * (ROWS - rows) * sizeof(real))
     for j in range(rows):
-        e_y[j], row[y[j]] = row[y[j]], 0
+        r.e_y[j], row[y[j]] = row[y[j]], 0
         row += n
-    row_sums(e, others, n)
+    row_sums(e, r.wrong, n)
+    if s > 0:
+        for j in range(ROWS):
+            z_y[j], r.w_y[j] = 0, 1
+        for j in range(rows):
+            z_y[j] = z[j * n + y[j]]
+        for j in range(rows if w != NULL else 0):
+            r.w_y[j] = w[y[j]]
+        far_row_sums(z, z_y, laid, r.distances, n)
     for j in range(ROWS):
-        total = e_y[j] + others[j]
-        beyond |= (not total < TOP) | (not e_y[j] > LEAST)
-        pull[j] = scale * pull[j] / total
-        slope[j] = -others[j] * pull[j]
-        factor[j] = pull[j]
-        others[j] /= e_y[j]
-    done[0] = not beyond
+        r.total[j] = r.e_y[j] + r.wrong[j]
+        beyond |= (not r.total[j] < TOP) | (not r.e_y[j] > LEAST)
+        pull[j] *= scale
+        inverse[j] = pull[j] / r.total[j]
+        factor[j] = inverse[j]
+        r.slope[j] = -r.wrong[j] * inverse[j]
+        r.log_sum[j] = r.wrong[j] / r.e_y[j]
     if beyond:
         return
     for j in range(ROWS):
-        loss[j] = _math.log1p(others[j])
+        r.log_sum[j] = _math.log1p(r.log_sum[j])
+    if not plain:
+        for j in range(ROWS):
+            r.loss[j] = r.log_sum[j]
+        settle_tile(&r, n, o)
+        if r.cancelled:
+            return
+        for j in range(ROWS):
+            rest[j] = s / n * pull[j]
+            pull[j] *= r.mass[j]
+            r.slope[j] *= inverse[j]
+            inverse[j] *= r.mass[j]
+            factor[j] = inverse[j]
+            loss[j] = r.loss[j]
+    else:
+        for j in range(ROWS):
+            loss[j] = r.log_sum[j]
+    done[0] = True
+    if dz == NULL:
+        return
+    if not plain or weight != NULL or _math.magnitude(scale) < 1e-7:
+        for j in range(ROWS):
+            tiny |= is_tiny(pull[j], inverse[j], <real>0)
+        if tiny:
+            scale_tiny(e, r.total, pull, factor, rows, n)
     row = e
-    for j in range(rows if dz != NULL else 0):
-        scale_row(row, factor[j], dz, n)
-        dz[y[j]] = slope[j]
+    for j in range(rows if s > 0 else 0):
+        scale_row(row, factor[j], laid, rest[j], dz, n, True)
+        dz[y[j]] = r.slope[j]
         row += n
         dz += n
+    for j in range(rows if s == 0 else 0):
+        scale_row(row, factor[j], laid, <real>0, dz, n, False)
+        dz[y[j]] = r.slope[j]
+        row += n
+        dz += n
+
+
+cdef clones flat_tile(
+    const real* z, const int64_t* y, const double* weight, double* loss, real* dz, Py_ssize_t rows, Py_ssize_t n,
+    double scale, bint* done,
+) noexcept nogil:
+    """Without smoothing and focus, which would cost registers."""
+    flat_rows(z, y, <const real*>NULL, <const real*>NULL, weight, loss, dz, rows, n, scale, NULL, True, done)
+
+
+cdef clones flat_tile_with(
+    const real* z, const int64_t* y, const real* w, const real* laid, const double* weight, double* loss, real* dz,
+    Py_ssize_t rows, Py_ssize_t n, double scale, const Options* o, bint* done,
+) noexcept nogil:
+    """With smoothing or focus."""
+    flat_rows(z, y, w, laid, weight, loss, dz, rows, n, scale, o, False, done)
 
 
 cdef clones label_tile(
@@ -563,74 +706,46 @@ cdef clones label_tile(
     cdef int label[ROWS]
     cdef real first[ROWS]
     cdef real second[ROWS]
-    cdef real slope[ROWS]
+    cdef real at_label[ROWS]
     cdef real rest[ROWS]
-    cdef double e_y[ROWS]
     cdef double others[ROWS]
-    cdef double log_sum[ROWS]
-    cdef double wrong[ROWS]
-    cdef double total[ROWS]
-    cdef double scales[ROWS]
-    cdef double factor[ROWS]
-    cdef double mass[ROWS]
-    cdef double inverse, gamma = o.gamma, smoothing = o.s   # copies: a loop that writes losses could change what o holds
+    cdef double inverse[ROWS]
+    cdef double pull[ROWS]
+    cdef Rows r
+    cdef double s = o.s
+    cdef real x
     cdef Py_ssize_t j, k
     tile_load(z, t, rows, n)
     tile_max(t, m, n)
     labels_of_tile(t, y, label, z_y, rows)
-    for j in range(ROWS):
-        scales[j] = scale
     tile_others(t, m, <real>1, others, e, n)
-    for j in range(rows if weight != NULL else 0):
-        scales[j] *= weight[j]
+    if s > 0:
+        far_sums(t, y, w, m, t, r.distances, r.w_y, rows, n)
     for j in range(ROWS):
-        e_y[j] = _math.exp_difference(z_y[j], m[j]) * _math.unshift(m[j])   # as it stands in e
-        log_sum[j] = _math.log1p(others[j])
-        settle_label(z_y[j], e_y[j], m[j], others[j], log_sum[j], &loss[j], &wrong[j], &total[j])
-        inverse = scales[j] / total[j]
-        factor[j], slope[j] = inverse, -wrong[j] * inverse
-    if gamma > 0:
-        focus_rows(e_y, wrong, total, gamma, loss, mass, ROWS)
-        for j in range(ROWS):
-            inverse = scales[j] * mass[j] / total[j]
-            factor[j], slope[j] = inverse, -wrong[j] * inverse
-    elif smoothing > 0:
-        smooth_tile(t, y, w, m, e_y, log_sum, o, loss, wrong, mass, rows, n)
-        for j in range(ROWS):
-            rest[j] = smoothing / n * scales[j]
-            factor[j] = mass[j] * scales[j] / total[j]
-            slope[j] = -wrong[j] * (scales[j] / total[j])
+        pull[j] = scale
+    for j in range(rows if weight != NULL else 0):
+        pull[j] *= weight[j]
+    for j in range(ROWS):
+        r.e_y[j] = _math.exp_difference(z_y[j], m[j]) * _math.unshift(m[j])   # as it stands in e
+        r.log_sum[j] = _math.log1p(others[j])
+        settle_label(z_y[j], r.e_y[j], m[j], others[j], r.log_sum[j], &r.loss[j], &r.wrong[j], &r.total[j])
+        inverse[j] = pull[j] / r.total[j]
+        rest[j] = s / n * pull[j]
+    settle_tile(&r, n, o)
+    memcpy(loss, r.loss, rows * sizeof(double))
     if dz == NULL:
         return
     for j in range(ROWS):
-        _math.split(factor[j], &first[j], &second[j])
-    if smoothing > 0 and gamma == 0:
-        for k in range(n):
-            for j in range(ROWS):
-                e[k * ROWS + j] = e[k * ROWS + j] * first[j] * second[j] - rest[j] * (<real>1 if w == NULL else w[k])
-                e[k * ROWS + j] = slope[j] if label[j] == <int>k else e[k * ROWS + j]
-    else:
-        for k in range(n):
-            for j in range(ROWS):
-                e[k * ROWS + j] = e[k * ROWS + j] * first[j] * second[j]
-                e[k * ROWS + j] = slope[j] if label[j] == <int>k else e[k * ROWS + j]
+        at_label[j] = r.slope[j] * inverse[j]
+        _math.split(r.mass[j] * inverse[j], &first[j], &second[j])
+    for k in range(n):
+        for j in range(ROWS):
+            x = e[k * ROWS + j] * first[j] * second[j]
+            if s > 0:
+                x -= rest[j] * (<real>1 if w == NULL else w[k])
+            e[k * ROWS + j] = at_label[j] if label[j] == <int>k else x
     tile_store(e, dz, rows, n)
-    skip_rows(weight, total, dz, rows, n)
-
-
-cdef inline inlined smooth_tile(
-    real* t, const int64_t* y, const real* w, const real* m, const double* e_y, const double* log_sum, const Options* o,
-    double* loss, double* wrong, double* mass, Py_ssize_t rows, Py_ssize_t n,
-) noexcept nogil:
-    """Smoothing for the rows of a tile; -S times the gradient at the label takes the place of `wrong`, t is used up."""
-    cdef double sums[ROWS]
-    cdef double w_y[ROWS]
-    cdef double s = o.s, rest = o.s / n, weights = o.mass
-    cdef Py_ssize_t j
-    far_sums(t, y, w, m, t, sums, w_y, rows, n)
-    for j in range(ROWS):
-        smooth(w_y[j], sums[j], e_y[j], wrong[j], log_sum[j], s, rest, weights, &loss[j], &mass[j], &wrong[j])
-        wrong[j] = -wrong[j]
+    skip_rows(weight, r.total, dz, rows, n)
 
 
 # ---- shares --------------------------------------------------------------------------------------------------------
@@ -1064,22 +1179,34 @@ cdef double add_lanes(double* high, double* low) noexcept nogil:
     return high[0] + low[0] if low[0] == low[0] else high[0]   # of infinite losses nothing is rounded off
 
 
+cdef enum:
+    MANY_ROWS = 8 * ROWS   # that are weighed at once
+
+
 cdef whole_clones weigh_labels(
     const int64_t* y, const real* w, const double* weight, int64_t* labels, double* products, Py_ssize_t rows,
     const Options* o,
 ) noexcept nogil:
-    """Weights of some rows times those of their classes, 0 for ignored rows, whose label becomes 0."""
+    """Weights of some rows times those of their classes. With `masked`, ignored rows get 0, and what is in `labels` is theirs,
+    or class 0."""
+    cdef const int64_t* plain = y
     cdef int64_t ignored = o.ignored
     cdef Py_ssize_t j
-    for j in range(rows):
-        labels[j] = y[j]
-        products[j] = 1.0 if weight == NULL else weight[j]
     if o.masked:
         for j in range(rows):
-            products[j] = 0.0 if y[j] == ignored else products[j]
             labels[j] = 0 if y[j] == ignored else y[j]
-    for j in range(rows if w != NULL else 0):
-        products[j] *= w[labels[j]]
+        plain = labels
+    if w == NULL:
+        for j in range(rows):
+            products[j] = 1.0 if weight == NULL else weight[j]
+    elif weight == NULL:
+        for j in range(rows):
+            products[j] = w[plain[j]]
+    else:
+        for j in range(rows):
+            products[j] = weight[j] * w[plain[j]]
+    for j in range(rows if o.masked else 0):
+        products[j] = 0.0 if y[j] == ignored else products[j]
 
 
 cdef inline bint is_near(const real* w, const Options* o) noexcept nogil:
@@ -1162,8 +1289,8 @@ cdef void long_rows(
 
 
 cdef void tile(
-    const real* z, const real* t, const int64_t* y, const real* w, const double* weight, double* loss, real* dz,
-    Py_ssize_t rows, Py_ssize_t n, double scale, const Options* o, bint* flat,
+    const real* z, const real* t, const int64_t* y, const real* w, const real* laid, const double* weight, double* loss,
+    real* dz, Py_ssize_t rows, Py_ssize_t n, double scale, const Options* o, bint* flat,
 ) noexcept nogil:
     """Up to ROWS rows of up to FEW classes. Where logits of one are not moderate, others will not be, either: `flat` tells."""
     cdef bint done = False
@@ -1171,7 +1298,10 @@ cdef void tile(
         share_tile(z, t, y, w, weight, loss, dz, rows, n, scale, o)
         return
     if flat[0]:
-        flat_tile(z, y, weight, loss, dz, rows, n, scale, &done)
+        if o.s > 0 or o.gamma > 0:
+            flat_tile_with(z, y, w, laid, weight, loss, dz, rows, n, scale, o, &done)
+        else:
+            flat_tile(z, y, weight, loss, dz, rows, n, scale, &done)
         flat[0] = done
     if not done and is_near(w, o):
         near_tile(z, y, w, weight, loss, dz, rows, n, scale, o, &done)
@@ -1185,8 +1315,9 @@ cdef double batch(
 ) noexcept nogil:
     """The sum of the losses of n rows; anything but z may be NULL, and one of t and y is. dz may be z."""
     cdef double values[ROWS]
-    cdef double products[ROWS]
-    cdef int64_t checked[ROWS]
+    cdef double products[MANY_ROWS]
+    cdef int64_t checked[MANY_ROWS]
+    cdef real laid[FEW + 4]
     cdef double high[ROWS]
     cdef double low[ROWS]
     cdef const double* u
@@ -1194,13 +1325,15 @@ cdef double batch(
     cdef const real* shares
     cdef real* slope
     cdef bint label = t == NULL and (o.s == 0 or o.gamma == 0)
-    cdef bint flat = label and 4 <= classes and o.s == 0 and o.gamma == 0 and not is_odd(scale)
+    cdef bint flat = label and is_near(w, o) and 4 <= classes <= FEW and (real is double or o.s == 0) and not is_odd(scale)
     cdef const real* of_rows = w if label and o.s == 0 else NULL   # the weight of the class is one of the row
     cdef Py_ssize_t i = 0, j, rows, at
     for j in range(ROWS):
         high[j] = low[j] = 0
     if classes > FEW and t == NULL and not label:
         spread(t, w, work + padded(classes), classes, <real>o.s)
+    if flat and o.s > 0:
+        lay_out(w, laid, classes)
     while i < n:
         rows, at = min(<Py_ssize_t>ROWS, n - i), i * classes
         shares = NULL if t == NULL else t + at
@@ -1208,10 +1341,13 @@ cdef double batch(
         slope = NULL if dz == NULL else dz + at
         u = NULL if weight == NULL else weight + i
         if of_rows != NULL or o.masked:
-            weigh_labels(labels, of_rows, u, checked, products, rows, o)
-            labels, u = checked, products
+            if i % MANY_ROWS == 0:
+                weigh_labels(labels, of_rows, u, checked, products, min(<Py_ssize_t>MANY_ROWS, n - i), o)
+            u = products + i % MANY_ROWS
+            if o.masked:
+                labels = checked + i % MANY_ROWS
         if classes <= FEW:
-            tile(z + at, shares, labels, w, u, values, slope, rows, classes, scale, o, &flat)
+            tile(z + at, shares, labels, w, laid, u, values, slope, rows, classes, scale, o, &flat)
         else:
             long_rows(z + at, shares, labels, w, u, work, values, slope, rows, classes, scale, o)
         settle_rows(values, u, rows, high, low)
@@ -1383,10 +1519,6 @@ cdef whole_clones count_label(const int64_t* y, int64_t* found, Py_ssize_t n, in
     for i in range(n):
         total += y[i] == label
     found[0] = total
-
-
-cdef enum:
-    MANY_ROWS = 8 * ROWS   # that are weighed at once where they are only counted
 
 
 cdef clones add_products(const double* products, double* high, double* low, Py_ssize_t rows) noexcept nogil:

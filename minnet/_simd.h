@@ -313,8 +313,15 @@ static inline MINNET_INLINE void minnet_collect_f64(const double* a, ptrdiff_t a
     *(minnet_f64x2*)(b + 3 * b_step) = __builtin_shufflevector(odd, odd, 2, 3);
 }
 
-/* b = the sums of the first `count` numbers of each row of a; all four are read. They are added by twos and the twos by
-   twos: at which places a vector of this type gets twos by one instruction each is told by i, j, k and l. */
+/* b = the sums of four rows of four. They are added by twos and the twos by twos: at which places a vector of this type gets
+   twos by one instruction each is told by i, j, k and l. */
+#define MINNET_ADD_FOURS(vector, r0, r1, r2, r3, b, i, j, k, l)                                         \
+    vector twos01 = __builtin_shufflevector(r0, r1, 0, 4, i, j) + __builtin_shufflevector(r0, r1, k, l, 3, 7); \
+    vector twos23 = __builtin_shufflevector(r2, r3, 0, 4, i, j) + __builtin_shufflevector(r2, r3, k, l, 3, 7); \
+    *(vector*)b = __builtin_shufflevector(twos01, twos23, 0, 1, 4, 5) +                                 \
+        __builtin_shufflevector(twos01, twos23, 2, 3, 6, 7);
+
+/* b = the sums of the first `count` numbers of each row of a; all four are read. */
 #define MINNET_FOURS(name, real, vector, whole, mask, i, j, k, l)                                       \
     static inline MINNET_INLINE void name(const real* a, ptrdiff_t a_step, whole count, real* b)        \
     {                                                                                                   \
@@ -322,10 +329,19 @@ static inline MINNET_INLINE void minnet_collect_f64(const double* a, ptrdiff_t a
         vector r0 = (vector)(*(const mask*)a & kept), r1 = (vector)(*(const mask*)(a + a_step) & kept); \
         vector r2 = (vector)(*(const mask*)(a + 2 * a_step) & kept);                                    \
         vector r3 = (vector)(*(const mask*)(a + 3 * a_step) & kept);                                    \
-        vector twos01 = __builtin_shufflevector(r0, r1, 0, 4, i, j) + __builtin_shufflevector(r0, r1, k, l, 3, 7); \
-        vector twos23 = __builtin_shufflevector(r2, r3, 0, 4, i, j) + __builtin_shufflevector(r2, r3, k, l, 3, 7); \
-        *(vector*)b = __builtin_shufflevector(twos01, twos23, 0, 1, 4, 5) +                             \
-            __builtin_shufflevector(twos01, twos23, 2, 3, 6, 7);                                        \
+        MINNET_ADD_FOURS(vector, r0, r1, r2, r3, b, i, j, k, l)                                         \
+    }
+
+/* b = the sums of w (base - a) for each row of a, which has a base. */
+#define MINNET_FAR_FOURS(name, real, vector, i, j, k, l)                                                \
+    static inline MINNET_INLINE void name(                                                              \
+        const real* a, ptrdiff_t a_step, const real* base, const real* w, real* b)                      \
+    {                                                                                                   \
+        vector by = *(const vector*)w;                                                                  \
+        vector r0 = (base[0] - *(const vector*)a) * by, r1 = (base[1] - *(const vector*)(a + a_step)) * by; \
+        vector r2 = (base[2] - *(const vector*)(a + 2 * a_step)) * by;                                  \
+        vector r3 = (base[3] - *(const vector*)(a + 3 * a_step)) * by;                                  \
+        MINNET_ADD_FOURS(vector, r0, r1, r2, r3, b, i, j, k, l)                                         \
     }
 
 /* b = factor a for four numbers. */
@@ -333,6 +349,13 @@ static inline MINNET_INLINE void minnet_collect_f64(const double* a, ptrdiff_t a
     static inline MINNET_INLINE void name(const real* a, real factor, real* b)                          \
     {                                                                                                   \
         *(vector*)b = *(const vector*)a * factor;                                                       \
+    }
+
+/* b = factor a - rest w, likewise. */
+#define MINNET_LESS(name, real, vector)                                                                 \
+    static inline MINNET_INLINE void name(const real* a, real factor, const real* w, real rest, real* b) \
+    {                                                                                                   \
+        *(vector*)b = *(const vector*)a * factor - *(const vector*)w * rest;                            \
     }
 #else
 #define MINNET_TRANSPOSE(name, real, vector)                                                            \
@@ -368,6 +391,15 @@ static inline MINNET_INLINE void minnet_collect_f64(const double* a, ptrdiff_t a
         for (row = 0; row < 4; row++, a += a_step)                                                      \
             b[row] = (a[0] + (count > 1 ? a[1] : 0)) + ((count > 2 ? a[2] : 0) + (count > 3 ? a[3] : 0)); \
     }
+#define MINNET_FAR_FOURS(name, real, vector, i, j, k, l)                                                \
+    static inline MINNET_INLINE void name(                                                              \
+        const real* a, ptrdiff_t a_step, const real* base, const real* w, real* b)                      \
+    {                                                                                                   \
+        int row;                                                                                        \
+        for (row = 0; row < 4; row++, a += a_step)                                                      \
+            b[row] = ((base[row] - a[0]) * w[0] + (base[row] - a[1]) * w[1]) +                          \
+                ((base[row] - a[2]) * w[2] + (base[row] - a[3]) * w[3]);                                \
+    }
 #define MINNET_SCALE(name, real, vector)                                                                \
     static inline MINNET_INLINE void name(const real* a, real factor, real* b)                          \
     {                                                                                                   \
@@ -375,12 +407,23 @@ static inline MINNET_INLINE void minnet_collect_f64(const double* a, ptrdiff_t a
         for (k = 0; k < 4; k++)                                                                         \
             b[k] = a[k] * factor;                                                                       \
     }
+#define MINNET_LESS(name, real, vector)                                                                 \
+    static inline MINNET_INLINE void name(const real* a, real factor, const real* w, real rest, real* b) \
+    {                                                                                                   \
+        int k;                                                                                          \
+        for (k = 0; k < 4; k++)                                                                         \
+            b[k] = a[k] * factor - w[k] * rest;                                                         \
+    }
 #endif
 MINNET_TRANSPOSE(minnet_transpose_f32, float, minnet_f32x4)
 MINNET_TRANSPOSE(minnet_transpose_f64, double, minnet_f64x4)
 MINNET_FOURS(minnet_fours_f32, float, minnet_f32x4, int32_t, minnet_i32x4, 1, 5, 2, 6)
 MINNET_FOURS(minnet_fours_f64, double, minnet_f64x4, int64_t, minnet_i64x4, 2, 6, 1, 5)
+MINNET_FAR_FOURS(minnet_far_fours_f32, float, minnet_f32x4, 1, 5, 2, 6)
+MINNET_FAR_FOURS(minnet_far_fours_f64, double, minnet_f64x4, 2, 6, 1, 5)
 MINNET_SCALE(minnet_scale_f32, float, minnet_f32x4)
 MINNET_SCALE(minnet_scale_f64, double, minnet_f64x4)
+MINNET_LESS(minnet_less_f32, float, minnet_f32x4)
+MINNET_LESS(minnet_less_f64, double, minnet_f64x4)
 
 #endif
