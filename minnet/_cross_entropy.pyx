@@ -67,9 +67,11 @@ cdef struct Rows:
     double log_sum[ROWS]    # log(S / e_m)
     double distances[ROWS]  # sum_k w_k (m - z_k)
     double w_y[ROWS]
+    double inverse[ROWS]    # what the gradient is multiplied by, over S
     double loss[ROWS]
     double mass[ROWS]       # of p_k in the gradient
-    double slope[ROWS]      # S times the gradient at the label
+    double factor[ROWS]     # of e_k
+    double slope[ROWS]      # the gradient at the label
     int64_t cancelled
 
 
@@ -154,7 +156,7 @@ cdef inline inlined smooth(
 
 
 cdef clones settle_tile(Rows* r, Py_ssize_t n, const Options* o) noexcept nogil:
-    """What focus or smoothing makes of loss = c, the mass and the slope: one body for all tiles, of floats and of doubles."""
+    """What focus or smoothing makes of loss = c, and of the gradient: one body for all tiles, of floats and of doubles."""
     cdef double s = o.s, rest = o.s / n, weights = o.mass
     cdef int64_t cancelled = 0
     cdef Py_ssize_t j
@@ -162,14 +164,15 @@ cdef clones settle_tile(Rows* r, Py_ssize_t n, const Options* o) noexcept nogil:
         r.mass[j], r.slope[j] = 1, -r.wrong[j]
     if o.gamma > 0:
         focus_rows(r.e_y, r.wrong, r.total, o.gamma, r.loss, r.mass, ROWS)
-        for j in range(ROWS):
-            r.slope[j] *= r.mass[j]
     elif s > 0:
         for j in range(ROWS):
             smooth(
                 r.w_y[j], r.distances[j], r.e_y[j], r.wrong[j], r.log_sum[j], s, rest, weights, &r.loss[j], &r.mass[j],
                 &r.slope[j])
             cancelled |= is_cancelled(r.loss[j], rest * weights * r.log_sum[j])
+    for j in range(ROWS):
+        r.factor[j] = r.mass[j] * r.inverse[j]
+        r.slope[j] = r.slope[j] * r.inverse[j] * (1.0 if s > 0 else r.mass[j])   # in this order: the last may be tiny
     r.cancelled = cancelled
 
 
@@ -386,7 +389,6 @@ cdef clones near_tile(
     cdef real second[ROWS]
     cdef real at_label[ROWS]
     cdef real rest[ROWS]
-    cdef double inverse[ROWS]
     cdef double pull[ROWS]
     cdef Rows r
     cdef double s = o.s
@@ -413,9 +415,9 @@ cdef clones near_tile(
         r.wrong[j] *= _math.unshift(<real>0)
         r.e_y[j], r.total[j] = 1.0, 1.0 + r.wrong[j]
         r.loss[j] = r.log_sum[j] = _math.log1p(r.wrong[j])
-        inverse[j] = pull[j] / r.total[j]
+        r.inverse[j] = pull[j] / r.total[j]
         rest[j] = s / n * pull[j]
-        beyond |= is_far(z_y[j], r.wrong[j], pull[j], light * inverse[j])
+        beyond |= is_far(z_y[j], r.wrong[j], pull[j], light * r.inverse[j])
     settle_tile(&r, n, o)
     done[0] = not (beyond or r.cancelled)
     if not done[0]:
@@ -424,8 +426,8 @@ cdef clones near_tile(
     if dz == NULL:
         return
     for j in range(ROWS):
-        at_label[j] = r.slope[j] * inverse[j]
-        _math.split(r.mass[j] * inverse[j], &first[j], &second[j])
+        at_label[j] = r.slope[j]
+        _math.split(r.factor[j], &first[j], &second[j])
     for k in range(n):
         for j in range(ROWS):
             x = t[k * ROWS + j] * first[j] * second[j]
@@ -599,7 +601,6 @@ cdef inline inlined flat_rows(
     cdef real factor[ROWS]
     cdef real rest[ROWS]
     cdef double pull[ROWS]
-    cdef double inverse[ROWS]
     cdef Rows r
     cdef double s = 0.0 if plain or real is float else o.s
     cdef int64_t beyond = 0, tiny = 0
@@ -633,9 +634,9 @@ cdef inline inlined flat_rows(
         r.total[j] = r.e_y[j] + r.wrong[j]
         beyond |= (not r.total[j] < TOP) | (not r.e_y[j] > LEAST)
         pull[j] *= scale
-        inverse[j] = pull[j] / r.total[j]
-        factor[j] = inverse[j]
-        r.slope[j] = -r.wrong[j] * inverse[j]
+        r.inverse[j] = r.factor[j] = pull[j] / r.total[j]
+        factor[j] = r.inverse[j]
+        r.slope[j] = -r.wrong[j] * r.inverse[j]
         r.log_sum[j] = r.wrong[j] / r.e_y[j]
     if beyond:
         return
@@ -650,9 +651,7 @@ cdef inline inlined flat_rows(
         for j in range(ROWS):
             rest[j] = s / n * pull[j]
             pull[j] *= r.mass[j]
-            r.slope[j] *= inverse[j]
-            inverse[j] *= r.mass[j]
-            factor[j] = inverse[j]
+            factor[j] = r.factor[j]
             loss[j] = r.loss[j]
     else:
         for j in range(ROWS):
@@ -662,7 +661,7 @@ cdef inline inlined flat_rows(
         return
     if not plain or weight != NULL or _math.magnitude(scale) < 1e-7:
         for j in range(ROWS):
-            tiny |= is_tiny(pull[j], inverse[j], <real>0)
+            tiny |= is_tiny(pull[j], r.factor[j], <real>0)
         if tiny:
             scale_tiny(e, r.total, pull, factor, rows, n)
     row = e
@@ -709,7 +708,6 @@ cdef clones label_tile(
     cdef real at_label[ROWS]
     cdef real rest[ROWS]
     cdef double others[ROWS]
-    cdef double inverse[ROWS]
     cdef double pull[ROWS]
     cdef Rows r
     cdef double s = o.s
@@ -729,15 +727,15 @@ cdef clones label_tile(
         r.e_y[j] = _math.exp_difference(z_y[j], m[j]) * _math.unshift(m[j])   # as it stands in e
         r.log_sum[j] = _math.log1p(others[j])
         settle_label(z_y[j], r.e_y[j], m[j], others[j], r.log_sum[j], &r.loss[j], &r.wrong[j], &r.total[j])
-        inverse[j] = pull[j] / r.total[j]
+        r.inverse[j] = pull[j] / r.total[j]
         rest[j] = s / n * pull[j]
     settle_tile(&r, n, o)
     memcpy(loss, r.loss, rows * sizeof(double))
     if dz == NULL:
         return
     for j in range(ROWS):
-        at_label[j] = r.slope[j] * inverse[j]
-        _math.split(r.mass[j] * inverse[j], &first[j], &second[j])
+        at_label[j] = r.slope[j]
+        _math.split(r.factor[j], &first[j], &second[j])
     for k in range(n):
         for j in range(ROWS):
             x = e[k * ROWS + j] * first[j] * second[j]
