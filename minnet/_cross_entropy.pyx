@@ -415,14 +415,18 @@ cdef clones near_tile(
         r.wrong[j] *= _math.unshift(<real>0)
         r.e_y[j], r.total[j] = 1.0, 1.0 + r.wrong[j]
         r.loss[j] = r.log_sum[j] = _math.log1p(r.wrong[j])
-        r.inverse[j] = pull[j] / r.total[j]
+        r.inverse[j] = r.factor[j] = pull[j] / r.total[j]
+        r.slope[j] = -r.wrong[j] * r.inverse[j]
         rest[j] = s / n * pull[j]
         beyond |= is_far(z_y[j], r.wrong[j], pull[j], light * r.inverse[j])
-    settle_tile(&r, n, o)
+    r.cancelled = 0
+    if s > 0 or o.gamma > 0:
+        settle_tile(&r, n, o)
     done[0] = not (beyond or r.cancelled)
     if not done[0]:
         return
-    memcpy(loss, r.loss, rows * sizeof(double))
+    for j in range(ROWS):
+        loss[j] = r.loss[j]
     if dz == NULL:
         return
     for j in range(ROWS):
@@ -730,7 +734,8 @@ cdef clones label_tile(
         r.inverse[j] = pull[j] / r.total[j]
         rest[j] = s / n * pull[j]
     settle_tile(&r, n, o)
-    memcpy(loss, r.loss, rows * sizeof(double))
+    for j in range(ROWS):
+        loss[j] = r.loss[j]
     if dz == NULL:
         return
     for j in range(ROWS):
