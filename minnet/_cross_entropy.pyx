@@ -155,7 +155,7 @@ cdef inline inlined smooth(
     slope[0] = e_y * (mass[0] - share) - share * wrong
 
 
-cdef clones settle_tile(Rows* r, Py_ssize_t n, const Options* o) noexcept nogil:
+cdef inline inlined settle_tile(Rows* r, Py_ssize_t n, const Options* o) noexcept nogil:
     """What focus or smoothing makes of loss = c, and of the gradient: one body for all tiles, of floats and of doubles."""
     cdef double s = o.s, rest = o.s / n, weights = o.mass
     cdef int64_t cancelled = 0
