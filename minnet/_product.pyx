@@ -16,7 +16,7 @@ from minnet._rows cimport minnet_prefetch, transpose_all
 
 cdef enum:
     TALL = 6      # most rows of a tile
-    WIDE = 16     # its columns, those of a panel; gcc must not unroll loops over them too early, see setup.py
+    WIDE = 32     # its columns, those of a panel: 12 vectors of sums. gcc must not unroll loops over them too early, see setup.py
     DEPTH = 256   # rows of a block of B
     BROAD = 256   # its columns
     APART = (DEPTH + 1) * WIDE   # from one panel to the next: not a power of two, which would share lines of the cache
@@ -37,7 +37,7 @@ cdef inline inlined fetch(
     while start < stop:
         for i in range(rows):
             minnet_prefetch(a + i * a_row + start)
-        start += WIDE
+        start += WIDE // 2   # a line of the cache for floats; of doubles every second one does
 
 
 cdef inline inlined tile(
