@@ -1429,11 +1429,12 @@ cdef void do_part(void* argument, Py_ssize_t part) noexcept nogil:
 cdef double share_rows(Work* work, const real[:, ::1] z, real[:, ::1] dz, Meeting* team) noexcept nogil:
     """The sum of the losses of all rows, by the team. It is cut by length alone, so no bit depends on who does which."""
     cdef Py_ssize_t tile = ROWS if z.shape[1] <= FEW else 1, size = z.shape[1] * sizeof(real), parts, i
+    cdef Py_ssize_t length = max(z.shape[1], 1)   # rows may be empty, and many
     cdef double total = 0, low = 0
     work.z, work.doubles, work.rows, work.classes = &z[0, 0], real is double, z.shape[0], z.shape[1]
     work.dz = NULL if dz.shape[0] == 0 else &dz[0, 0]
     work.options.far = FEW < z.shape[1] and size <= SHORT and z.shape[0] * size >= FAR and can_stream()
-    work.piece = max((piece_of(z.shape[0] * z.shape[1]) - 1) // (z.shape[1] * tile) + 1, 1) * tile
+    work.piece = ((piece_of(z.shape[0] * length) - 1) // (length * tile) + 1) * tile
     parts = (z.shape[0] + work.piece - 1) // work.piece
     share_standing(team, do_part, work, parts)
     for i in range(parts):

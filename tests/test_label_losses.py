@@ -246,3 +246,17 @@ def test_one_variance_for_a_row_or_for_all():
     np.testing.assert_array_equal(one, rows)
     with pytest.raises(ValueError, match=r"^gaussian_nll_loss: var_grad needs return_grad=True"):
         F.gaussian_nll_loss([1.0], [0.0], [1.0], var_grad=True)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("options", [{}, {"label_smoothing": 0.1}, {"gamma": 1.5}])
+@pytest.mark.parametrize("shape", [(0, 0), (3, 0), (10**8, 0), (0, 3), (0, 1000)])
+def test_rows_without_classes_and_batches_without_rows_cost_nothing(shape, options, dtype):
+    z = np.zeros(shape, dtype)
+    targets = [z] if shape[0] else [z, np.zeros(0, int)]
+    for target in targets:
+        value, grad = F.cross_entropy(z, target, return_grad=True, out=np.empty_like(z), **options)
+        assert value == 0
+        assert grad.shape == shape
+        assert F.cross_entropy(z, target, **options) == 0
+        assert not np.any(F.cross_entropy(z[:9], target[:9], reduction="none", **options))

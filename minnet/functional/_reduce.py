@@ -118,7 +118,8 @@ class Losses:
         """The reduced value; with it, unless `grad` is None, the gradient, written there.
 
         A kernel takes x, target, further `inputs`, weights (see `_kinds`), losses, dx and the factor of dx, then other
-        `scalars`. One of elements gets all of them, and a team to share the work; one of rows chunks of `size` rows.
+        `scalars`. One of elements gets all of them, and a team to share the work; one of rows chunks of `size` rows, or
+        all at once if it cuts them itself.
         One that looks at its targets and weights itself gives a sum of NaN or inf where one is wrong: `check` raises
         the error then, unless it came from elsewhere.
         """
