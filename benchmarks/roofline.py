@@ -1,25 +1,30 @@
 """How far the large cases are from what this machine can do: `python -m benchmarks.roofline`, on one pinned CPU.
 
-Two floors stand beside the time of a case: that of memory, its bytes at the measured speed of a copy (of an update in
-place, for optimizers) of as many bytes, and that of arithmetic, the same kernel on an input that stays in the cache.
-Whoever overlapped both perfectly would take the larger one.
+Two floors stand beside the time of a case: that of memory, a copy (an update in place, for optimizers) of as many
+bytes, and that of arithmetic, the same kernel on an input that stays in the cache. Whoever overlapped both perfectly
+would take the larger one. The best peer's time over that of memory is the largest ratio that any kernel can reach.
+minnet, its peers and that of memory take turns; the kernel in the cache comes after them.
 """
 
 import argparse
 import math
+import statistics
 import sys
 from dataclasses import replace
 
 import numpy as np
 
 from benchmarks.cases import select
-from benchmarks.contenders.with_minnet import contenders
+from benchmarks.contenders import load
+from benchmarks.measure import right_jobs
+from benchmarks.results import OURS
 from benchmarks.threads import restrict
-from benchmarks.timing import block, calls_per_block
+from benchmarks.timing import block, calls_per_block, time_interleaved
 
 CASES = "sigmoid 2|softmax 8192x1000|softmax 1024|cross-entropy (8192x1000|1024)|SGD|Adam|binary cross-entropy 2"
 FITS = 2**16  # elements of a problem that stays in the second-level cache
 ROUNDS = 15
+MEMORY = "memory"
 
 
 def seconds(run):
@@ -28,18 +33,24 @@ def seconds(run):
     return min(block(run, calls) for _ in range(ROUNDS)) / calls
 
 
+# How many arrays are read or written, and what is done with two of them.
+MOVES = {
+    "read": (1, lambda a, b: a.max()),
+    "copy": (2, lambda a, b: np.copyto(b, a)),
+    "update": (3, lambda a, b: np.add(a, b, out=a)),
+}
+
+
+def move(kind, bytes_moved):
+    """A function that moves so many bytes, and does next to nothing else."""
+    arrays, run = MOVES[kind]
+    a, b = (np.ones(bytes_moved // arrays // 4, np.float32) for _ in range(2))
+    return lambda: run(a, b)
+
+
 def speeds(bytes_moved):
     """Bytes a second of reading, copying and updating in place, with so many bytes moved by each."""
-
-    def of(arrays, run):
-        a, b = (np.ones(bytes_moved // arrays // 4, np.float32) for _ in range(2))
-        return a.nbytes * arrays / seconds(lambda: run(a, b))
-
-    return {
-        "read": of(1, lambda a, b: a.max()),
-        "copy": of(2, lambda a, b: np.copyto(b, a)),
-        "update": of(3, lambda a, b: np.add(a, b, out=a)),
-    }
+    return {kind: bytes_moved / seconds(move(kind, bytes_moved)) for kind in MOVES}
 
 
 def fresh_memory(size=2**26):
@@ -48,9 +59,8 @@ def fresh_memory(size=2**26):
     return seconds(lambda: old.fill(1)), seconds(lambda: np.empty(size, np.uint8).fill(1))
 
 
-def in_cache(case):
+def in_cache(case, build):
     """Seconds an element where no memory is waited for: from two sizes, so that the cost of a call drops out."""
-    build = contenders(1)["minnet"][case.name]
     row = math.prod(case.shape[1:])
     times, sizes = [], [max(FITS // row, 2), max(FITS // row // 8, 1)]
     for rows in sizes:
@@ -59,15 +69,16 @@ def in_cache(case):
     return (times[0] - times[1]) / (sizes[0] - sizes[1]) / row
 
 
-def report(case):
+def report(case, field):
     """A line of the table."""
-    elements = math.prod(case.shape)
-    job = contenders(1)["minnet"][case.name](case.problem())
-    taken = seconds(job.run) / elements
     kind = "update" if case.name in ("SGD momentum", "Adam") else "copy"
-    memory, arithmetic = case.bytes / speeds(case.bytes)[kind] / elements, in_cache(case)
-    figures = [f"{1e9 * value:8.2f}" for value in (taken, memory, arithmetic)]
-    return f"{case.key:34} {' '.join(figures)} {taken / max(memory, arithmetic):8.2f}"
+    runs = {name: job.run for name, job in right_jobs(case, field)[0].items()}
+    times, _ = time_interleaved(runs | {MEMORY: move(kind, case.bytes)}, ROUNDS)
+    medians = {name: statistics.median(rounds) / math.prod(case.shape) for name, rounds in times.items()}
+    ours, memory = medians.pop(OURS), medians.pop(MEMORY)
+    peer = min(medians.values(), default=math.nan)
+    figures = [f"{1e9 * value:8.2f}" for value in (ours, memory, in_cache(case, field[OURS][case.name]), peer)]
+    return f"{case.key:34} {' '.join(figures)} {peer / ours:13.2f} {peer / memory:13.2f}"
 
 
 def main(arguments=None):
@@ -81,9 +92,11 @@ def main(arguments=None):
         print(f"GB/s, {size >> 20} MB moved: {shown}")
     old, new = fresh_memory()
     print(f"64 MB written: {1e3 * old:.1f} ms, into new memory: {1e3 * new:.1f} ms\n")
-    print(f"{'ns an element':34} {'taken':>8} {'memory':>8} {'in cache':>8} {'x floor':>8}")
+    heads = ("minnet", "memory", "in cache", "peer", "peer / minnet", "peer / memory")
+    print(f"{'ns an element':34} {' '.join(f'{head:>8}' for head in heads)}")
+    field, *_ = load(1)
     for case in select(options.only):
-        print(report(case), flush=True)
+        print(report(case, field), flush=True)
 
 
 if __name__ == "__main__":
