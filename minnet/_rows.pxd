@@ -615,29 +615,51 @@ cdef inline inlined tile_store_columns(const real* t, real* y, Py_ssize_t rows, 
             y[k * step + j] = t[k * ROWS + j]
 
 
-cdef inline inlined tile_max(real* t, real* m, Py_ssize_t n) noexcept nogil:
-    """The maximum of each row of a tile.
+cdef inline bint any_row(real* flags) noexcept nogil:
+    """Whether a flag of a row, 0 or 1, is 1; flags are lost. Or-ed as integers, doubles would all be converted first."""
+    fold_max(flags, 16)
+    fold_max(flags, 8)
+    fold_max(flags, 4)
+    fold_max(flags, 2)
+    fold_max(flags, 1)
+    return flags[0] != 0
 
-    Where it is +inf, +inf becomes 0 and all else -inf, which has the same softmax; a row of nothing but -inf, which has
-    none, gets a NaN. So what follows need not know of them.
-    """
-    cdef int infinite = 0
+
+cdef inline inlined tile_top(const real* t, real* m, Py_ssize_t n) noexcept nogil:
+    """The maximum of each row of a tile; NaN is passed over, -inf if there is none."""
     cdef Py_ssize_t j, k
     for j in range(ROWS):
         m[j] = -INFINITY
     for k in range(n):
         for j in range(ROWS):
             m[j] = t[k * ROWS + j] if t[k * ROWS + j] > m[j] else m[j]
+
+
+cdef inline inlined tile_settle(real* t, real* m, Py_ssize_t n) noexcept nogil:
+    """Take infinite maxima out of a tile, so that what follows need not know of them.
+
+    Where it is +inf, +inf becomes 0 and all else -inf, which has the same softmax; a row of nothing but -inf, which has
+    none, gets a NaN.
+    """
+    cdef real infinite[ROWS]
+    cdef Py_ssize_t j, k
     for j in range(ROWS):
-        infinite |= _math.magnitude(m[j]) == INFINITY
-    for j in range(ROWS if infinite else 0):
-        if m[j] == INFINITY:
-            m[j] = 0
-            for k in range(n):
-                if t[k * ROWS + j] == t[k * ROWS + j]:
-                    t[k * ROWS + j] = 0 if t[k * ROWS + j] == INFINITY else -INFINITY
-        elif m[j] == -INFINITY:
-            t[j] = NAN
+        infinite[j] = <real>1 if _math.magnitude(m[j]) == INFINITY else <real>0
+    if any_row(infinite):
+        for j in range(ROWS):
+            if m[j] == INFINITY:
+                m[j] = 0
+                for k in range(n):
+                    if t[k * ROWS + j] == t[k * ROWS + j]:
+                        t[k * ROWS + j] = 0 if t[k * ROWS + j] == INFINITY else -INFINITY
+            elif m[j] == -INFINITY:
+                t[j] = NAN
+
+
+cdef inline inlined tile_max(real* t, real* m, Py_ssize_t n) noexcept nogil:
+    """The maximum of each row of a tile, which is finite then, or has a NaN beside it."""
+    tile_top(t, m, n)
+    tile_settle(t, m, n)
 
 
 cdef inline inlined tile_entry(real z, real m, real scale, real* e, real* below, real* maxima) noexcept nogil:

@@ -10,8 +10,8 @@ from minnet._doors cimport alike, apart, enter
 from minnet._loops cimport clones
 from minnet._math cimport inlined, real
 from minnet._rows cimport (
-    FEW, ROWS, add, anchor, exact_others, exp_total, infinite_others, invert_total, log_total, multiply, row_max,
-    tile_load, tile_load_columns, tile_max, tile_store, tile_store_columns, unshift_sum,
+    FEW, ROWS, add, anchor, any_row, exact_others, exp_total, fetch, infinite_others, invert_total, log_total, multiply,
+    row_max, tile_load, tile_load_columns, tile_max, tile_settle, tile_store, tile_store_columns, tile_top, unshift_sum,
 )
 from minnet._team cimport Team, meeting_of, piece_of, share_standing
 
@@ -22,21 +22,33 @@ cdef enum:
 
 # ---- softmax family ------------------------------------------------------------------------------------------------
 
-cdef inline inlined wide_tile(const float* t, float* y, const float* m, Py_ssize_t n) noexcept nogil:
+# Tiles take exponentials of t - base, where base is the first class of a row or, where that is far below, the maximum. With
+# the first class in all rows nothing waits for maxima, and the exponentials of one class are 1: those of the first `ones`.
+
+cdef inline real far(real z, real m) noexcept nogil:
+    """1 where m is so far above z, a maximum above a first class, that a sum of exp(t - z) does not hold exp(m - z)."""
+    cdef real NEAR = 600 if real is float else 24
+    cdef real LARGE = INFINITY if real is float else 1e18   # beyond, see bring_near
+    return <real>0 if m - z <= NEAR and _math.magnitude(z) < LARGE else <real>1
+
+
+cdef inline inlined wide_tile(const float* t, float* y, const float* base, Py_ssize_t ones, Py_ssize_t n) noexcept nogil:
     """y = softmax(t), row by row, from exponentials in double: nothing needs two parts."""
     cdef double e[FEW * ROWS]
     cdef double wide[ROWS]
     cdef double total[ROWS]
     cdef Py_ssize_t j, k
     for j in range(ROWS):
-        wide[j], total[j] = m[j], 0
-    for k in range(n):
+        wide[j], total[j] = base[j], ones
+    for k in range(ones, n):
         for j in range(ROWS):
             e[k * ROWS + j] = _math.exp_wide(t[k * ROWS + j] - wide[j])
             total[j] += e[k * ROWS + j]
     for j in range(ROWS):
         total[j] = 1.0 / total[j]
-    for k in range(n):
+    for j in range(ROWS if ones else 0):
+        y[j] = total[j]
+    for k in range(ones, n):
         for j in range(ROWS):
             y[k * ROWS + j] = e[k * ROWS + j] * total[j]
 
@@ -51,23 +63,20 @@ cdef inline inlined bounded_terms(
     _math.exp_terms(lowest if lowest > d else d, d_low, scale, p, p_low)
 
 
-cdef inline inlined bring_near(double* t, double* m, Py_ssize_t n) noexcept nogil:
-    """t - m and 0 for the t and m of rows whose m hides the bounds of exact_tile: that is exact, or its exponential is 0."""
-    cdef int far = 0
+cdef inline inlined bring_near(double* t, double* base, Py_ssize_t n) noexcept nogil:
+    """t - base and 0 for rows whose base hides the bounds of exact_tile: that is exact, or its exponential is 0."""
     cdef Py_ssize_t j, k
     for j in range(ROWS):
-        far |= _math.magnitude(m[j]) > 1e18
-    for j in range(ROWS if far else 0):
-        if _math.magnitude(m[j]) > 1e18:
+        if _math.magnitude(base[j]) > 1e18:
             for k in range(n):
-                t[k * ROWS + j] -= m[j]
-            m[j] = 0
+                t[k * ROWS + j] -= base[j]
+            base[j] = 0
 
 
 cdef inline inlined add_class(
-    double* t, const double* m, const double* bound, double* scale, double* high, double* low,
+    double* t, const double* base, const double* bound, double* scale, double* high, double* low,
 ) noexcept nogil:
-    """exp(t - m), shifted, = scale (1 + p) for one class, p in place of t, and high + low += that; high >= each of them.
+    """exp(t - base), shifted, = scale (1 + p) for one class, p in place of t, and high + low += that; high >= each of them.
 
     Step by step for all rows: one exponential after the other, each a chain of operations, would leave pipes idle.
     """
@@ -78,7 +87,7 @@ cdef inline inlined add_class(
     cdef double p, unused, before
     cdef Py_ssize_t j
     for j in range(ROWS):
-        _math.difference(_math.at_least(t[j], bound[j]), m[j], &d[j], &d_low[j])
+        _math.difference(_math.at_least(t[j], bound[j]), base[j], &d[j], &d_low[j])
     for j in range(ROWS):
         _math.reduce(d[j], d_low[j], &p, &first[j], &rest[j])
         scale[j] = _math.pow2(p)
@@ -90,25 +99,38 @@ cdef inline inlined add_class(
         low[j] += scale[j] * p + (scale[j] - (high[j] - before))
 
 
-cdef inline inlined exact_tile(double* t, double* y, double* m, Py_ssize_t n) noexcept nogil:
-    """y = softmax(t), row by row; t and m are lost. Sums are in two parts, and begin with a 1 too many, which exceeds each
-    addend. With exponentials in two parts, 2^n and 2^n p, a product rounds once that counts."""
+cdef inline inlined exact_tile(
+    double* t, double* y, const double* base, Py_ssize_t ones, Py_ssize_t n, const double* next, Py_ssize_t step,
+) noexcept nogil:
+    """The same for doubles; t is lost. Meanwhile the tile `next` is fetched, whose classes are `step` apart.
+
+    Sums are in two parts, and begin with 2^36 too many, which exceeds each addend. With exponentials in two parts, 2^n and
+    2^n p, a product rounds once that counts.
+    """
+    cdef double TOO_MANY = 68719476736.0
     cdef double high[ROWS]
     cdef double low[ROWS]
     cdef double bound[ROWS]
-    cdef double p, unshift = _math.unshift(<double>0)
+    cdef double p, total, total_low, unshift = _math.unshift(<double>0)
     cdef Py_ssize_t j, k
-    bring_near(t, m, n)
     for j in range(ROWS):
-        high[j], low[j], bound[j] = 1.0 / unshift, 0, m[j] + _math.lowest(unshift)
-    for k in range(n):
-        add_class(t + k * ROWS, m, bound, y + k * ROWS, high, low)
+        high[j], low[j], bound[j] = (TOO_MANY + ones) / unshift, 0, base[j] + _math.lowest(unshift)
+    for k in range(ones, n):
+        fetch(next + k * step, 4)
+        add_class(t + k * ROWS, base, bound, y + k * ROWS, high, low)
     for j in range(ROWS):
-        _math.reciprocal(high[j] * unshift - 1, low[j] * unshift, &high[j], &low[j])
-    for k in range(n):
+        high[j], low[j] = high[j] * unshift - TOO_MANY, low[j] * unshift
+        total = high[j] + low[j]
+        total_low = low[j] - (total - high[j])
+        _math.reciprocal(total, total_low, &high[j], &low[j])
+    for j in range(ROWS if ones else 0):
+        y[j] = high[j] + low[j]
+    for j in range(ROWS):
+        high[j], low[j] = high[j] * unshift, low[j] * unshift
+    for k in range(ones, n):
         for j in range(ROWS):
             p = t[k * ROWS + j]
-            y[k * ROWS + j] = (high[j] + (high[j] * p + (low[j] + low[j] * p))) * y[k * ROWS + j] * unshift
+            y[k * ROWS + j] = (high[j] + (high[j] * p + (low[j] + low[j] * p))) * y[k * ROWS + j]
 
 
 cdef inline inlined exact_sums(
@@ -119,7 +141,7 @@ cdef inline inlined exact_sums(
     cdef double x_low[ROWS]
     cdef double rest[ROWS]
     cdef double maxima[ROWS]
-    cdef double lowest[ROWS]   # see exact_tile
+    cdef double lowest[ROWS]
     cdef double scale, p, p_low
     cdef double unshift = 1.0 if real is float else _math.unshift(<double>0)
     cdef Py_ssize_t j, k
@@ -147,14 +169,30 @@ cdef inline inlined exact_sums(
         unshift_sum(others[j], others_low[j] + rest[j], unshift, &others[j], &others_low[j])
 
 
-cdef inline inlined normalize_tile(real* t, real* y, Py_ssize_t n) noexcept nogil:
-    """y = softmax(t), row by row."""
-    cdef real m[ROWS]
-    tile_max(t, m, n)
-    if real is float:
-        wide_tile(t, y, m, n)
+cdef inline inlined normalize_tile(real* t, real* y, Py_ssize_t n, const real* next, Py_ssize_t step) noexcept nogil:
+    """y = softmax(t), row by row. No bit depends on what other rows a tile has."""
+    cdef real base[ROWS]
+    cdef real flags[ROWS]
+    cdef Py_ssize_t j
+    tile_top(t, base, n)
+    for j in range(ROWS):
+        flags[j] = far(t[j], base[j])
+    if any_row(flags):
+        tile_settle(t, base, n)
+        for j in range(ROWS):
+            base[j] = base[j] if far(t[j], base[j]) else t[j]
+        if real is float:
+            wide_tile(t, y, base, 0, n)
+        else:
+            bring_near(t, base, n)
+            exact_tile(t, y, base, 0, n, next, step)
     else:
-        exact_tile(t, y, m, n)
+        for j in range(ROWS):
+            base[j] = t[j]
+        if real is float:
+            wide_tile(t, y, base, 1, n)
+        else:
+            exact_tile(t, y, base, 1, n, next, step)
 
 
 cdef inline inlined log_normalize_tile(real* t, real* y, Py_ssize_t n) noexcept nogil:
@@ -185,7 +223,7 @@ cdef clones softmax_tile(const real* x, real* y, Py_ssize_t rows, Py_ssize_t n, 
     if logarithm:
         log_normalize_tile(t, p, n)
     else:
-        normalize_tile(t, p, n)
+        normalize_tile(t, p, n, x + (ROWS if step else rows * n), step if step else <Py_ssize_t>ROWS)
     if step:
         tile_store_columns(p, y, rows, n, step)
     else:

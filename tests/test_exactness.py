@@ -561,6 +561,48 @@ def test_softmax_ignores_a_common_offset_bit_for_bit(offset, dtype, rng):
     np.testing.assert_array_equal(F.log_softmax(x + offset), F.log_softmax(x))
 
 
+def edges(dtype, classes=4):
+    """Rows whose first class is the maximum, or below it by little, by far, or by about what a base may be below it."""
+    reach = {"float32": 600, "float64": 24}[dtype]
+    x = np.linspace(-2, 0, 40 * classes).reshape(40, classes).astype(dtype)
+    x[:, 0] = 0
+    gaps = [
+        -1000,
+        -745,
+        -100,
+        -1,
+        0,
+        1,
+        reach - 1,
+        reach,
+        np.nextafter(np.array(reach, dtype), np.array(2 * reach, dtype)),
+        2 * reach,
+        745,
+        1000,
+    ]
+    x[: len(gaps), 2] = gaps
+    x[len(gaps), 0], x[len(gaps) + 1, 2] = -INF, -INF
+    x[20:30] += np.array([1e-30, 1, 1024, 1e7, 1e17, -1e17, 3e18, -3e18, 1e30, -1e30], dtype)[:, None]
+    return x
+
+
+@by_dtype
+def test_softmax_of_few_classes_is_within_2_ulp_whatever_the_first_class_is(dtype):
+    x = edges(dtype)
+    for row, got in zip(x, F.softmax(x), strict=True):
+        exact = ExactRow(row).softmax
+        assert_within(2, got, exact, dtype, row)
+
+
+@by_dtype
+def test_softmax_of_few_classes_has_the_same_bits_beside_any_row(dtype, rng):
+    x = edges(dtype)
+    alone = np.concatenate([F.softmax(row[None]) for row in x])
+    for _ in range(5):
+        order = rng.permutation(len(x))
+        np.testing.assert_array_equal(F.softmax(x[order]), alone[order])
+
+
 def strange(classes, dtype):
     """Rows with and without a finite maximum side by side, more of them than go at a time, and their probabilities."""
     rng = np.random.default_rng(classes)
