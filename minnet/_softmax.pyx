@@ -73,30 +73,23 @@ cdef inline inlined bring_near(double* t, double* base, Py_ssize_t n) noexcept n
             base[j] = 0
 
 
-cdef inline inlined add_class(
-    double* t, const double* base, const double* bound, double* scale, double* high, double* low,
-) noexcept nogil:
-    """exp(t - base), shifted, = scale (1 + p) for one class, p in place of t, and high + low += that; high >= each of them.
-
-    Step by step for all rows: one exponential after the other, each a chain of operations, would leave pipes idle.
-    """
-    cdef double d[ROWS]
-    cdef double d_low[ROWS]
-    cdef double first[ROWS]
-    cdef double rest[ROWS]
-    cdef double p, unused, before
+cdef inline inlined class_terms(double* t, const double* base, const double* bound, double* scale) noexcept nogil:
+    """exp(t - base), shifted, = scale (1 + p) for one class, p in place of t."""
+    cdef double d, d_low, unused
     cdef Py_ssize_t j
     for j in range(ROWS):
-        _math.difference(_math.at_least(t[j], bound[j]), base[j], &d[j], &d_low[j])
+        _math.difference(_math.at_least(t[j], bound[j]), base[j], &d, &d_low)
+        _math.exp_terms(d, d_low, &scale[j], &t[j], &unused)
+
+
+cdef inline inlined add_class(const double* scale, const double* p, double* high, double* low) noexcept nogil:
+    """high + low += scale (1 + p) for one class, where high >= each of them."""
+    cdef double before
+    cdef Py_ssize_t j
     for j in range(ROWS):
-        _math.reduce(d[j], d_low[j], &p, &first[j], &rest[j])
-        scale[j] = _math.pow2(p)
-    for j in range(ROWS):
-        _math.reduced_terms(first[j], rest[j], &t[j], &unused)
-    for j in range(ROWS):
-        p, before = t[j], high[j]
-        high[j] = before + (scale[j] + scale[j] * p)
-        low[j] += scale[j] * p + (scale[j] - (high[j] - before))
+        before = high[j]
+        high[j] = before + (scale[j] + scale[j] * p[j])
+        low[j] += scale[j] * p[j] + (scale[j] - (high[j] - before))
 
 
 cdef inline inlined exact_tile(
@@ -105,7 +98,7 @@ cdef inline inlined exact_tile(
     """The same for doubles; t is lost. Meanwhile the tile `next` is fetched, whose classes are `step` apart.
 
     Sums are in two parts, and begin with 2^36 too many, which exceeds each addend. With exponentials in two parts, 2^n and
-    2^n p, a product rounds once that counts.
+    2^n p, a product rounds once that counts. Sums wait for exponentials, so they have a loop of their own.
     """
     cdef double TOO_MANY = 68719476736.0
     cdef double high[ROWS]
@@ -117,7 +110,9 @@ cdef inline inlined exact_tile(
         high[j], low[j], bound[j] = (TOO_MANY + ones) / unshift, 0, base[j] + _math.lowest(unshift)
     for k in range(ones, n):
         fetch(next + k * step, 4)
-        add_class(t + k * ROWS, base, bound, y + k * ROWS, high, low)
+        class_terms(t + k * ROWS, base, bound, y + k * ROWS)
+    for k in range(ones, n):
+        add_class(y + k * ROWS, t + k * ROWS, high, low)
     for j in range(ROWS):
         high[j], low[j] = high[j] * unshift - TOO_MANY, low[j] * unshift
         total = high[j] + low[j]
