@@ -367,7 +367,7 @@ cdef inline inlined label_powers(
     double gamma,
 ) noexcept nogil:
     """The power of the probability of the other answer than t, which is a label; f is room."""
-    cdef real SHIFTED = 12583103.0 if real is float else 6755399441057279.0
+    cdef real SHIFTED = _math.plain_rounder(<real>0)
     cdef real x
     cdef Py_ssize_t i
     for i in range(n):
@@ -381,7 +381,7 @@ cdef inline inlined both_powers(
     real* r, const real* k, const real* L, real* P_power, real* Q_power, Py_ssize_t n, double gamma,
 ) noexcept nogil:
     """r is room when it has been read."""
-    cdef real SHIFTED = 12583103.0 if real is float else 6755399441057279.0
+    cdef real SHIFTED = _math.plain_rounder(<real>0)
     cdef Py_ssize_t i
     for i in range(n):
         cut_power(k[i] - SHIFTED, r[i] - L[i], gamma, &r[i], &Q_power[i])

@@ -15,8 +15,8 @@ cdef extern from "_simd.h":
     double minnet_exponent_f64(double u) noexcept nogil
     float minnet_head_f32(float x) noexcept nogil
     double minnet_head_f64(double x) noexcept nogil
-    float minnet_unshifted_f32(float x) noexcept nogil
-    double minnet_unshifted_f64(double x) noexcept nogil
+    float minnet_scaled_f32(float x, float t) noexcept nogil
+    double minnet_scaled_f64(double x, double t) noexcept nogil
     float minnet_flipped_f32(float x, float sign) noexcept nogil
     double minnet_flipped_f64(double x, double sign) noexcept nogil
     float minnet_chosen_f32(float sign, float a, float b) noexcept nogil
@@ -76,6 +76,11 @@ cdef inline real root(real x) noexcept nogil:
 
 cdef inline real rounder(real unused) noexcept nogil:
     return <real>12583039.0 if real is float else <real>6755399441056767.0
+
+
+cdef inline real plain_rounder(real unused) noexcept nogil:
+    """The same without the bias."""
+    return <real>12582912.0 if real is float else <real>6755399441055744.0
 
 
 cdef inline real pow2(real t) noexcept nogil:
@@ -282,23 +287,26 @@ cdef inline real ln2_low(real unused) noexcept nogil:
 # most; the power, so that `over` is a normal number where the result is not.
 
 cdef inline inlined cut_exponent(real x, real* r, real* t) noexcept nogil:
-    """x = n ln 2 + r, t = n + rounder + 64 or 512."""
-    cdef real first, rest
-    reduce(x, <real>0, t, &first, &rest)
-    r[0] = first - rest
+    """x = n ln 2 + r, t = n + plain_rounder."""
+    cdef real LOG2E = 1.4426950408889634
+    cdef real n
+    t[0] = x * LOG2E + plain_rounder(x)
+    n = t[0] - plain_rounder(x)
+    r[0] = (x - n * ln2_high(x)) - n * ln2_low(x)
 
 
-cdef inline real unshifted(real x) noexcept nogil:
+cdef inline real scaled(real x, real t) noexcept nogil:
+    """2^n x; a NaN may turn into a number."""
     if real is float:
-        return minnet_unshifted_f32(x)
+        return minnet_scaled_f32(x, t)
     else:
-        return minnet_unshifted_f64(x)
+        return minnet_scaled_f64(x, t)
 
 
 cdef inline inlined exp_quotient(real r, real t, real* over, real* under, real* rest) noexcept nogil:
     """exp(x) = over / (under + rest) from what `cut_exponent` gives; the rest is what rounding has taken from `under`.
 
-    The error of C, 2^-24 (2^-53) beside r, counts r / 2 times in the quotient.
+    The error of C, 2^-24 (2^-53) beside r, counts r / 2 times in the quotient. Of a NaN `under` is one, whatever `over` is.
     """
     cdef real UP = 18446744073709551616.0 if real is float else 1.3407807929942597e154
     cdef real r2 = r * r
@@ -308,7 +316,7 @@ cdef inline inlined exp_quotient(real r, real t, real* over, real* under, real* 
     else:
         C = 1.6 * UP + r2 * (0.13333333333333244 * UP - r2 * (0.0022222222221357554 * UP - r2 * (
             5.29100500022124e-05 * UP - r2 * (1.3227069852186445e-06 * UP - r2 * (3.308842383610868e-08 * UP)))))
-    over[0] = unshifted(C + part) * pow2(t)
+    over[0] = scaled(C + part, t)
     under[0] = C - part
     rest[0] = (C - under[0]) - part
 
@@ -475,8 +483,7 @@ cdef inline inlined sigmoid_cut_slope(real r, real t, real* y, real* slope) noex
 
     2^n is cut off at 2^60, where y is 1, and what was cut off goes to the slope.
     """
-    cdef real SHIFTED = 12583103.0 if real is float else 6755399441057279.0
-    cdef real top = SHIFTED + <real>1.5 * high_bound(t)
+    cdef real top = plain_rounder(t) + <real>1.5 * high_bound(t)
     cdef real over, under, rest, S
     exp_quotient(r, top if top < t else t, &over, &under, &rest)
     S = under + (over + rest)

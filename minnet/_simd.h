@@ -159,20 +159,23 @@ static inline double minnet_head_f64(double x)
 MINNET_UNKNOWN float minnet_low_f32 = -131.0f, minnet_high_f32 = 40.0f;
 MINNET_UNKNOWN double minnet_low_f64 = -1060.0, minnet_high_f64 = 40.0;
 
-/* x / 2^64 (float) or x / 2^512 (double) for x that leaves a normal number, by its exponent alone: no product. */
-static inline float minnet_unshifted_f32(float x)
+/* 2^n x from t = n + 1.5 * 2^23 (float) or n + 1.5 * 2^52 (double), by the exponent of x alone: no product. x and 2^n x must
+   be normal numbers; a NaN may turn into a number. */
+static inline float minnet_scaled_f32(float x, float t)
 {
-    union { float f; uint32_t u; } bits;
+    union { float f; uint32_t u; } bits, n;
     bits.f = x;
-    bits.u -= 64u << 23;
+    n.f = t;
+    bits.u += n.u << 23;
     return bits.f;
 }
 
-static inline double minnet_unshifted_f64(double x)
+static inline double minnet_scaled_f64(double x, double t)
 {
-    union { double f; uint64_t u; } bits;
+    union { double f; uint64_t u; } bits, n;
     bits.f = x;
-    bits.u -= (uint64_t)512 << 52;
+    n.f = t;
+    bits.u += n.u << 52;
     return bits.f;
 }
 
