@@ -56,12 +56,12 @@ cdef inline inlined sigmoid_chunk(const real* x, real* y, Py_ssize_t n) noexcept
 cdef inline inlined sigmoid_slope_chunk(const real* x, real* y, real* slope, Py_ssize_t n) noexcept nogil:
     cdef real r[CHUNK]
     cdef real t[CHUNK]
-    cdef real low = _math.low_bound(x[0]), high = _math.slope_bound(x[0])
+    cdef real low = _math.low_bound(x[0]), high = _math.slope_bound(x[0]), top = _math.slope_top(x[0])
     cdef Py_ssize_t i
     for i in range(n):
         _math.cut_exponent(_math.at_most(_math.at_least(x[i], low), high), &r[i], &t[i])
     for i in range(n):
-        _math.sigmoid_cut_slope(r[i], t[i], &y[i], &slope[i])
+        _math.sigmoid_cut_slope(r[i], t[i], top, &y[i], &slope[i])
 
 
 cdef clones sigmoid_loop(const real* x, real* y, real* slope, Py_ssize_t n) noexcept nogil:

@@ -478,17 +478,22 @@ cdef inline real sigmoid_beside(real x) noexcept nogil:
     return w if x < 0 else <real>1 - w
 
 
-cdef inline inlined sigmoid_cut_slope(real r, real t, real* y, real* slope) noexcept nogil:
+cdef inline real slope_top(real unused) noexcept nogil:
+    """t of n = 60, where a sigmoid is 1. Read before a loop: gcc would read it anew after each store, and find no vectors."""
+    return plain_rounder(unused) + <real>1.5 * high_bound(unused)
+
+
+cdef inline inlined sigmoid_cut_slope(real r, real t, real top, real* y, real* slope) noexcept nogil:
     """The same for x up to slope_bound, with the slope sigmoid(x) sigmoid(-x).
 
-    2^n is cut off at 2^60, where y is 1, and what was cut off goes to the slope.
+    2^n is cut off at `top`, and what was cut off goes to the slope.
     """
-    cdef real top = plain_rounder(t) + <real>1.5 * high_bound(t)
+    cdef real kept = at_most(t, top)
     cdef real over, under, rest, S
-    exp_quotient(r, top if top < t else t, &over, &under, &rest)
+    exp_quotient(r, kept, &over, &under, &rest)
     S = under + (over + rest)
     y[0] = over / S
-    slope[0] = y[0] * (under / S) * pow2(rounder(t) + (top - (top if top > t else t)))
+    slope[0] = y[0] * (under / S) * pow2(rounder(t) + (kept - t))
 
 
 cdef inline real sigmoid_slope(real e) noexcept nogil:

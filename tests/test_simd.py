@@ -116,6 +116,16 @@ def test_roots_and_quotients_are_taken_in_vectors_of_512_bits_too(functions):
         assert not re.search(r"\tcall\s", text)
 
 
+def test_slopes_of_sigmoid_are_computed_in_vectors(functions):
+    """Two quotients by one divisor, side by side, are what the loop with slopes has and the one without has not."""
+    signs = {"baseline": "xmm", "x86-64-v3": "ymm", "x86-64-v4": "[yz]mm" if "lang" in _simd.compiler() else "zmm"}
+    bodies = bodies_of(functions, "_activations", "sigmoid_loop")
+    for (dtype, level), text in bodies.items():
+        quotients = rf"\tv?divp[sd]\s+(%{signs[level]}\d+),.*\n(?:.*\n){{0,3}}?.*\tv?divp[sd]\s+\1,"
+        assert re.search(quotients, text), (dtype, level)
+    assert bodies
+
+
 def helpers():
     """Names of all functions that are made to be inlined: `inlined` anywhere, `inline` of _math, those of _simd.h."""
     folder = ROOT / "minnet"
