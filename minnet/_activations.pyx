@@ -32,20 +32,22 @@ cdef extern from "_simd.h":
     void streamed "minnet_streamed"() noexcept nogil
 
 cdef enum:
-    LINE = 64       # bytes of a line of the cache
-    FAR = 1 << 25   # bytes of an output that no cache holds until it is read
-    CHUNK = 256  # elements that are held on the stack between two loops
+    LINE = 64        # bytes of a line of the cache
+    FAR = 1 << 25    # bytes of an output that no cache holds until it is read
+    BLOCK = 64       # elements that go through both loops of sigmoid
+    CHUNK = 256      # elements that are held on the stack before they go past the caches
 
 
 # ---- activations: y = f(x), slope = f'(x) --------------------------------------------------------------------------
 
-# What is before the polynomial stands in a loop of its own: one loop for all would be bound by the length of its chain
-# of operations, of which a CPU overlaps only so many.
+# What is before the polynomial stands in a loop of its own: one loop for all would be bound by the length of its chain of
+# operations, of which a CPU overlaps only so many. Of a whole BLOCK gcc writes both loops out, step by step for several
+# vectors, and what goes from one to the other stays in registers.
 
-cdef inline inlined sigmoid_chunk(const real* x, real* y, Py_ssize_t n) noexcept nogil:
-    cdef real r[CHUNK]
-    cdef real t[CHUNK]
-    cdef real low = _math.low_bound(x[0]), high = _math.high_bound(x[0])
+cdef inline inlined sigmoid_block(const real* x, real* y, Py_ssize_t n) noexcept nogil:
+    cdef real r[BLOCK]
+    cdef real t[BLOCK]
+    cdef real low = _math.low_bound(<real>0), high = _math.high_bound(<real>0)
     cdef Py_ssize_t i
     for i in range(n):
         _math.cut_exponent(_math.at_most(_math.at_least(x[i], low), high), &r[i], &t[i])
@@ -53,10 +55,10 @@ cdef inline inlined sigmoid_chunk(const real* x, real* y, Py_ssize_t n) noexcept
         y[i] = _math.sigmoid_cut(r[i], t[i])
 
 
-cdef inline inlined sigmoid_slope_chunk(const real* x, real* y, real* slope, Py_ssize_t n) noexcept nogil:
-    cdef real r[CHUNK]
-    cdef real t[CHUNK]
-    cdef real low = _math.low_bound(x[0]), high = _math.slope_bound(x[0]), top = _math.slope_top(x[0])
+cdef inline inlined sigmoid_slope_block(const real* x, real* y, real* slope, Py_ssize_t n) noexcept nogil:
+    cdef real r[BLOCK]
+    cdef real t[BLOCK]
+    cdef real low = _math.low_bound(<real>0), high = _math.slope_bound(<real>0), top = _math.slope_top(<real>0)
     cdef Py_ssize_t i
     for i in range(n):
         _math.cut_exponent(_math.at_most(_math.at_least(x[i], low), high), &r[i], &t[i])
@@ -65,14 +67,17 @@ cdef inline inlined sigmoid_slope_chunk(const real* x, real* y, real* slope, Py_
 
 
 cdef clones sigmoid_loop(const real* x, real* y, real* slope, Py_ssize_t n) noexcept nogil:
-    cdef Py_ssize_t i = 0, size
-    while i < n:
-        size = min(<Py_ssize_t>CHUNK, n - i)
-        if slope == NULL:
-            sigmoid_chunk(x + i, y + i, size)
-        else:
-            sigmoid_slope_chunk(x + i, y + i, slope + i, size)
-        i += size
+    cdef Py_ssize_t i = 0
+    if slope == NULL:
+        while i + BLOCK <= n:
+            sigmoid_block(x + i, y + i, BLOCK)
+            i += BLOCK
+        sigmoid_block(x + i, y + i, n - i)
+    else:
+        while i + BLOCK <= n:
+            sigmoid_slope_block(x + i, y + i, slope + i, BLOCK)
+            i += BLOCK
+        sigmoid_slope_block(x + i, y + i, slope + i, n - i)
 
 
 cdef clones tanh_loop(const real* x, real* y, real* slope, Py_ssize_t n) noexcept nogil:
