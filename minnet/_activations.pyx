@@ -24,6 +24,7 @@ from minnet cimport _math
 from minnet._doors cimport alike, enter
 from minnet._math cimport inlined, real
 from minnet._loops cimport clones, pointer
+from minnet._rows cimport fetch
 from minnet._team cimport Team, meeting_of, parts_of, piece_of, share_standing
 
 cdef extern from "_simd.h":
@@ -35,7 +36,8 @@ cdef enum:
     LINE = 64        # bytes of a line of the cache
     FAR = 1 << 25    # bytes of an output that no cache holds until it is read
     BLOCK = 64       # elements that go through both loops of sigmoid
-    CHUNK = 256      # elements that are held on the stack before they go past the caches
+    CHUNK = 128      # elements that are held on the stack before they go past the caches
+    AHEAD = 1 << 14  # bytes: so much before, x is fetched for them
 
 
 # ---- activations: y = f(x), slope = f'(x) --------------------------------------------------------------------------
@@ -151,6 +153,7 @@ cdef void activate_past_the_cache(Activation which, const real* x, real* y, Py_s
     cdef Py_ssize_t i = min(n, <Py_ssize_t>((LINE - <size_t>y % LINE) % LINE // sizeof(real)))
     activation_loop(which, x, y, <real*>NULL, i)   # up to a line of y
     while i + CHUNK <= n:
+        fetch(x + i + AHEAD // sizeof(real), CHUNK * sizeof(real) // LINE)
         activation_loop(which, x + i, chunk, <real*>NULL, CHUNK)
         stream(y + i, chunk, CHUNK * sizeof(real))
         i += CHUNK
