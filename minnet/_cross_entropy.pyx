@@ -26,15 +26,19 @@ cdef extern from "_simd.h":
     bint can_stream "minnet_can_stream"() noexcept nogil
     void stream "minnet_stream"(void* to, const void* lines, size_t bytes) noexcept nogil
     void streamed "minnet_streamed"() noexcept nogil
-    void minnet_scale_f32(const float* a, float factor, float* b) noexcept nogil
-    void minnet_scale_f64(const double* a, double factor, double* b) noexcept nogil
-    void minnet_less_f32(const float* a, float factor, const float* w, float rest, float* b) noexcept nogil
-    void minnet_less_f64(const double* a, double factor, const double* w, double rest, double* b) noexcept nogil
-    void minnet_fours_f32(const float* a, Py_ssize_t a_step, int32_t count, float* b) noexcept nogil
-    void minnet_fours_f64(const double* a, Py_ssize_t a_step, int64_t count, double* b) noexcept nogil
-    void minnet_far_fours_f32(
-        const float* a, Py_ssize_t a_step, const float* base, const float* w, float* b) noexcept nogil
-    void minnet_far_fours_f64(
+    void minnet_scale_f32(const float* a, float factor, float* b, Py_ssize_t n) noexcept nogil
+    void minnet_scale_eights_f32(const float* a, float factor, float* b, Py_ssize_t n) noexcept nogil
+    void minnet_scale_f64(const double* a, double factor, double* b, Py_ssize_t n) noexcept nogil
+    void minnet_less_f32(const float* a, float factor, const float* w, float rest, float* b, Py_ssize_t n) noexcept nogil
+    void minnet_less_eights_f32(
+        const float* a, float factor, const float* w, float rest, float* b, Py_ssize_t n) noexcept nogil
+    void minnet_less_f64(
+        const double* a, double factor, const double* w, double rest, double* b, Py_ssize_t n) noexcept nogil
+    void minnet_moments(const float* a, Py_ssize_t n, const double* w, double* b) noexcept nogil
+    void minnet_fours(const double* a, Py_ssize_t a_step, int64_t count, double* b) noexcept nogil
+    void minnet_far_fours(
+        const double* a, Py_ssize_t a_step, const double* base, const double* w, double* b) noexcept nogil
+    void minnet_far_eights(
         const double* a, Py_ssize_t a_step, const double* base, const double* w, double* b) noexcept nogil
 
 
@@ -155,8 +159,10 @@ cdef inline inlined smooth(
     slope[0] = e_y * (mass[0] - share) - share * wrong
 
 
-cdef inline inlined settle_tile(Rows* r, Py_ssize_t n, const Options* o) noexcept nogil:
-    """What focus or smoothing makes of loss = c, and of the gradient: one body for all tiles, of floats and of doubles."""
+cdef inline inlined settle_tile(Rows* r, Py_ssize_t n, const Options* o, double slack) noexcept nogil:
+    """What focus or smoothing makes of loss = c, and of the gradient: one body for all tiles, of floats and of doubles.
+
+    `slack` over 2 is how far distances may be off, as a mean over the weights, beside a loss that keeps its digits."""
     cdef double s = o.s, rest = o.s / n, weights = o.mass
     cdef int64_t cancelled = 0
     cdef Py_ssize_t j
@@ -169,7 +175,7 @@ cdef inline inlined settle_tile(Rows* r, Py_ssize_t n, const Options* o) noexcep
             smooth(
                 r.w_y[j], r.distances[j], r.e_y[j], r.wrong[j], r.log_sum[j], s, rest, weights, &r.loss[j], &r.mass[j],
                 &r.slope[j])
-            cancelled |= is_cancelled(r.loss[j], rest * weights * r.log_sum[j])
+            cancelled |= is_cancelled(r.loss[j], rest * weights * (r.log_sum[j] + slack))
     for j in range(ROWS):
         r.factor[j] = r.mass[j] * r.inverse[j]
         r.slope[j] = r.slope[j] * r.inverse[j] * (1.0 if s > 0 else r.mass[j])   # in this order: the last may be tiny
@@ -421,7 +427,7 @@ cdef clones near_tile(
         beyond |= is_far(z_y[j], r.wrong[j], pull[j], light * r.inverse[j])
     r.cancelled = 0
     if s > 0 or o.gamma > 0:
-        settle_tile(&r, n, o)
+        settle_tile(&r, n, o, 0)
     done[0] = not (beyond or r.cancelled)
     if not done[0]:
         return
@@ -446,8 +452,11 @@ cdef clones near_tile(
 # and e_k are taken as z_k stand in memory, row after row, so that no tile is turned over.
 # Moderate are z up to 26 (floats) or 300, and z_y from -20 or -290 on: e and its sum are normal numbers, and with weights up
 # to 1000 what `flat_low` makes 0 would have a gradient that rounds to 0.
-# Smoothing asks for the sum of w_k (z_y - z_k), too, four numbers at a time. For floats, of which a vector of a turned tile
-# holds 16, that is as slow as turning: they are left to `near_tile`.
+# Smoothing asks for the sum of w_k (z_y - z_k), too: doubles add up differences, eight or four numbers at a time, floats take
+# the sum of w_k z_k from that of w_k z_y, in double. What cancels there is an error of 50 2^-48 a class at most.
+
+cdef double SLACK = 3e-5   # 2^27 times that
+
 
 cdef inline real flat_low(real unused) noexcept nogil:
     """The middle of the numbers for which all bits of 2^n are 0."""
@@ -470,100 +479,104 @@ cdef inline inlined exp_flat(const real* z, real* e, Py_ssize_t n) noexcept nogi
         i += strip(low)
 
 
-cdef inline inlined four_sums(const real* a, Py_ssize_t a_step, Py_ssize_t count, real* b) noexcept nogil:
-    if real is float:
-        minnet_fours_f32(a, a_step, count, b)
-    else:
-        minnet_fours_f64(a, a_step, count, b)
-
-
-cdef inline inlined add_fours(const real* fours, double* sums, Py_ssize_t n) noexcept nogil:
-    """The sums of eight rows of n."""
+cdef inline inlined add_fours(const double* fours, double* sums, Py_ssize_t parts) noexcept nogil:
+    """The sums of eight rows, of which each has so many parts."""
     cdef double low[8]
     cdef Py_ssize_t k = 0, j
     for j in range(8):
         sums[j] = low[j] = 0
     while True:   # a loop that is known to run keeps its sums in registers
         for j in range(8):
-            if real is float:
-                sums[j] += fours[k * ROWS + j]
-            else:
-                add(&sums[j], &low[j], fours[k * ROWS + j])
+            add(&sums[j], &low[j], fours[k * ROWS + j])
         k += 1
-        if 4 * k >= n:
+        if k >= parts:
             break
-    for j in range(8 if real is double else 0):
+    for j in range(8):
         sums[j] += low[j] if sums[j] < INFINITY else 0.0
 
 
-cdef inline inlined row_sums(const real* e, double* sums, Py_ssize_t n) noexcept nogil:
-    """The sums of ROWS rows of n that follow one another, as `tally` adds them."""
-    cdef real fours[FOURS * ROWS]
+cdef inline inlined moments(const float* z, const double* w, double* sums, Py_ssize_t n) noexcept nogil:
+    """sum_k w_k z_k of ROWS rows of n that follow one another."""
+    cdef Py_ssize_t j
+    for j in range(0, ROWS, 4):
+        minnet_moments(z + j * n, n, w, sums + j)
+
+
+cdef inline inlined row_sums(const real* e, const double* ones, double* sums, Py_ssize_t n) noexcept nogil:
+    """The sums of ROWS rows of n that follow one another: of doubles as `tally` adds them, of floats in double."""
+    cdef double fours[FOURS * ROWS]
     cdef Py_ssize_t j, k
-    for k in range(0, n, 4):
-        for j in range(0, ROWS, 4):
-            four_sums(e + j * n + k, n, min(<Py_ssize_t>4, n - k), fours + k // 4 * ROWS + j)
-    for j in range(0, ROWS, 8):
-        add_fours(fours + j, sums + j, n)
+    if real is float:
+        moments(e, ones, sums, n)
+    else:
+        for k in range(0, n, 4):
+            for j in range(0, ROWS, 4):
+                minnet_fours(e + j * n + k, n, min(<Py_ssize_t>4, n - k), fours + k // 4 * ROWS + j)
+        for j in range(0, ROWS, 8):
+            add_fours(fours + j, sums + j, (n + 3) // 4)
 
 
-cdef inline inlined lay_out(const real* w, real* laid, Py_ssize_t n) noexcept nogil:
+cdef inline inlined lay_out(const real* w, double* laid, Py_ssize_t n) noexcept nogil:
     """The weights of n classes, 1 where w is NULL; then those of the last four, 0 for what is in a four before."""
     cdef Py_ssize_t k
     for k in range(n):
-        laid[k] = <real>1 if w == NULL else w[k]
-    for k in range(4):
-        laid[n + k] = <real>0 if n % 4 > 0 and k < 4 - n % 4 else laid[n - 4 + k]
+        laid[k] = 1.0 if w == NULL else w[k]
+    for k in range(4 if n >= 4 else 0):
+        laid[n + k] = 0.0 if n % 4 > 0 and k < 4 - n % 4 else laid[n - 4 + k]
 
 
-cdef inline inlined four_far_sums(const real* z, Py_ssize_t z_step, const real* base, const real* w, real* b) noexcept nogil:
-    if real is float:
-        minnet_far_fours_f32(z, z_step, base, w, b)
-    else:
-        minnet_far_fours_f64(z, z_step, base, w, b)
-
-
-cdef inline inlined far_row_sums(const real* z, const real* base, const real* w, double* sums, Py_ssize_t n) noexcept nogil:
-    """sum_k w_k (base - z_k) of ROWS rows of n, likewise, but that the last four overlap those before."""
-    cdef real fours[FOURS * ROWS]
-    cdef Py_ssize_t j, k, last = (n - 1) // 4
-    for k in range(last):
-        for j in range(0, ROWS, 4):
-            four_far_sums(z + j * n + 4 * k, n, base + j, w + 4 * k, fours + k * ROWS + j)
-    for j in range(0, ROWS, 4):
-        four_far_sums(z + j * n + n - 4, n, base + j, w + n, fours + last * ROWS + j)
-    for j in range(0, ROWS, 8):
-        add_fours(fours + j, sums + j, n)
-
-
-cdef inline inlined scale_four(const real* a, real factor, real* b) noexcept nogil:
-    if real is float:
-        minnet_scale_f32(a, factor, b)
-    else:
-        minnet_scale_f64(a, factor, b)
-
-
-cdef inline inlined less_four(const real* a, real factor, const real* w, real rest, real* b) noexcept nogil:
-    if real is float:
-        minnet_less_f32(a, factor, w, rest, b)
-    else:
-        minnet_less_f64(a, factor, w, rest, b)
-
-
-cdef inline inlined scale_row(
-    const real* e, real factor, const real* w, real rest, real* dz, Py_ssize_t n, bint less,
+cdef inline inlined far_fours(
+    const double* z, const double* base, const double* w, double* fours, Py_ssize_t n, bint eights,
 ) noexcept nogil:
-    """dz = factor e, or factor e - rest w, by fours, of which the last overlap those before."""
-    cdef Py_ssize_t k
-    for k in range((n - 1) // 4):
-        if less:
-            less_four(e + 4 * k, factor, w + 4 * k, rest, dz + 4 * k)
+    """Parts of sum_k w_k (base - z_k) for ROWS rows of n."""
+    cdef Py_ssize_t j
+    for j in range(0, ROWS, 4):
+        if eights:
+            minnet_far_eights(z + j * n, n, base + j, w, fours + j)
         else:
-            scale_four(e + 4 * k, factor, dz + 4 * k)
-    if less:
-        less_four(e + n - 4, factor, w + n - 4, rest, dz + n - 4)
-    else:
-        scale_four(e + n - 4, factor, dz + n - 4)
+            minnet_far_fours(z + j * n, n, base + j, w, fours + j)
+
+
+cdef inline inlined far_row_sums(
+    const double* z, const double* base, const double* w, double* sums, Py_ssize_t n,
+) noexcept nogil:
+    """The whole sums, by eights, and by fours of which the last overlap those before."""
+    cdef double fours[FOURS * ROWS]
+    cdef Py_ssize_t parts = n // 8, left = n % 8, j
+    for j in range(parts):
+        far_fours(z + 8 * j, base, w + 8 * j, fours + j * ROWS, n, True)
+    if left > 4:
+        far_fours(z + n - left, base, w + n - left, fours + parts * ROWS, n, False)
+        parts += 1
+    if left > 0:
+        far_fours(z + n - 4, base, w + n, fours + parts * ROWS, n, False)
+        parts += 1
+    for j in range(0, ROWS, 8):
+        add_fours(fours + j, sums + j, parts)
+
+
+cdef inline inlined scale_rows(
+    const real* e, const real* factor, const real* w, const real* rest, const double* slope, const int64_t* y, real* dz,
+    Py_ssize_t rows, Py_ssize_t n, bint less, bint eights,
+) noexcept nogil:
+    """dz = factor e, or factor e - rest w, for some rows of n, but for their labels; by eights, if there are as many floats."""
+    cdef Py_ssize_t j
+    for j in range(rows):
+        if real is double and less:
+            minnet_less_f64(e, factor[j], w, rest[j], dz, n)
+        elif real is double:
+            minnet_scale_f64(e, factor[j], dz, n)
+        elif less and eights:
+            minnet_less_eights_f32(e, factor[j], w, rest[j], dz, n)
+        elif less:
+            minnet_less_f32(e, factor[j], w, rest[j], dz, n)
+        elif eights:
+            minnet_scale_eights_f32(e, factor[j], dz, n)
+        else:
+            minnet_scale_f32(e, factor[j], dz, n)
+        dz[y[j]] = slope[j]
+        e += n
+        dz += n
 
 
 cdef inline bint is_odd(double scale) noexcept nogil:
@@ -591,53 +604,58 @@ cdef inline inlined scale_tiny(
 
 
 cdef inline inlined flat_rows(
-    const real* z, const int64_t* y, const real* w, const real* laid, const double* weight, double* loss, real* dz,
+    const real* z, const int64_t* y, const double* ones, const double* laid, const double* weight, double* loss, real* dz,
     Py_ssize_t rows, Py_ssize_t n, double scale, const Options* o, bint plain, bint* done,
 ) noexcept nogil:
-    """A tile of rows of moderate logits; `laid` is w as `lay_out` leaves it. Where others are found, or weights that are not
-    moderate, nothing is written and `done` is false."""
+    """A tile of rows of moderate logits; `laid` are weights of classes as `lay_out` leaves them, where there is smoothing.
+    Where others are found, or weights that are not moderate, nothing is written and `done` is false."""
     cdef double TOP = 3.6e30 if real is float else 2.6e284     # what exp_flat makes of all that is larger is more
     cdef double LEAST = 3.8e10 if real is float else 1.4e28
     cdef real last[FEW * ROWS]
     cdef real room[FEW * ROWS + LINE]
-    cdef real* e = <real*>(<char*>room + LINE - <size_t>room % LINE)   # 0 for the label, once e_y has it; four_sums reads on
-    cdef real z_y[ROWS]
+    cdef real* e = <real*>(<char*>room + LINE - <size_t>room % LINE)   # 0 for the label, once e_y has it; fours read on
+    cdef real w[FEW]
     cdef real factor[ROWS]
     cdef real rest[ROWS]
+    cdef double z_y[ROWS]
     cdef double pull[ROWS]
     cdef Rows r
-    cdef double s = 0.0 if plain or real is float else o.s
+    cdef double s = 0.0 if plain else o.s
     cdef int64_t beyond = 0, tiny = 0
     cdef real* row = e
-    cdef Py_ssize_t j
+    cdef Py_ssize_t j, k
     if rows < ROWS:
         memset(last, 0, n * ROWS * sizeof(real))
         memcpy(last, z, n * rows * sizeof(real))
         z = last
     exp_flat(z, e, n * rows)
     for j in range(ROWS):
-        r.e_y[j], pull[j] = 1e30, 1
-    if weight != NULL:
-        memcpy(pull, weight, rows * sizeof(double))
-        for j in range(ROWS):
-            beyond |= is_odd(pull[j] * scale)
+        r.e_y[j], pull[j] = 1e30, scale
+    for j in range(ROWS if weight != NULL else 0):
+        pull[j] *= weight[j]
+        beyond |= is_odd(pull[j])
     memset(e + n * rows, 0, n * (ROWS - rows) * sizeof(real))
-    for j in range(rows):
+    for j in range(rows if s == 0 else 0):
         r.e_y[j], row[y[j]] = row[y[j]], 0
         row += n
-    row_sums(e, r.wrong, n)
     if s > 0:
-        for j in range(ROWS):
+        for j in range(rows, ROWS):
             z_y[j], r.w_y[j] = 0, 1
         for j in range(rows):
-            z_y[j] = z[j * n + y[j]]
-        for j in range(rows if w != NULL else 0):
-            r.w_y[j] = w[y[j]]
-        far_row_sums(z, z_y, laid, r.distances, n)
+            k = y[j]
+            r.e_y[j], z_y[j], r.w_y[j] = row[k], z[j * n + k], laid[k]
+            row[k] = 0
+            row += n
+        if real is float:
+            moments(z, laid, r.distances, n)
+            for j in range(ROWS):
+                r.distances[j] = o.mass * z_y[j] - r.distances[j]
+        else:
+            far_row_sums(z, z_y, laid, r.distances, n)
+    row_sums(e, ones, r.wrong, n)
     for j in range(ROWS):
         r.total[j] = r.e_y[j] + r.wrong[j]
         beyond |= (not r.total[j] < TOP) | (not r.e_y[j] > LEAST)
-        pull[j] *= scale
         r.inverse[j] = r.factor[j] = pull[j] / r.total[j]
         factor[j] = r.inverse[j]
         r.slope[j] = -r.wrong[j] * r.inverse[j]
@@ -649,7 +667,7 @@ cdef inline inlined flat_rows(
     if not plain:
         for j in range(ROWS):
             r.loss[j] = r.log_sum[j]
-        settle_tile(&r, n, o)
+        settle_tile(&r, n, o, SLACK if real is float else 0.0)
         if r.cancelled:
             return
         for j in range(ROWS):
@@ -668,33 +686,32 @@ cdef inline inlined flat_rows(
             tiny |= is_tiny(pull[j], r.factor[j], <real>0)
         if tiny:
             scale_tiny(e, r.total, pull, factor, rows, n)
-    row = e
-    for j in range(rows if s > 0 else 0):
-        scale_row(row, factor[j], laid, rest[j], dz, n, True)
-        dz[y[j]] = r.slope[j]
-        row += n
-        dz += n
-    for j in range(rows if s == 0 else 0):
-        scale_row(row, factor[j], laid, <real>0, dz, n, False)
-        dz[y[j]] = r.slope[j]
-        row += n
-        dz += n
+    for k in range(n if s > 0 else 0):
+        w[k] = laid[k]
+    if s > 0 and real is float and n >= 8:
+        scale_rows(e, factor, w, rest, r.slope, y, dz, rows, n, True, True)
+    elif s > 0:
+        scale_rows(e, factor, w, rest, r.slope, y, dz, rows, n, True, False)
+    elif real is float and n >= 8:
+        scale_rows(e, factor, w, rest, r.slope, y, dz, rows, n, False, True)
+    else:
+        scale_rows(e, factor, w, rest, r.slope, y, dz, rows, n, False, False)
 
 
 cdef clones flat_tile(
-    const real* z, const int64_t* y, const double* weight, double* loss, real* dz, Py_ssize_t rows, Py_ssize_t n,
-    double scale, bint* done,
+    const real* z, const int64_t* y, const double* ones, const double* weight, double* loss, real* dz, Py_ssize_t rows,
+    Py_ssize_t n, double scale, bint* done,
 ) noexcept nogil:
     """Without smoothing and focus, which would cost registers."""
-    flat_rows(z, y, <const real*>NULL, <const real*>NULL, weight, loss, dz, rows, n, scale, NULL, True, done)
+    flat_rows(z, y, ones, <const double*>NULL, weight, loss, dz, rows, n, scale, NULL, True, done)
 
 
 cdef clones flat_tile_with(
-    const real* z, const int64_t* y, const real* w, const real* laid, const double* weight, double* loss, real* dz,
+    const real* z, const int64_t* y, const double* ones, const double* laid, const double* weight, double* loss, real* dz,
     Py_ssize_t rows, Py_ssize_t n, double scale, const Options* o, bint* done,
 ) noexcept nogil:
     """With smoothing or focus."""
-    flat_rows(z, y, w, laid, weight, loss, dz, rows, n, scale, o, False, done)
+    flat_rows(z, y, ones, laid, weight, loss, dz, rows, n, scale, o, False, done)
 
 
 cdef clones label_tile(
@@ -733,7 +750,7 @@ cdef clones label_tile(
         settle_label(z_y[j], r.e_y[j], m[j], others[j], r.log_sum[j], &r.loss[j], &r.wrong[j], &r.total[j])
         r.inverse[j] = pull[j] / r.total[j]
         rest[j] = s / n * pull[j]
-    settle_tile(&r, n, o)
+    settle_tile(&r, n, o, 0)
     for j in range(ROWS):
         loss[j] = r.loss[j]
     if dz == NULL:
@@ -1164,11 +1181,13 @@ cdef clones settle_rows(double* values, const double* weight, Py_ssize_t rows, d
     """Weigh the losses of some rows, add them to high + low, each row to a lane."""
     cdef double copies[ROWS]   # arrays of the caller might overlap, and the loop would not vectorise
     cdef Py_ssize_t j
-    for j in range(rows if weight != NULL else 0):
-        values[j] = 0.0 if weight[j] == 0 else values[j] * weight[j]
     for j in range(ROWS):
         copies[j] = values[j] if j < rows else 0.0
-    for j in range(rows):
+    for j in range(ROWS if weight != NULL else 0):
+        copies[j] = 0.0 if weight[j] == 0 else copies[j] * weight[j]
+    for j in range(ROWS):
+        values[j] = copies[j]
+    for j in range(ROWS):
         add(&high[j], &low[j], copies[j])
 
 
@@ -1187,11 +1206,13 @@ cdef enum:
 
 
 cdef whole_clones weigh_labels(
-    const int64_t* y, const real* w, const double* weight, int64_t* labels, double* products, Py_ssize_t rows,
+    const int64_t* y, const double* w, const double* weight, int64_t* labels, double* products, Py_ssize_t rows,
     const Options* o,
 ) noexcept nogil:
-    """Weights of some rows times those of their classes. With `masked`, ignored rows get 0, and what is in `labels` is theirs,
-    or class 0."""
+    """Weights of some rows times those of their classes; zeros follow, up to whole tiles. With `masked`, ignored rows get 0, and
+    what is in `labels` is theirs, or class 0.
+
+    What is fetched by its label is fetched by a loop of its own, without conversion: all else comes in vectors."""
     cdef const int64_t* plain = y
     cdef int64_t ignored = o.ignored
     cdef Py_ssize_t j
@@ -1199,17 +1220,18 @@ cdef whole_clones weigh_labels(
         for j in range(rows):
             labels[j] = 0 if y[j] == ignored else y[j]
         plain = labels
-    if w == NULL:
-        for j in range(rows):
-            products[j] = 1.0 if weight == NULL else weight[j]
-    elif weight == NULL:
+    if w != NULL:
         for j in range(rows):
             products[j] = w[plain[j]]
+        for j in range(rows if weight != NULL else 0):
+            products[j] *= weight[j]
     else:
         for j in range(rows):
-            products[j] = weight[j] * w[plain[j]]
+            products[j] = 1.0 if weight == NULL else weight[j]
     for j in range(rows if o.masked else 0):
         products[j] = 0.0 if y[j] == ignored else products[j]
+    for j in range(rows, (rows + ROWS - 1) // ROWS * ROWS):
+        products[j] = 0
 
 
 cdef inline bint is_near(const real* w, const Options* o) noexcept nogil:
@@ -1292,8 +1314,9 @@ cdef void long_rows(
 
 
 cdef void tile(
-    const real* z, const real* t, const int64_t* y, const real* w, const real* laid, const double* weight, double* loss,
-    real* dz, Py_ssize_t rows, Py_ssize_t n, double scale, const Options* o, bint* flat,
+    const real* z, const real* t, const int64_t* y, const real* w, const double* ones, const double* laid,
+    const double* weight, double* loss, real* dz, Py_ssize_t rows, Py_ssize_t n, double scale, const Options* o,
+    bint* flat,
 ) noexcept nogil:
     """Up to ROWS rows of up to FEW classes. Where logits of one are not moderate, others will not be, either: `flat` tells."""
     cdef bint done = False
@@ -1302,9 +1325,9 @@ cdef void tile(
         return
     if flat[0]:
         if o.s > 0 or o.gamma > 0:
-            flat_tile_with(z, y, w, laid, weight, loss, dz, rows, n, scale, o, &done)
+            flat_tile_with(z, y, ones, laid, weight, loss, dz, rows, n, scale, o, &done)
         else:
-            flat_tile(z, y, weight, loss, dz, rows, n, scale, &done)
+            flat_tile(z, y, ones, weight, loss, dz, rows, n, scale, &done)
         flat[0] = done
     if not done and is_near(w, o):
         near_tile(z, y, w, weight, loss, dz, rows, n, scale, o, &done)
@@ -1320,7 +1343,9 @@ cdef double batch(
     cdef double values[ROWS]
     cdef double products[MANY_ROWS]
     cdef int64_t checked[MANY_ROWS]
-    cdef real laid[FEW + 4]
+    cdef double ones[FEW + 4]
+    cdef double few[FEW + 4]
+    cdef double* laid = &few[0] if classes <= FEW else <double*>(work + 4 * padded(classes))
     cdef double high[ROWS]
     cdef double low[ROWS]
     cdef const double* u
@@ -1328,29 +1353,31 @@ cdef double batch(
     cdef const real* shares
     cdef real* slope
     cdef bint label = t == NULL and (o.s == 0 or o.gamma == 0)
-    cdef bint flat = label and is_near(w, o) and 4 <= classes <= FEW and (real is double or o.s == 0) and not is_odd(scale)
-    cdef const real* of_rows = w if label and o.s == 0 else NULL   # the weight of the class is one of the row
+    cdef bint flat = label and is_near(w, o) and 4 <= classes <= FEW and not is_odd(scale)
+    cdef bint of_rows = w != NULL and label and o.s == 0   # the weight of the class is one of the row
     cdef Py_ssize_t i = 0, j, rows, at
     for j in range(ROWS):
         high[j] = low[j] = 0
     if classes > FEW and t == NULL and not label:
         spread(t, w, work + padded(classes), classes, <real>o.s)
-    if flat and o.s > 0:
+    if of_rows or (flat and o.s > 0):
         lay_out(w, laid, classes)
+    if flat:
+        lay_out(<const real*>NULL, ones, classes)
     while i < n:
         rows, at = min(<Py_ssize_t>ROWS, n - i), i * classes
         shares = NULL if t == NULL else t + at
         labels = NULL if y == NULL else y + i
         slope = NULL if dz == NULL else dz + at
         u = NULL if weight == NULL else weight + i
-        if of_rows != NULL or o.masked:
+        if of_rows or o.masked or weight != NULL:
             if i % MANY_ROWS == 0:
-                weigh_labels(labels, of_rows, u, checked, products, min(<Py_ssize_t>MANY_ROWS, n - i), o)
+                weigh_labels(labels, laid if of_rows else <double*>NULL, u, checked, products, min(<Py_ssize_t>MANY_ROWS, n - i), o)
             u = products + i % MANY_ROWS
             if o.masked:
                 labels = checked + i % MANY_ROWS
         if classes <= FEW:
-            tile(z + at, shares, labels, w, laid, u, values, slope, rows, classes, scale, o, &flat)
+            tile(z + at, shares, labels, w, ones, laid, u, values, slope, rows, classes, scale, o, &flat)
         else:
             long_rows(z + at, shares, labels, w, u, work, values, slope, rows, classes, scale, o)
         settle_rows(values, u, rows, high, low)
@@ -1405,7 +1432,7 @@ cdef struct Work:   # what is void is float or double
 cdef void do_rows(Work* work, const real* z, Py_ssize_t part) noexcept nogil:
     cdef Py_ssize_t start = part * work.piece, classes = work.classes
     cdef Py_ssize_t at = start * classes
-    cdef void* room = malloc(4 * padded(classes) * sizeof(real) + LINE)
+    cdef void* room = malloc(4 * padded(classes) * sizeof(real) + (classes + 4) * sizeof(double) + LINE)
     if room == NULL:
         work.failed = True
         return
@@ -1488,33 +1515,13 @@ def cross_entropy_soft(
 
 # ---- labels of a batch: where the first wrong one stands, or -1; what they count -----------------------------------
 
-cdef whole_clones count_outside(
-    const int64_t* y, int64_t* found, Py_ssize_t n, int64_t classes, int64_t ignored, bint masked,
-) noexcept nogil:
+cdef whole_clones count_outside(const int64_t* y, int64_t* found, Py_ssize_t n, int64_t classes) noexcept nogil:
     """Without an exit for the first, which would make it slower."""
     cdef int64_t total = 0
     cdef Py_ssize_t i
-    if masked:
-        for i in range(n):
-            total += ((y[i] < 0) | (y[i] >= classes)) & (y[i] != ignored)
-    else:
-        for i in range(n):
-            total += (y[i] < 0) | (y[i] >= classes)
+    for i in range(n):
+        total += (y[i] < 0) | (y[i] >= classes)
     found[0] = total
-
-
-def first_outside_range(const int64_t[::1] y not None, Py_ssize_t classes, ignored=None):
-    """The first i with y_i < 0 or y_i >= classes, and y_i other than `ignored`, else -1; y: (N,)."""
-    cdef bint masked = ignored is not None
-    cdef int64_t label = ignored if masked else 0, wrong
-    cdef Py_ssize_t i
-    with nogil:
-        count_outside(&y[0], &wrong, y.shape[0], classes, label, masked)
-    if wrong:
-        for i in range(y.shape[0]):
-            if (y[i] < 0 or y[i] >= classes) and not (masked and y[i] == label):
-                return i
-    return -1
 
 
 cdef whole_clones count_label(const int64_t* y, int64_t* found, Py_ssize_t n, int64_t label) noexcept nogil:
@@ -1525,6 +1532,22 @@ cdef whole_clones count_label(const int64_t* y, int64_t* found, Py_ssize_t n, in
     found[0] = total
 
 
+def first_outside_range(const int64_t[::1] y not None, Py_ssize_t classes, ignored=None):
+    """The first i with y_i < 0 or y_i >= classes, and y_i other than `ignored`, else -1; y: (N,)."""
+    cdef bint masked = ignored is not None
+    cdef int64_t label = ignored if masked else 0, wrong, found = 0
+    cdef Py_ssize_t i
+    with nogil:
+        count_outside(&y[0], &wrong, y.shape[0], classes)
+        if wrong and masked and not 0 <= label < classes:
+            count_label(&y[0], &found, y.shape[0], label)
+    if wrong > found:
+        for i in range(y.shape[0]):
+            if (y[i] < 0 or y[i] >= classes) and not (masked and y[i] == label):
+                return i
+    return -1
+
+
 cdef clones add_products(const double* products, double* high, double* low, Py_ssize_t rows) noexcept nogil:
     """Lane by lane; of many equal weights all roundings may be alike."""
     cdef Py_ssize_t j
@@ -1532,7 +1555,7 @@ cdef clones add_products(const double* products, double* high, double* low, Py_s
         add(&high[j], &low[j], products[j])
 
 
-cdef double count(const int64_t* y, const real* w, const double* weight, Py_ssize_t n, const Options* o) noexcept nogil:
+cdef double count(const int64_t* y, const double* w, const double* weight, Py_ssize_t n, const Options* o) noexcept nogil:
     """The sum of what the rows weigh, as `weigh_labels` has it."""
     cdef double high[MANY_ROWS]
     cdef double low[MANY_ROWS]
@@ -1554,7 +1577,7 @@ cdef double count(const int64_t* y, const real* w, const double* weight, Py_ssiz
 
 
 def count_labels(
-    const int64_t[::1] y not None, const real[::1] w not None, const double[::1] weight not None, int64_t ignored,
+    const int64_t[::1] y not None, const double[::1] w not None, const double[::1] weight not None, int64_t ignored,
 ):
     """count = sum of weight_i w[y_i] over y_i other than `ignored`, and how many are; y, weight: (N,), w: (C,)."""
     cdef Options o
@@ -1606,14 +1629,15 @@ cdef double small_batch(
     cdef const int64_t* y = <int64_t*>v[1].buf
     cdef const double* weight = <double*>v[4].buf
     cdef real room[FEW]
+    cdef double laid[FEW + 4]
     cdef const real* w = NULL
     cdef double scale
     cdef int64_t wrong, found = 0
     cdef Options o
-    count_outside(y, &wrong, n, classes, 0, False)
+    count_outside(y, &wrong, n, classes)
     if wrong or 0 <= ignored < classes:
-        count_outside(y, &wrong, n, classes, ignored, True)
         count_label(y, &found, n, ignored)
+        wrong -= 0 if 0 <= ignored < classes else found
     if weight != NULL and not wrong:
         count_odd(weight, &wrong, n)
     if wrong or v[3].buf != NULL and not convert_weights(&v[3], room, classes, mean):
@@ -1623,7 +1647,9 @@ cdef double small_batch(
     o = options(w, classes, s, gamma, s > 0)
     o.masked, o.ignored = found > 0, ignored
     if mean:
-        divisor = n - found if w == NULL and weight == NULL else count(y, w, weight, n, &o)
+        if w != NULL:
+            lay_out(w, laid, classes)
+        divisor = n - found if w == NULL and weight == NULL else count(y, NULL if w == NULL else laid, weight, n, &o)
     scale = 1.0 / divisor if divisor > 0 else 0.0
     return scale * batch(
         z, <const real*>NULL, y, w, weight, <real*>NULL, <real*>v[5].buf, <real*>v[2].buf, n, classes, scale, &o)

@@ -273,6 +273,8 @@ __attribute__((target("avx512f"), unused)) static void minnet_stream(void* to, c
     typedef whole mask __attribute__((vector_size(4 * sizeof(real)), aligned(sizeof(real)), may_alias));
 MINNET_BLOCK(float, minnet_f32x4, int32_t, minnet_i32x4)
 MINNET_BLOCK(double, minnet_f64x4, int64_t, minnet_i64x4)
+typedef float minnet_f32x8 __attribute__((vector_size(32), aligned(4), may_alias));
+typedef double minnet_f64x8 __attribute__((vector_size(64), aligned(8), may_alias));
 
 /* b = a transposed. */
 #define MINNET_TRANSPOSE(name, real, vector)                                                            \
@@ -316,49 +318,91 @@ static inline MINNET_INLINE void minnet_collect_f64(const double* a, ptrdiff_t a
     *(minnet_f64x2*)(b + 3 * b_step) = __builtin_shufflevector(odd, odd, 2, 3);
 }
 
-/* b = the sums of four rows of four. They are added by twos and the twos by twos: at which places a vector of this type gets
-   twos by one instruction each is told by i, j, k and l. */
-#define MINNET_ADD_FOURS(vector, r0, r1, r2, r3, b, i, j, k, l)                                         \
-    vector twos01 = __builtin_shufflevector(r0, r1, 0, 4, i, j) + __builtin_shufflevector(r0, r1, k, l, 3, 7); \
-    vector twos23 = __builtin_shufflevector(r2, r3, 0, 4, i, j) + __builtin_shufflevector(r2, r3, k, l, 3, 7); \
-    *(vector*)b = __builtin_shufflevector(twos01, twos23, 0, 1, 4, 5) +                                 \
-        __builtin_shufflevector(twos01, twos23, 2, 3, 6, 7);
+/* b = the sums of four rows of four. They are added by twos and the twos by twos, at the places where a vector gets twos by one
+   instruction each. */
+static inline MINNET_INLINE void minnet_add_fours(minnet_f64x4 r0, minnet_f64x4 r1, minnet_f64x4 r2, minnet_f64x4 r3, double* b)
+{
+    minnet_f64x4 twos01 = __builtin_shufflevector(r0, r1, 0, 4, 2, 6) + __builtin_shufflevector(r0, r1, 1, 5, 3, 7);
+    minnet_f64x4 twos23 = __builtin_shufflevector(r2, r3, 0, 4, 2, 6) + __builtin_shufflevector(r2, r3, 1, 5, 3, 7);
+    *(minnet_f64x4*)b = __builtin_shufflevector(twos01, twos23, 0, 1, 4, 5) + __builtin_shufflevector(twos01, twos23, 2, 3, 6, 7);
+}
 
 /* b = the sums of the first `count` numbers of each row of a; all four are read. */
-#define MINNET_FOURS(name, real, vector, whole, mask, i, j, k, l)                                       \
-    static inline MINNET_INLINE void name(const real* a, ptrdiff_t a_step, whole count, real* b)        \
-    {                                                                                                   \
-        mask kept = (mask){0, 1, 2, 3} < (mask){count, count, count, count};                            \
-        vector r0 = (vector)(*(const mask*)a & kept), r1 = (vector)(*(const mask*)(a + a_step) & kept); \
-        vector r2 = (vector)(*(const mask*)(a + 2 * a_step) & kept);                                    \
-        vector r3 = (vector)(*(const mask*)(a + 3 * a_step) & kept);                                    \
-        MINNET_ADD_FOURS(vector, r0, r1, r2, r3, b, i, j, k, l)                                         \
-    }
+static inline MINNET_INLINE void minnet_fours(const double* a, ptrdiff_t a_step, int64_t count, double* b)
+{
+    minnet_i64x4 kept = (minnet_i64x4){0, 1, 2, 3} < (minnet_i64x4){count, count, count, count};
+    minnet_add_fours(
+        (minnet_f64x4)(*(const minnet_i64x4*)a & kept), (minnet_f64x4)(*(const minnet_i64x4*)(a + a_step) & kept),
+        (minnet_f64x4)(*(const minnet_i64x4*)(a + 2 * a_step) & kept),
+        (minnet_f64x4)(*(const minnet_i64x4*)(a + 3 * a_step) & kept), b);
+}
 
-/* b = the sums of w (base - a) for each row of a, which has a base. */
-#define MINNET_FAR_FOURS(name, real, vector, i, j, k, l)                                                \
+/* b = the sums of w (base - a) for each row of a, four or eight numbers, which has a base. */
+static inline MINNET_INLINE minnet_f64x4 minnet_far(const double* a, double base, const double* w)
+{
+    return (base - *(const minnet_f64x4*)a) * *(const minnet_f64x4*)w;
+}
+
+static inline MINNET_INLINE void minnet_far_fours(
+    const double* a, ptrdiff_t a_step, const double* base, const double* w, double* b)
+{
+    minnet_add_fours(
+        minnet_far(a, base[0], w), minnet_far(a + a_step, base[1], w), minnet_far(a + 2 * a_step, base[2], w),
+        minnet_far(a + 3 * a_step, base[3], w), b);
+}
+
+static inline MINNET_INLINE void minnet_far_eights(
+    const double* a, ptrdiff_t a_step, const double* base, const double* w, double* b)
+{
+    const double* c = a + 4;
+    const double* v = w + 4;
+    minnet_add_fours(
+        minnet_far(a, base[0], w) + minnet_far(c, base[0], v),
+        minnet_far(a + a_step, base[1], w) + minnet_far(c + a_step, base[1], v),
+        minnet_far(a + 2 * a_step, base[2], w) + minnet_far(c + 2 * a_step, base[2], v),
+        minnet_far(a + 3 * a_step, base[3], w) + minnet_far(c + 3 * a_step, base[3], v), b);
+}
+
+/* Four floats as doubles: gcc 12 makes one conversion of it, and two with exchanges of __builtin_convertvector. */
+#define MINNET_WIDE_FOUR(a) ((minnet_f64x4){(a)[0], (a)[1], (a)[2], (a)[3]})
+
+/* b = the sums of w a, in double, for four rows of n >= 4 numbers. The last four overlap those before; their weights stand
+   behind the others. */
+static inline MINNET_INLINE void minnet_moments(const float* a, ptrdiff_t n, const double* w, double* b)
+{
+    const float* last = a + n - 4;
+    minnet_f64x4 by = *(const minnet_f64x4*)(w + n);
+    minnet_f64x4 r0 = MINNET_WIDE_FOUR(last) * by, r1 = MINNET_WIDE_FOUR(last + n) * by;
+    minnet_f64x4 r2 = MINNET_WIDE_FOUR(last + 2 * n) * by, r3 = MINNET_WIDE_FOUR(last + 3 * n) * by;
+    for (; a < last; a += 4, w += 4) {
+        by = *(const minnet_f64x4*)w;
+        r0 += MINNET_WIDE_FOUR(a) * by;
+        r1 += MINNET_WIDE_FOUR(a + n) * by;
+        r2 += MINNET_WIDE_FOUR(a + 2 * n) * by;
+        r3 += MINNET_WIDE_FOUR(a + 3 * n) * by;
+    }
+    minnet_add_fours(r0, r1, r2, r3, b);
+}
+
+/* b = factor a, or factor a - rest w, for n numbers, a vector at a time, of which the last overlaps those before. */
+typedef float minnet_f32x8 __attribute__((vector_size(32), aligned(4), may_alias));
+#define MINNET_SCALE(name, real, vector, size)                                                          \
+    static inline MINNET_INLINE void name(const real* a, real factor, real* b, ptrdiff_t n)             \
+    {                                                                                                   \
+        ptrdiff_t k;                                                                                    \
+        for (k = 0; k < n - size; k += size)                                                            \
+            *(vector*)(b + k) = *(const vector*)(a + k) * factor;                                       \
+        *(vector*)(b + n - size) = *(const vector*)(a + n - size) * factor;                             \
+    }
+#define MINNET_LESS(name, real, vector, size)                                                           \
     static inline MINNET_INLINE void name(                                                              \
-        const real* a, ptrdiff_t a_step, const real* base, const real* w, real* b)                      \
+        const real* a, real factor, const real* w, real rest, real* b, ptrdiff_t n)                     \
     {                                                                                                   \
-        vector by = *(const vector*)w;                                                                  \
-        vector r0 = (base[0] - *(const vector*)a) * by, r1 = (base[1] - *(const vector*)(a + a_step)) * by; \
-        vector r2 = (base[2] - *(const vector*)(a + 2 * a_step)) * by;                                  \
-        vector r3 = (base[3] - *(const vector*)(a + 3 * a_step)) * by;                                  \
-        MINNET_ADD_FOURS(vector, r0, r1, r2, r3, b, i, j, k, l)                                         \
-    }
-
-/* b = factor a for four numbers. */
-#define MINNET_SCALE(name, real, vector)                                                                \
-    static inline MINNET_INLINE void name(const real* a, real factor, real* b)                          \
-    {                                                                                                   \
-        *(vector*)b = *(const vector*)a * factor;                                                       \
-    }
-
-/* b = factor a - rest w, likewise. */
-#define MINNET_LESS(name, real, vector)                                                                 \
-    static inline MINNET_INLINE void name(const real* a, real factor, const real* w, real rest, real* b) \
-    {                                                                                                   \
-        *(vector*)b = *(const vector*)a * factor - *(const vector*)w * rest;                            \
+        ptrdiff_t k;                                                                                    \
+        for (k = 0; k < n - size; k += size)                                                            \
+            *(vector*)(b + k) = *(const vector*)(a + k) * factor - *(const vector*)(w + k) * rest;      \
+        k = n - size;                                                                                   \
+        *(vector*)(b + k) = *(const vector*)(a + k) * factor - *(const vector*)(w + k) * rest;          \
     }
 #else
 #define MINNET_TRANSPOSE(name, real, vector)                                                            \
@@ -387,46 +431,67 @@ static inline MINNET_INLINE void minnet_collect_f64(const double* a, ptrdiff_t a
     }
 }
 
-#define MINNET_FOURS(name, real, vector, whole, mask, i, j, k, l)                                       \
-    static inline MINNET_INLINE void name(const real* a, ptrdiff_t a_step, whole count, real* b)        \
-    {                                                                                                   \
-        int row;                                                                                        \
-        for (row = 0; row < 4; row++, a += a_step)                                                      \
-            b[row] = (a[0] + (count > 1 ? a[1] : 0)) + ((count > 2 ? a[2] : 0) + (count > 3 ? a[3] : 0)); \
+static inline MINNET_INLINE void minnet_fours(const double* a, ptrdiff_t a_step, int64_t count, double* b)
+{
+    int row;
+    for (row = 0; row < 4; row++, a += a_step)
+        b[row] = (a[0] + (count > 1 ? a[1] : 0)) + ((count > 2 ? a[2] : 0) + (count > 3 ? a[3] : 0));
+}
+
+static inline MINNET_INLINE void minnet_far_fours(
+    const double* a, ptrdiff_t a_step, const double* base, const double* w, double* b)
+{
+    int row;
+    for (row = 0; row < 4; row++, a += a_step)
+        b[row] = ((base[row] - a[0]) * w[0] + (base[row] - a[1]) * w[1]) +
+            ((base[row] - a[2]) * w[2] + (base[row] - a[3]) * w[3]);
+}
+
+static inline MINNET_INLINE void minnet_far_eights(
+    const double* a, ptrdiff_t a_step, const double* base, const double* w, double* b)
+{
+    double more[4];
+    int row;
+    minnet_far_fours(a, a_step, base, w, b);
+    minnet_far_fours(a + 4, a_step, base, w + 4, more);
+    for (row = 0; row < 4; row++)
+        b[row] += more[row];
+}
+
+static inline MINNET_INLINE void minnet_moments(const float* a, ptrdiff_t n, const double* w, double* b)
+{
+    ptrdiff_t k;
+    int row;
+    for (row = 0; row < 4; row++, a += n) {
+        b[row] = 0;
+        for (k = 0; k < n; k++)
+            b[row] += w[k] * a[k];
     }
-#define MINNET_FAR_FOURS(name, real, vector, i, j, k, l)                                                \
-    static inline MINNET_INLINE void name(                                                              \
-        const real* a, ptrdiff_t a_step, const real* base, const real* w, real* b)                      \
+}
+
+#define MINNET_SCALE(name, real, vector, size)                                                          \
+    static inline MINNET_INLINE void name(const real* a, real factor, real* b, ptrdiff_t n)             \
     {                                                                                                   \
-        int row;                                                                                        \
-        for (row = 0; row < 4; row++, a += a_step)                                                      \
-            b[row] = ((base[row] - a[0]) * w[0] + (base[row] - a[1]) * w[1]) +                          \
-                ((base[row] - a[2]) * w[2] + (base[row] - a[3]) * w[3]);                                \
-    }
-#define MINNET_SCALE(name, real, vector)                                                                \
-    static inline MINNET_INLINE void name(const real* a, real factor, real* b)                          \
-    {                                                                                                   \
-        int k;                                                                                          \
-        for (k = 0; k < 4; k++)                                                                         \
+        ptrdiff_t k;                                                                                    \
+        for (k = 0; k < n; k++)                                                                         \
             b[k] = a[k] * factor;                                                                       \
     }
-#define MINNET_LESS(name, real, vector)                                                                 \
-    static inline MINNET_INLINE void name(const real* a, real factor, const real* w, real rest, real* b) \
+#define MINNET_LESS(name, real, vector, size)                                                           \
+    static inline MINNET_INLINE void name(                                                              \
+        const real* a, real factor, const real* w, real rest, real* b, ptrdiff_t n)                     \
     {                                                                                                   \
-        int k;                                                                                          \
-        for (k = 0; k < 4; k++)                                                                         \
+        ptrdiff_t k;                                                                                    \
+        for (k = 0; k < n; k++)                                                                         \
             b[k] = a[k] * factor - w[k] * rest;                                                         \
     }
 #endif
 MINNET_TRANSPOSE(minnet_transpose_f32, float, minnet_f32x4)
 MINNET_TRANSPOSE(minnet_transpose_f64, double, minnet_f64x4)
-MINNET_FOURS(minnet_fours_f32, float, minnet_f32x4, int32_t, minnet_i32x4, 1, 5, 2, 6)
-MINNET_FOURS(minnet_fours_f64, double, minnet_f64x4, int64_t, minnet_i64x4, 2, 6, 1, 5)
-MINNET_FAR_FOURS(minnet_far_fours_f32, float, minnet_f32x4, 1, 5, 2, 6)
-MINNET_FAR_FOURS(minnet_far_fours_f64, double, minnet_f64x4, 2, 6, 1, 5)
-MINNET_SCALE(minnet_scale_f32, float, minnet_f32x4)
-MINNET_SCALE(minnet_scale_f64, double, minnet_f64x4)
-MINNET_LESS(minnet_less_f32, float, minnet_f32x4)
-MINNET_LESS(minnet_less_f64, double, minnet_f64x4)
+MINNET_SCALE(minnet_scale_f32, float, minnet_f32x4, 4)
+MINNET_SCALE(minnet_scale_eights_f32, float, minnet_f32x8, 8)
+MINNET_SCALE(minnet_scale_f64, double, minnet_f64x4, 4)
+MINNET_LESS(minnet_less_f32, float, minnet_f32x4, 4)
+MINNET_LESS(minnet_less_eights_f32, float, minnet_f32x8, 8)
+MINNET_LESS(minnet_less_f64, double, minnet_f64x4, 4)
 
 #endif

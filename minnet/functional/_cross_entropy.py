@@ -21,7 +21,6 @@ from minnet.functional._share import NONE, by_dtype, team_for
 
 _index = by_dtype(kernels.cross_entropy_index)
 _soft = by_dtype(kernels.cross_entropy_soft)
-_count = by_dtype(kernels.count_labels)
 
 NUMBERS, MOST = (int, float), 1e30  # the types, and the largest gamma, that a door takes
 
@@ -175,7 +174,7 @@ def _labels(owner, target, z, ignore_index):
 
 def _count_labels(losses, labels, w, ignored):
     """Tell a mean what the labels count; gives whether any is ignored."""
-    total, masked = _count[w.dtype.char](labels, w, losses.weight, ignored)
+    total, masked = kernels.count_labels(labels, np.asarray(w, np.float64), losses.weight, ignored)
     losses.divide_by(total)
     return masked > 0
 
