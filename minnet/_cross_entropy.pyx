@@ -166,20 +166,24 @@ cdef inline inlined settle_tile(Rows* r, Py_ssize_t n, const Options* o, double 
     cdef double s = o.s, rest = o.s / n, weights = o.mass
     cdef int64_t cancelled = 0
     cdef Py_ssize_t j
-    for j in range(ROWS):
-        r.mass[j], r.slope[j] = 1, -r.wrong[j]
-    if o.gamma > 0:
-        focus_rows(r.e_y, r.wrong, r.total, o.gamma, r.loss, r.mass, ROWS)
-    elif s > 0:
+    r.cancelled = 0
+    if s > 0:
         for j in range(ROWS):
             smooth(
                 r.w_y[j], r.distances[j], r.e_y[j], r.wrong[j], r.log_sum[j], s, rest, weights, &r.loss[j], &r.mass[j],
                 &r.slope[j])
             cancelled |= is_cancelled(r.loss[j], rest * weights * (r.log_sum[j] + slack))
+            r.factor[j] = r.mass[j] * r.inverse[j]
+            r.slope[j] *= r.inverse[j]
+        r.cancelled = cancelled
+        return
+    for j in range(ROWS):
+        r.mass[j] = 1
+    if o.gamma > 0:
+        focus_rows(r.e_y, r.wrong, r.total, o.gamma, r.loss, r.mass, ROWS)
     for j in range(ROWS):
         r.factor[j] = r.mass[j] * r.inverse[j]
-        r.slope[j] = r.slope[j] * r.inverse[j] * (1.0 if s > 0 else r.mass[j])   # in this order: the last may be tiny
-    r.cancelled = cancelled
+        r.slope[j] = -r.wrong[j] * r.inverse[j] * r.mass[j]   # in this order: the last may be tiny
 
 
 cdef inline real far(real z, real m, real w, bint careful) noexcept nogil:
@@ -656,9 +660,10 @@ cdef inline inlined flat_rows(
     for j in range(ROWS):
         r.total[j] = r.e_y[j] + r.wrong[j]
         beyond |= (not r.total[j] < TOP) | (not r.e_y[j] > LEAST)
-        r.inverse[j] = r.factor[j] = pull[j] / r.total[j]
-        factor[j] = r.inverse[j]
-        r.slope[j] = -r.wrong[j] * r.inverse[j]
+        r.inverse[j] = pull[j] / r.total[j]
+        if plain:
+            factor[j] = r.factor[j] = r.inverse[j]
+            r.slope[j] = -r.wrong[j] * r.inverse[j]
         r.log_sum[j] = r.wrong[j] / r.e_y[j]
     if beyond:
         return
