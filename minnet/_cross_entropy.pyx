@@ -27,11 +27,8 @@ cdef extern from "_simd.h":
     void stream "minnet_stream"(void* to, const void* lines, size_t bytes) noexcept nogil
     void streamed "minnet_streamed"() noexcept nogil
     void minnet_scale_f32(const float* a, float factor, float* b, Py_ssize_t n) noexcept nogil
-    void minnet_scale_eights_f32(const float* a, float factor, float* b, Py_ssize_t n) noexcept nogil
     void minnet_scale_f64(const double* a, double factor, double* b, Py_ssize_t n) noexcept nogil
     void minnet_less_f32(const float* a, float factor, const float* w, float rest, float* b, Py_ssize_t n) noexcept nogil
-    void minnet_less_eights_f32(
-        const float* a, float factor, const float* w, float rest, float* b, Py_ssize_t n) noexcept nogil
     void minnet_less_f64(
         const double* a, double factor, const double* w, double rest, double* b, Py_ssize_t n) noexcept nogil
     void minnet_moments(const float* a, Py_ssize_t n, const double* w, double* b) noexcept nogil
@@ -561,21 +558,17 @@ cdef inline inlined far_row_sums(
 
 cdef inline inlined scale_rows(
     const real* e, const real* factor, const real* w, const real* rest, const double* slope, const int64_t* y, real* dz,
-    Py_ssize_t rows, Py_ssize_t n, bint less, bint eights,
+    Py_ssize_t rows, Py_ssize_t n, bint less,
 ) noexcept nogil:
-    """dz = factor e, or factor e - rest w, for some rows of n, but for their labels; by eights, if there are as many floats."""
+    """dz = factor e, or factor e - rest w, for some rows of n, but for their labels."""
     cdef Py_ssize_t j
     for j in range(rows):
         if real is double and less:
             minnet_less_f64(e, factor[j], w, rest[j], dz, n)
         elif real is double:
             minnet_scale_f64(e, factor[j], dz, n)
-        elif less and eights:
-            minnet_less_eights_f32(e, factor[j], w, rest[j], dz, n)
         elif less:
             minnet_less_f32(e, factor[j], w, rest[j], dz, n)
-        elif eights:
-            minnet_scale_eights_f32(e, factor[j], dz, n)
         else:
             minnet_scale_f32(e, factor[j], dz, n)
         dz[y[j]] = slope[j]
@@ -693,14 +686,10 @@ cdef inline inlined flat_rows(
             scale_tiny(e, r.total, pull, factor, rows, n)
     for k in range(n if s > 0 else 0):
         w[k] = laid[k]
-    if s > 0 and real is float and n >= 8:
-        scale_rows(e, factor, w, rest, r.slope, y, dz, rows, n, True, True)
-    elif s > 0:
-        scale_rows(e, factor, w, rest, r.slope, y, dz, rows, n, True, False)
-    elif real is float and n >= 8:
-        scale_rows(e, factor, w, rest, r.slope, y, dz, rows, n, False, True)
+    if s > 0:
+        scale_rows(e, factor, w, rest, r.slope, y, dz, rows, n, True)
     else:
-        scale_rows(e, factor, w, rest, r.slope, y, dz, rows, n, False, False)
+        scale_rows(e, factor, w, rest, r.slope, y, dz, rows, n, False)
 
 
 cdef clones flat_tile(

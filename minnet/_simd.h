@@ -273,8 +273,6 @@ __attribute__((target("avx512f"), unused)) static void minnet_stream(void* to, c
     typedef whole mask __attribute__((vector_size(4 * sizeof(real)), aligned(sizeof(real)), may_alias));
 MINNET_BLOCK(float, minnet_f32x4, int32_t, minnet_i32x4)
 MINNET_BLOCK(double, minnet_f64x4, int64_t, minnet_i64x4)
-typedef float minnet_f32x8 __attribute__((vector_size(32), aligned(4), may_alias));
-typedef double minnet_f64x8 __attribute__((vector_size(64), aligned(8), may_alias));
 
 /* b = a transposed. */
 #define MINNET_TRANSPOSE(name, real, vector)                                                            \
@@ -384,24 +382,23 @@ static inline MINNET_INLINE void minnet_moments(const float* a, ptrdiff_t n, con
     minnet_add_fours(r0, r1, r2, r3, b);
 }
 
-/* b = factor a, or factor a - rest w, for n numbers, a vector at a time, of which the last overlaps those before. */
-typedef float minnet_f32x8 __attribute__((vector_size(32), aligned(4), may_alias));
-#define MINNET_SCALE(name, real, vector, size)                                                          \
+/* b = factor a, or factor a - rest w, for n numbers, by fours, of which the last overlap those before. */
+#define MINNET_SCALE(name, real, vector)                                                          \
     static inline MINNET_INLINE void name(const real* a, real factor, real* b, ptrdiff_t n)             \
     {                                                                                                   \
         ptrdiff_t k;                                                                                    \
-        for (k = 0; k < n - size; k += size)                                                            \
+        for (k = 0; k < n - 4; k += 4)                                                            \
             *(vector*)(b + k) = *(const vector*)(a + k) * factor;                                       \
-        *(vector*)(b + n - size) = *(const vector*)(a + n - size) * factor;                             \
+        *(vector*)(b + n - 4) = *(const vector*)(a + n - 4) * factor;                             \
     }
-#define MINNET_LESS(name, real, vector, size)                                                           \
+#define MINNET_LESS(name, real, vector)                                                           \
     static inline MINNET_INLINE void name(                                                              \
         const real* a, real factor, const real* w, real rest, real* b, ptrdiff_t n)                     \
     {                                                                                                   \
         ptrdiff_t k;                                                                                    \
-        for (k = 0; k < n - size; k += size)                                                            \
+        for (k = 0; k < n - 4; k += 4)                                                            \
             *(vector*)(b + k) = *(const vector*)(a + k) * factor - *(const vector*)(w + k) * rest;      \
-        k = n - size;                                                                                   \
+        k = n - 4;                                                                                   \
         *(vector*)(b + k) = *(const vector*)(a + k) * factor - *(const vector*)(w + k) * rest;          \
     }
 #else
@@ -469,14 +466,14 @@ static inline MINNET_INLINE void minnet_moments(const float* a, ptrdiff_t n, con
     }
 }
 
-#define MINNET_SCALE(name, real, vector, size)                                                          \
+#define MINNET_SCALE(name, real, vector)                                                          \
     static inline MINNET_INLINE void name(const real* a, real factor, real* b, ptrdiff_t n)             \
     {                                                                                                   \
         ptrdiff_t k;                                                                                    \
         for (k = 0; k < n; k++)                                                                         \
             b[k] = a[k] * factor;                                                                       \
     }
-#define MINNET_LESS(name, real, vector, size)                                                           \
+#define MINNET_LESS(name, real, vector)                                                           \
     static inline MINNET_INLINE void name(                                                              \
         const real* a, real factor, const real* w, real rest, real* b, ptrdiff_t n)                     \
     {                                                                                                   \
@@ -487,11 +484,9 @@ static inline MINNET_INLINE void minnet_moments(const float* a, ptrdiff_t n, con
 #endif
 MINNET_TRANSPOSE(minnet_transpose_f32, float, minnet_f32x4)
 MINNET_TRANSPOSE(minnet_transpose_f64, double, minnet_f64x4)
-MINNET_SCALE(minnet_scale_f32, float, minnet_f32x4, 4)
-MINNET_SCALE(minnet_scale_eights_f32, float, minnet_f32x8, 8)
-MINNET_SCALE(minnet_scale_f64, double, minnet_f64x4, 4)
-MINNET_LESS(minnet_less_f32, float, minnet_f32x4, 4)
-MINNET_LESS(minnet_less_eights_f32, float, minnet_f32x8, 8)
-MINNET_LESS(minnet_less_f64, double, minnet_f64x4, 4)
+MINNET_SCALE(minnet_scale_f32, float, minnet_f32x4)
+MINNET_SCALE(minnet_scale_f64, double, minnet_f64x4)
+MINNET_LESS(minnet_less_f32, float, minnet_f32x4)
+MINNET_LESS(minnet_less_f64, double, minnet_f64x4)
 
 #endif
