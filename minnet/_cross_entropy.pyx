@@ -1356,7 +1356,7 @@ cdef double batch(
         spread(t, w, work + padded(classes), classes, <real>o.s)
     if of_rows or (flat and o.s > 0):
         lay_out(w, laid, classes)
-    if flat:
+    if flat and real is float:
         lay_out(<const real*>NULL, ones, classes)
     while i < n:
         rows, at = min(<Py_ssize_t>ROWS, n - i), i * classes
