@@ -381,6 +381,28 @@ cdef inline inlined far_sums(
     tile_sums(d, sums, n)
 
 
+cdef inline inlined put_gradient(
+    real* e, const int* label, const Rows* r, const real* rest, const real* w, real* dz, Py_ssize_t rows, Py_ssize_t n,
+    bint smoothed,
+) noexcept nogil:
+    """dz = factor e, less rest w where it is smoothed, and the slope of the label, from the exponentials of a tile; e is lost."""
+    cdef real first[ROWS]
+    cdef real second[ROWS]
+    cdef real at_label[ROWS]
+    cdef real x
+    cdef Py_ssize_t j, k
+    for j in range(ROWS):
+        at_label[j] = r.slope[j]
+        _math.split(r.factor[j], &first[j], &second[j])
+    for k in range(n):
+        for j in range(ROWS):
+            x = e[k * ROWS + j] * first[j] * second[j]
+            if smoothed:
+                x -= rest[j] * (<real>1 if w == NULL else w[k])
+            e[k * ROWS + j] = at_label[j] if label[j] == <int>k else x
+    tile_store(e, dz, rows, n)
+
+
 cdef clones near_tile(
     const real* z, const int64_t* y, const real* w, const double* weight, double* loss, real* dz, Py_ssize_t rows,
     Py_ssize_t n, double scale, const Options* o, bint* done,
@@ -392,9 +414,6 @@ cdef clones near_tile(
     cdef real z_y[ROWS]
     cdef int label[ROWS]
     cdef real most[ROWS]
-    cdef real first[ROWS]
-    cdef real second[ROWS]
-    cdef real at_label[ROWS]
     cdef real rest[ROWS]
     cdef double pull[ROWS]
     cdef Rows r
@@ -436,16 +455,7 @@ cdef clones near_tile(
         loss[j] = r.loss[j]
     if dz == NULL:
         return
-    for j in range(ROWS):
-        at_label[j] = r.slope[j]
-        _math.split(r.factor[j], &first[j], &second[j])
-    for k in range(n):
-        for j in range(ROWS):
-            x = t[k * ROWS + j] * first[j] * second[j]
-            if s > 0:
-                x -= rest[j] * (<real>1 if w == NULL else w[k])
-            t[k * ROWS + j] = at_label[j] if label[j] == <int>k else x
-    tile_store(t, dz, rows, n)
+    put_gradient(t, label, &r, rest, w, dz, rows, n, s > 0)
 
 
 # Where the logits of a tile are moderate, nothing has to be subtracted from them: with e_k = exp(z_k),
@@ -718,16 +728,12 @@ cdef clones label_tile(
     cdef real m[ROWS]
     cdef real z_y[ROWS]
     cdef int label[ROWS]
-    cdef real first[ROWS]
-    cdef real second[ROWS]
-    cdef real at_label[ROWS]
     cdef real rest[ROWS]
     cdef double others[ROWS]
     cdef double pull[ROWS]
     cdef Rows r
     cdef double s = o.s
-    cdef real x
-    cdef Py_ssize_t j, k
+    cdef Py_ssize_t j
     tile_load(z, t, rows, n)
     tile_max(t, m, n)
     labels_of_tile(t, y, label, z_y, rows)
@@ -749,16 +755,7 @@ cdef clones label_tile(
         loss[j] = r.loss[j]
     if dz == NULL:
         return
-    for j in range(ROWS):
-        at_label[j] = r.slope[j]
-        _math.split(r.factor[j], &first[j], &second[j])
-    for k in range(n):
-        for j in range(ROWS):
-            x = e[k * ROWS + j] * first[j] * second[j]
-            if s > 0:
-                x -= rest[j] * (<real>1 if w == NULL else w[k])
-            e[k * ROWS + j] = at_label[j] if label[j] == <int>k else x
-    tile_store(e, dz, rows, n)
+    put_gradient(e, label, &r, rest, w, dz, rows, n, s > 0)
     skip_rows(weight, r.total, dz, rows, n)
 
 
