@@ -8,7 +8,7 @@ at: its loss and gradient are 0 whatever it holds.
 
 from cpython.buffer cimport PyBuffer_Release
 from libc.math cimport INFINITY, M_PI, NAN, cos, pow
-from libc.stdint cimport int32_t, int64_t
+from libc.stdint cimport int64_t
 from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy, memset
 
@@ -425,7 +425,7 @@ cdef clones near_tile(
     tile_load(z, t, rows, n)
     labels_of_tile(t, y, label, z_y, rows)
     for j in range(ROWS):
-        most[j] = <real>43 if real is float else <real>300   # an array: see exact_tile in _softmax.pyx
+        most[j] = <real>43 if real is float else <real>300   # an array: of a constant gcc would make a second copy of half the loop
     if s > 0:
         far_sums(t, y, w, z_y, d, r.distances, r.w_y, rows, n)
     for k in range(n):
@@ -1363,7 +1363,8 @@ cdef double batch(
         u = NULL if weight == NULL else weight + i
         if of_rows or o.masked or weight != NULL:
             if i % MANY_ROWS == 0:
-                weigh_labels(labels, laid if of_rows else <double*>NULL, u, checked, products, min(<Py_ssize_t>MANY_ROWS, n - i), o)
+                weigh_labels(
+                    labels, laid if of_rows else <double*>NULL, u, checked, products, min(<Py_ssize_t>MANY_ROWS, n - i), o)
             u = products + i % MANY_ROWS
             if o.masked:
                 labels = checked + i % MANY_ROWS

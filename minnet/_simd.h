@@ -268,11 +268,9 @@ __attribute__((target("avx512f"), unused)) static void minnet_stream(void* to, c
 /* Blocks of 4 by 4, whose rows are a_step and b_step elements apart. Elements one by one would cost four times as many loads
    and stores, which is most of the time of softmax over few classes. */
 #if defined(__clang__) || (defined(__GNUC__) && __GNUC__ >= 12)
-#define MINNET_BLOCK(real, vector, whole, mask)                                                         \
-    typedef real vector __attribute__((vector_size(4 * sizeof(real)), aligned(sizeof(real)), may_alias)); \
-    typedef whole mask __attribute__((vector_size(4 * sizeof(real)), aligned(sizeof(real)), may_alias));
-MINNET_BLOCK(float, minnet_f32x4, int32_t, minnet_i32x4)
-MINNET_BLOCK(double, minnet_f64x4, int64_t, minnet_i64x4)
+typedef float minnet_f32x4 __attribute__((vector_size(16), aligned(4), may_alias));
+typedef double minnet_f64x4 __attribute__((vector_size(32), aligned(8), may_alias));
+typedef int64_t minnet_i64x4 __attribute__((vector_size(32), aligned(8), may_alias));
 
 /* b = a transposed. */
 #define MINNET_TRANSPOSE(name, real, vector)                                                            \

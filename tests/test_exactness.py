@@ -577,6 +577,7 @@ def edges(dtype, classes=4):
         reach,
         np.nextafter(np.array(reach, dtype), np.array(2 * reach, dtype)),
         2 * reach,
+        500,
         745,
         1000,
     ]
