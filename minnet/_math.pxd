@@ -418,7 +418,7 @@ cdef inline inlined reciprocal(real a, real a_low, real* q, real* q_low) noexcep
     cdef real r = <real>1 / a
     cdef real a1 = head(a), r1 = head(r)
     cdef real a2 = a - a1, r2 = r - r1
-    cdef real residue = ((<real>1 - r1 * a1) - (r1 * a2 + r2 * a1)) - (r2 * a2 + r * a_low)
+    cdef real residue = (<real>1 - r1 * a1) - (r2 * a1 + r * (a2 + a_low))
     q[0] = r
     q_low[0] = residue * r
 

@@ -15,11 +15,18 @@ from minnet._loops cimport LANES
 from minnet._math cimport inlined, real
 
 cdef extern from "_simd.h":
+    void minnet_prefetch(const void* p) noexcept nogil
+
+cdef extern from "_turn.h":
+    bint minnet_turns_wide() noexcept nogil
+    void minnet_turn_in_f32(const float* z, float* t, Py_ssize_t rows, Py_ssize_t n) noexcept nogil
+    void minnet_turn_in_f64(const double* z, double* t, Py_ssize_t rows, Py_ssize_t n) noexcept nogil
+    void minnet_turn_out_f32(float* y, const float* t, Py_ssize_t rows, Py_ssize_t n) noexcept nogil
+    void minnet_turn_out_f64(double* y, const double* t, Py_ssize_t rows, Py_ssize_t n) noexcept nogil
     void minnet_transpose_f32(const float* a, Py_ssize_t a_step, float* b, Py_ssize_t b_step) noexcept nogil
     void minnet_transpose_f64(const double* a, Py_ssize_t a_step, double* b, Py_ssize_t b_step) noexcept nogil
     void minnet_deal_f64(const double* a, Py_ssize_t a_step, double* b, Py_ssize_t b_step) noexcept nogil
     void minnet_collect_f64(const double* a, Py_ssize_t a_step, double* b, Py_ssize_t b_step) noexcept nogil
-    void minnet_prefetch(const void* p) noexcept nogil
 
 cdef enum:
     LINE = 64  # bytes of a line of the cache
@@ -579,6 +586,11 @@ cdef inline inlined tile_load(const real* z, real* t, Py_ssize_t rows, Py_ssize_
         deal(z, t, rows, 2)
     elif n == 3:
         deal(z, t, rows, 3)
+    elif rows == ROWS and n >= 4 and minnet_turns_wide():
+        if real is float:
+            minnet_turn_in_f32(z, t, ROWS, n)
+        else:
+            minnet_turn_in_f64(z, t, ROWS, n)
     elif real is double and rows >= 4 and n >= 4:
         deal_pairs(z, t, rows, n)
     else:
@@ -591,6 +603,11 @@ cdef inline inlined tile_store(const real* t, real* y, Py_ssize_t rows, Py_ssize
         collect(t, y, rows, 2)
     elif n == 3:
         collect(t, y, rows, 3)
+    elif rows == ROWS and n >= 4 and minnet_turns_wide():
+        if real is float:
+            minnet_turn_out_f32(y, t, ROWS, n)
+        else:
+            minnet_turn_out_f64(y, t, ROWS, n)
     elif real is double and rows >= 4 and n >= 4:
         collect_pairs(t, y, rows, n)
     else:
@@ -615,14 +632,14 @@ cdef inline inlined tile_store_columns(const real* t, real* y, Py_ssize_t rows, 
             y[k * step + j] = t[k * ROWS + j]
 
 
-cdef inline bint any_row(real* flags) noexcept nogil:
-    """Whether a flag of a row, 0 or 1, is 1; flags are lost. Or-ed as integers, doubles would all be converted first."""
-    fold_max(flags, 16)
-    fold_max(flags, 8)
-    fold_max(flags, 4)
-    fold_max(flags, 2)
-    fold_max(flags, 1)
-    return flags[0] != 0
+cdef inline real largest(real* numbers) noexcept nogil:
+    """The largest of ROWS numbers, which are lost."""
+    fold_max(numbers, 16)
+    fold_max(numbers, 8)
+    fold_max(numbers, 4)
+    fold_max(numbers, 2)
+    fold_max(numbers, 1)
+    return numbers[0]
 
 
 cdef inline inlined tile_top(const real* t, real* m, Py_ssize_t n) noexcept nogil:
@@ -645,7 +662,7 @@ cdef inline inlined tile_settle(real* t, real* m, Py_ssize_t n) noexcept nogil:
     cdef Py_ssize_t j, k
     for j in range(ROWS):
         infinite[j] = <real>1 if _math.magnitude(m[j]) == INFINITY else <real>0
-    if any_row(infinite):
+    if largest(infinite) != 0:   # or-ed as integers, doubles would all be converted first
         for j in range(ROWS):
             if m[j] == INFINITY:
                 m[j] = 0

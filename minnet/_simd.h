@@ -265,54 +265,12 @@ __attribute__((target("avx512f"), unused)) static void minnet_stream(void* to, c
 #define minnet_stream(to, lines, bytes) ((void)(to), (void)(lines), (void)(bytes))
 #endif
 
-/* Blocks of 4 by 4, whose rows are a_step and b_step elements apart. Elements one by one would cost four times as many loads
-   and stores, which is most of the time of softmax over few classes. */
+/* Vectors of four, for what gcc would not make vectors of. */
 #if defined(__clang__) || (defined(__GNUC__) && __GNUC__ >= 12)
+#define MINNET_HAS_FOURS
 typedef float minnet_f32x4 __attribute__((vector_size(16), aligned(4), may_alias));
 typedef double minnet_f64x4 __attribute__((vector_size(32), aligned(8), may_alias));
 typedef int64_t minnet_i64x4 __attribute__((vector_size(32), aligned(8), may_alias));
-
-/* b = a transposed. */
-#define MINNET_TRANSPOSE(name, real, vector)                                                            \
-    static inline MINNET_INLINE void name(const real* a, ptrdiff_t a_step, real* b, ptrdiff_t b_step)          \
-    {                                                                                                   \
-        vector r0 = *(const vector*)a, r1 = *(const vector*)(a + a_step);                               \
-        vector r2 = *(const vector*)(a + 2 * a_step), r3 = *(const vector*)(a + 3 * a_step);            \
-        vector low01 = __builtin_shufflevector(r0, r1, 0, 4, 1, 5);                                     \
-        vector low23 = __builtin_shufflevector(r2, r3, 0, 4, 1, 5);                                     \
-        vector high01 = __builtin_shufflevector(r0, r1, 2, 6, 3, 7);                                    \
-        vector high23 = __builtin_shufflevector(r2, r3, 2, 6, 3, 7);                                    \
-        *(vector*)b = __builtin_shufflevector(low01, low23, 0, 1, 4, 5);                                \
-        *(vector*)(b + b_step) = __builtin_shufflevector(low01, low23, 2, 3, 6, 7);                     \
-        *(vector*)(b + 2 * b_step) = __builtin_shufflevector(high01, high23, 0, 1, 4, 5);               \
-        *(vector*)(b + 3 * b_step) = __builtin_shufflevector(high01, high23, 2, 3, 6, 7);               \
-    }
-
-/* Blocks of two doubles by four, which tiles are dealt to and collected from: two halves that are loaded, or stored, are a
-   vector of four by one instruction, so that such a block takes half of the exchanges of one of 4 by 4. In a prototype
-   without AVX, where gcc has to make vectors of four of halves, a tile is collected in a tenth of the time. */
-typedef double minnet_f64x2 __attribute__((vector_size(16), aligned(8), may_alias));
-
-/* b = a transposed, four rows of two. */
-static inline MINNET_INLINE void minnet_deal_f64(const double* a, ptrdiff_t a_step, double* b, ptrdiff_t b_step)
-{
-    minnet_f64x2 r0 = *(const minnet_f64x2*)a, r1 = *(const minnet_f64x2*)(a + a_step);
-    minnet_f64x2 r2 = *(const minnet_f64x2*)(a + 2 * a_step), r3 = *(const minnet_f64x2*)(a + 3 * a_step);
-    minnet_f64x4 even = __builtin_shufflevector(r0, r2, 0, 1, 2, 3), odd = __builtin_shufflevector(r1, r3, 0, 1, 2, 3);
-    *(minnet_f64x4*)b = __builtin_shufflevector(even, odd, 0, 4, 2, 6);
-    *(minnet_f64x4*)(b + b_step) = __builtin_shufflevector(even, odd, 1, 5, 3, 7);
-}
-
-/* The same for two rows of four. */
-static inline MINNET_INLINE void minnet_collect_f64(const double* a, ptrdiff_t a_step, double* b, ptrdiff_t b_step)
-{
-    minnet_f64x4 r0 = *(const minnet_f64x4*)a, r1 = *(const minnet_f64x4*)(a + a_step);
-    minnet_f64x4 even = __builtin_shufflevector(r0, r1, 0, 4, 2, 6), odd = __builtin_shufflevector(r0, r1, 1, 5, 3, 7);
-    *(minnet_f64x2*)b = __builtin_shufflevector(even, even, 0, 1);
-    *(minnet_f64x2*)(b + b_step) = __builtin_shufflevector(odd, odd, 0, 1);
-    *(minnet_f64x2*)(b + 2 * b_step) = __builtin_shufflevector(even, even, 2, 3);
-    *(minnet_f64x2*)(b + 3 * b_step) = __builtin_shufflevector(odd, odd, 2, 3);
-}
 
 /* b = the sums of four rows of four. They are added by twos and the twos by twos, at the places where a vector gets twos by one
    instruction each. */
@@ -400,32 +358,6 @@ static inline MINNET_INLINE void minnet_moments(const float* a, ptrdiff_t n, con
         *(vector*)(b + k) = *(const vector*)(a + k) * factor - *(const vector*)(w + k) * rest;          \
     }
 #else
-#define MINNET_TRANSPOSE(name, real, vector)                                                            \
-    static inline MINNET_INLINE void name(const real* a, ptrdiff_t a_step, real* b, ptrdiff_t b_step)          \
-    {                                                                                                   \
-        int j, k;                                                                                       \
-        for (j = 0; j < 4; j++)                                                                         \
-            for (k = 0; k < 4; k++)                                                                     \
-                b[k * b_step + j] = a[j * a_step + k];                                                  \
-    }
-static inline MINNET_INLINE void minnet_deal_f64(const double* a, ptrdiff_t a_step, double* b, ptrdiff_t b_step)
-{
-    int j;
-    for (j = 0; j < 4; j++) {
-        b[j] = a[j * a_step];
-        b[b_step + j] = a[j * a_step + 1];
-    }
-}
-
-static inline MINNET_INLINE void minnet_collect_f64(const double* a, ptrdiff_t a_step, double* b, ptrdiff_t b_step)
-{
-    int j;
-    for (j = 0; j < 4; j++) {
-        b[j * b_step] = a[j];
-        b[j * b_step + 1] = a[a_step + j];
-    }
-}
-
 static inline MINNET_INLINE void minnet_fours(const double* a, ptrdiff_t a_step, int64_t count, double* b)
 {
     int row;
@@ -480,8 +412,6 @@ static inline MINNET_INLINE void minnet_moments(const float* a, ptrdiff_t n, con
             b[k] = a[k] * factor - w[k] * rest;                                                         \
     }
 #endif
-MINNET_TRANSPOSE(minnet_transpose_f32, float, minnet_f32x4)
-MINNET_TRANSPOSE(minnet_transpose_f64, double, minnet_f64x4)
 MINNET_SCALE(minnet_scale_f32, float, minnet_f32x4)
 MINNET_SCALE(minnet_scale_f64, double, minnet_f64x4)
 MINNET_LESS(minnet_less_f32, float, minnet_f32x4)

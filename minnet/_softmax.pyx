@@ -10,13 +10,14 @@ from minnet._doors cimport alike, apart, enter
 from minnet._loops cimport clones
 from minnet._math cimport inlined, real
 from minnet._rows cimport (
-    FEW, ROWS, add, anchor, any_row, exact_others, exp_total, fetch, infinite_others, invert_total, log_total, multiply,
+    FEW, ROWS, add, anchor, exact_others, exp_total, fetch, infinite_others, invert_total, largest, log_total, multiply,
     row_max, tile_load, tile_load_columns, tile_max, tile_settle, tile_store, tile_store_columns, tile_top, unshift_sum,
 )
 from minnet._team cimport Team, meeting_of, piece_of, share_standing
 
 
 cdef enum:
+    HALF = ROWS // 2
     FIRST = 128   # entries of a row whose maximum is a guess at that of all
 
 
@@ -25,11 +26,16 @@ cdef enum:
 # Tiles take exponentials of t - base, where base is the first class of a row or, where that is far below, the maximum. With
 # the first class in all rows nothing waits for maxima, and the exponentials of one class are 1: those of the first `ones`.
 
+cdef inline real reach(real unused) noexcept nogil:
+    return <real>600 if real is float else <real>24
+
+
 cdef inline real far(real z, real m) noexcept nogil:
-    """1 where m is so far above z, a maximum above a first class, that a sum of exp(t - z) does not hold exp(m - z)."""
-    cdef real NEAR = 600 if real is float else 24
-    cdef real LARGE = INFINITY if real is float else 1e18   # beyond, see bring_near
-    return <real>0 if m - z <= NEAR and _math.magnitude(z) < LARGE else <real>1
+    """How far m, a maximum, is above z, a first class: up to `reach` a sum of exp(t - z) holds exp(m - z).
+
+    More than that where z is infinite, or so large that `exact_tile` needs `bring_near`."""
+    cdef real size = _math.magnitude(z) * <real>2.4e-17
+    return m - z if m - z > size else size
 
 
 cdef inline inlined wide_tile(const float* t, float* y, const float* base, Py_ssize_t ones, Py_ssize_t n) noexcept nogil:
@@ -73,13 +79,26 @@ cdef inline inlined bring_near(double* t, double* base, Py_ssize_t n) noexcept n
             base[j] = 0
 
 
-cdef inline inlined class_terms(double* t, const double* base, const double* bound, double* scale) noexcept nogil:
-    """exp(t - base), shifted, = scale (1 + p) for one class, p in place of t."""
-    cdef double d, d_low, unused
+cdef inline inlined half_terms(double* t, const double* base, const double* bound, double* scale) noexcept nogil:
+    """exp(t - base), shifted, = scale (1 + p) for one class of half a tile, p in place of t."""
+    cdef double d[HALF]
+    cdef double low[HALF]
+    cdef double first[HALF]
+    cdef double rest[HALF]
+    cdef double power[HALF]
+    cdef double unused
     cdef Py_ssize_t j
-    for j in range(ROWS):
-        _math.difference(_math.at_least(t[j], bound[j]), base[j], &d, &d_low)
-        _math.exp_terms(d, d_low, &scale[j], &t[j], &unused)
+    for j in range(HALF):
+        _math.difference(_math.at_least(t[j], bound[j]), base[j], &d[j], &low[j])
+        _math.reduce(d[j], low[j], &power[j], &first[j], &rest[j])
+        scale[j] = _math.pow2(power[j])
+    for j in range(HALF):
+        _math.reduced_terms(first[j], rest[j], &t[j], &unused)
+
+
+cdef inline inlined class_terms(double* t, const double* base, const double* bound, double* scale) noexcept nogil:
+    half_terms(t, base, bound, scale)
+    half_terms(t + HALF, base + HALF, bound + HALF, scale + HALF)
 
 
 cdef inline inlined add_class(const double* scale, const double* p, double* high, double* low) noexcept nogil:
@@ -100,28 +119,27 @@ cdef inline inlined exact_tile(
     Sums are in two parts, and begin with 2^36 too many, which exceeds each addend. With exponentials in two parts, 2^n and
     2^n p, a product rounds once that counts. Sums wait for exponentials, so they have a loop of their own.
     """
-    cdef double TOO_MANY = 68719476736.0
+    cdef double shift = 1.3407807929942597e154
+    cdef double TOO_MANY = 68719476736.0 * shift
     cdef double high[ROWS]
     cdef double low[ROWS]
     cdef double bound[ROWS]
-    cdef double p, total, total_low, unshift = _math.unshift(<double>0)
+    cdef double p, total, total_low
     cdef Py_ssize_t j, k
     for j in range(ROWS):
-        high[j], low[j], bound[j] = (TOO_MANY + ones) / unshift, 0, base[j] + _math.lowest(unshift)
+        high[j], low[j], bound[j] = TOO_MANY + ones * shift, 0, base[j] + _math.lowest(shift)
     for k in range(ones, n):
         fetch(next + k * step, 4)
         class_terms(t + k * ROWS, base, bound, y + k * ROWS)
     for k in range(ones, n):
         add_class(y + k * ROWS, t + k * ROWS, high, low)
     for j in range(ROWS):
-        high[j], low[j] = high[j] * unshift - TOO_MANY, low[j] * unshift
+        high[j] -= TOO_MANY
         total = high[j] + low[j]
         total_low = low[j] - (total - high[j])
         _math.reciprocal(total, total_low, &high[j], &low[j])
     for j in range(ROWS if ones else 0):
-        y[j] = high[j] + low[j]
-    for j in range(ROWS):
-        high[j], low[j] = high[j] * unshift, low[j] * unshift
+        y[j] = (high[j] + low[j]) * shift
     for k in range(ones, n):
         for j in range(ROWS):
             p = t[k * ROWS + j]
@@ -172,10 +190,10 @@ cdef inline inlined normalize_tile(real* t, real* y, Py_ssize_t n, const real* n
     tile_top(t, base, n)
     for j in range(ROWS):
         flags[j] = far(t[j], base[j])
-    if any_row(flags):
+    if not largest(flags) <= reach(base[0]):
         tile_settle(t, base, n)
         for j in range(ROWS):
-            base[j] = base[j] if far(t[j], base[j]) else t[j]
+            base[j] = t[j] if far(t[j], base[j]) <= reach(base[0]) else base[j]
         if real is float:
             wide_tile(t, y, base, 0, n)
         else:

@@ -29,6 +29,7 @@ V3 = {"avx2", "bmi1", "bmi2", "f16c", "fma", "abm", "movbe", "xsave"}
 V4 = V3 | {"avx512f", "avx512bw", "avx512cd", "avx512dq", "avx512vl"}
 ARITHMETIC = r"\tv?(?:add|sub|mul|div|max|min|cmp\w*|and|sqrt|fn?m(?:add|sub)\d+)p[sd]\s.*%"
 MEMORY = {"memset", "memcpy", "memmove"}
+TURNS = re.compile(r"minnet_turn_(in|out)_f(32|64)(\.\w+)*")
 
 
 def run_python(code, **options):
@@ -95,14 +96,23 @@ def test_each_level_computes_in_its_own_vectors(functions, module, narrow, clone
 
 @pytest.mark.parametrize(("module", "narrow", "clone", "arguments"), CLONES)
 def test_a_clone_holds_all_its_code(functions, module, narrow, clone, arguments):
-    """A function that it called, or jumped to, would run as baseline code."""
+    """A function that it called, or jumped to, would run as baseline code, but for those that are of one level only."""
     bodies = bodies_of(functions, module, clone)
     for key, text in bodies.items():
         targets = set(re.findall(r"\t(?:call|j\w+)\s+[0-9a-f]+ <([^>]+?)(?:\+0x[0-9a-f]+)?(?:@plt)?>", text))
         others = {name for name in targets if f"_{clone}." not in name}  # a loop jumps within its own body
-        assert others <= MEMORY, key
+        assert {name for name in others if not TURNS.fullmatch(name)} <= MEMORY, key
         assert not re.search(r"\tcall\s+\*", text), key
     assert bodies
+
+
+@pytest.mark.parametrize("module", ["_softmax", "_cross_entropy"])
+def test_tiles_are_turned_over_in_vectors_of_512_bits(functions, module):
+    bodies = [text for name, text in functions[module].items() if TURNS.fullmatch(name)]
+    assert len(bodies) == 4
+    for text in bodies:
+        assert len(re.findall(r"\tvunpck[lh]p[sd]\s.*%zmm", text)) >= 4
+        assert not re.search(r"\tcall\s", text)
 
 
 def test_roots_and_quotients_are_taken_in_vectors_of_512_bits_too(functions):
