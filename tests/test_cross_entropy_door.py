@@ -111,6 +111,16 @@ def test_every_corner_gives_the_same_bits_with_and_without_the_door(case, dtype,
 
 
 @by_dtype
+@pytest.mark.parametrize("narrow", ["int8", "uint8", "int16", "uint16", "int32", "uint32"])
+def test_narrow_labels_and_weights_go_through_the_door(narrow, dtype, doors, rng):
+    logits, target = batch(rng, dtype, ignored=3)
+    options = {"ignore_index": 3, "sample_weight": SAMPLE_WEIGHT.astype(np.float32)}
+    got = both(logits, target.astype(narrow), **options)
+    assert doors.pop() is not None
+    assert_same(got, both(logits, target, **options | {"sample_weight": options["sample_weight"].astype(float)}))
+
+
+@by_dtype
 def test_a_gradient_over_something_that_is_read_comes_out_as_over_nothing(dtype, doors, rng):
     logits, target = batch(rng, dtype)
     room = np.empty(ROWS * CLASSES + 1, dtype)

@@ -6,6 +6,8 @@ import numpy as np
 
 from minnet import _cross_entropy as kernels
 from minnet._checks import (
+    FLOAT64,
+    INT64,
     any_array,
     bad_value,
     integer,
@@ -98,6 +100,10 @@ def cross_entropy(
     owner = "cross_entropy"
     options = reduction, label_smoothing, gamma, ignore_index
     if return_grad and grad_output is None and type(logits) is type(target) is np.ndarray and _are_plain(*options):
+        if target.dtype is not INT64:
+            target = _widened(target, INT64, "iu")
+        if sample_weight is not None:
+            sample_weight = _widened(sample_weight, FLOAT64, "f")
         grad = np.empty_like(logits) if out is None else out
         losses = np.empty(logits.shape[:1], logits.dtype) if reduction == "none" else None
         value = kernels.cross_entropy_door(logits, target, grad, weight, sample_weight, losses, *options)
@@ -118,6 +124,12 @@ def _are_plain(reduction, label_smoothing, gamma, ignore_index):
     if type(reduction) is not str or reduction not in REDUCTIONS:
         return False
     return 0 <= label_smoothing <= 1 and 0 <= gamma <= MOST and abs(ignore_index) < 2**63
+
+
+def _widened(a, dtype, kinds):
+    """`a` in the dtype that a door takes, if it is an array of a narrower one of these kinds."""
+    narrow = type(a) is np.ndarray and a.dtype.kind in kinds and a.dtype.itemsize < dtype.itemsize
+    return a.astype(dtype) if narrow else a
 
 
 def prepare(owner, z, target, *, label_smoothing, gamma, reduction, grad_output, single=False, **counting):
