@@ -6,14 +6,15 @@ Classes have weights w_k, rows have weights, s is the smoothing, gamma the focus
 at: its loss and gradient are 0 whatever it holds.
 """
 
-from cpython.buffer cimport PyBuffer_Release
 from libc.math cimport INFINITY, M_PI, NAN, cos, pow
 from libc.stdint cimport int64_t
 from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy, memset
 
 from minnet cimport _math
-from minnet._doors cimport alike, apart, enter, labels_of
+from minnet._doors cimport (
+    DZ, LOSS, alike, apart, divisor_of, enter_all, is_plain, is_whole, labels_of, leave, most_gamma,
+)
 from minnet._loops cimport LANES, clones, pointer, whole_clones
 from minnet._math cimport inlined, real
 from minnet._rows cimport (
@@ -1656,7 +1657,7 @@ cdef bint fitting(const Py_buffer* v) noexcept:
     """Whether z, y, dz, w, weight and loss have the shapes and dtypes they should have, and dz is memory of its own."""
     cdef char kind = v[0].format[0]
     cdef Py_ssize_t i
-    if v[0].ndim != 2 or v[1].ndim != 1 or kind not in (b"f", b"d") or not alike(&v[0], &v[2]):
+    if v[0].ndim != 2 or v[1].ndim != 1 or kind not in (b"f", b"d") or v[2].buf != NULL and not alike(&v[0], &v[2]):
         return False
     for i in range(6):
         if i != 2 and not apart(&v[2], &v[i]):
@@ -1669,33 +1670,29 @@ cdef bint fitting(const Py_buffer* v) noexcept:
 
 
 def cross_entropy_door(
-    z not None, y not None, dz not None, w, weight, loss, str reduction not None, double s, double gamma, int64_t ignored,
+    z not None, y not None, dz, w, weight, loss, str reduction not None, smoothing, gamma, ignored,
 ):
     """The reduced cross-entropy and its gradient dz, if all is small and plain; else None, and nothing is done.
 
-    z, dz: (N, C); y: (N,); w: (C,), weight, loss: (N,), or None. Options as in cross_entropy_index; where `reduction`
+    z: (N, C); y: (N,); dz: (N, C), w: (C,), weight, loss: (N,), or None. Options as in cross_entropy_index; where `reduction`
     is "mean", w is divided by its largest.
     """
     cdef Py_buffer v[6]
-    cdef int held = 0
-    cdef double total = -1
+    cdef double s = 0, focus = 0, divisor, total = -1
+    cdef int64_t left_out = 0
     cdef bint mean = reduction == "mean"
-    cdef double divisor = 1
-    for array in (z, y, dz, w, weight, loss):
-        if array is None:
-            memset(&v[held], 0, sizeof(Py_buffer))   # nothing to release
-        elif not enter(array, &v[held], held == 2 or held == 5):
-            break
-        held += 1
+    cdef int held
+    if not (is_plain(smoothing, 1, &s) and is_plain(gamma, most_gamma(), &focus) and is_whole(ignored, &left_out)):
+        return None
+    held = enter_all((z, y, dz, w, weight, loss), v, DZ | LOSS)
     if held == 6 and fitting(v):
-        if reduction == "batchmean":
-            divisor = v[0].shape[0]
+        divisor = divisor_of(reduction, v[0].shape[0], v[0].shape[0])
         with nogil:
-            if v[0].format[0] == b"f":
-                total = small_batch(<float*>v[0].buf, v, s, gamma, ignored, mean, divisor)
+            if divisor == 0:
+                pass
+            elif v[0].format[0] == b"f":
+                total = small_batch(<float*>v[0].buf, v, s, focus, left_out, mean, divisor)
             else:
-                total = small_batch(<double*>v[0].buf, v, s, gamma, ignored, mean, divisor)
-    while held > 0:
-        held -= 1
-        PyBuffer_Release(&v[held])
+                total = small_batch(<double*>v[0].buf, v, s, focus, left_out, mean, divisor)
+    leave(v, held)
     return None if total == -1 else total

@@ -2,12 +2,11 @@
 # cython: freethreading_compatible=True
 """Losses of one element each: a value and a gradient from an output and its target. Letters and rules: _activations.pyx."""
 
-from cpython.buffer cimport PyBuffer_Release
 from libc.math cimport INFINITY, NAN
 from libc.stdint cimport uint32_t, uint64_t
 
 from minnet cimport _math
-from minnet._doors cimport alike, apart, enter
+from minnet._doors cimport DZ, LOSS, alike, apart, divisor_of, enter_all, is_plain, leave, most_gamma
 from minnet._math cimport inlined, real
 from minnet._loops cimport clones, pointer
 from minnet._rows cimport add
@@ -1078,15 +1077,23 @@ cdef void survey_block(const real* w, double* high, double* low, double* largest
         largest[0] = most
 
 
+cdef double sum_weights(const real* w, double* largest, Py_ssize_t n) noexcept nogil:
+    """Their sum; `largest` is NaN if one is negative or NaN."""
+    cdef double high = 0, low = 0
+    cdef Py_ssize_t start = 0
+    largest[0] = 0
+    while start < n:
+        survey_block(w + start, &high, &low, largest, min(<Py_ssize_t>BLOCK, n - start))
+        start += BLOCK
+    return high + low if low == low else high
+
+
 def add_weights(const real[::1] w not None):
     """sum = sum_i w_i and the largest w_i, which is NaN if one is negative or NaN; w: (N,)."""
-    cdef double high = 0, low = 0, largest = 0
-    cdef Py_ssize_t start = 0
+    cdef double total, largest
     with nogil:
-        while start < w.shape[0]:
-            survey_block(&w[start], &high, &low, &largest, min(<Py_ssize_t>BLOCK, w.shape[0] - start))
-            start += BLOCK
-    return high + low if low == low else high, largest
+        total = sum_weights(&w[0], &largest, w.shape[0])
+    return total, largest
 
 
 cdef clones survey_rounding(
@@ -1186,35 +1193,106 @@ def first_outside_unit(const real[::1] x not None):
 
 # ---- the door: see _doors.pxd --------------------------------------------------------------------------------------
 
-cdef double mean_binary_loss(const real* z, const real* t, real* dz, Py_ssize_t n) noexcept nogil:
-    """The mean binary cross-entropy of n logits and its gradient; -1 if a target is outside [0, 1]."""
-    cdef Settings s
-    cdef double scale = 1.0 / n
+cdef struct Binary:   # options of a small batch
+    double positive, negative, smoothing, gamma, divisor
+    bint mean
+
+
+cdef double small_batch(const real* z, const Py_buffer* v, const Binary* o) noexcept nogil:
+    """The loss of a batch that is `fitting`, over `divisor` or, as a mean, the sum of row weights; -1 if targets or weights
+    are wrong, weights of rows far from 1, or those of elements beside other options."""
+    cdef double LOW = 1e-15 if real is float else 1e-90, HIGH = 1e15 if real is float else 1e90
+    cdef Py_ssize_t n = v[0].len // sizeof(real), i
+    cdef const real* t = <real*>v[1].buf
+    cdef const real* weight = <real*>(v[3].buf if v[4].buf == NULL else v[4].buf)
+    cdef real yes[1 + CHUNK]
+    cdef real no[1 + CHUNK]
+    cdef double total, largest, scale, divisor = o.divisor
+    cdef bint plain = o.positive == 1 and o.negative == 1 and o.smoothing == 0 and o.gamma == 0
     cdef int found = 0
+    cdef Settings s
     look(t, &found, n)
-    if found & OUTSIDE:
+    if found & OUTSIDE or v[3].buf != NULL and (v[4].buf != NULL or not plain):
         return -1
-    s.a_period = s.b_period = 0
+    if weight != NULL:
+        total = sum_weights(weight, &largest, n)
+        if not largest < INFINITY or v[4].buf != NULL and not LOW < largest < HIGH:
+            return -1
+        if v[4].buf != NULL and o.mean:
+            divisor = total
+    scale = 1.0 / divisor
+    if plain:
+        return scale * binary_sum(z, t, weight, NULL, <real*>v[5].buf, <real*>v[2].buf, n, scale, &s, NULL)
+    for i in range(1 + CHUNK):
+        yes[i], no[i] = o.positive, o.negative
+    s.a_period, s.b_period, s.amount, s.gamma = 1, 1, o.smoothing, o.gamma
+    s.weighted = o.positive != 1 or o.negative != 1
     return scale * elementwise(
-        BCE_WITH_LOGITS, z, t, <real*>NULL, <real*>NULL, <real*>NULL, NULL, <real*>NULL, dz, n, scale, &s, NULL)
+        FOCAL_BCE if o.gamma > 0 else WEIGHTED_BCE, z, t, yes, no, weight, NULL, <real*>v[5].buf, <real*>v[2].buf, n, scale,
+        &s, NULL)
 
 
-def binary_cross_entropy_with_logits_door(z not None, t not None, dz not None):
-    """loss = mean(softplus(z) - t z) and its gradient dz, if all are small and plain (N, ...); else None."""
-    cdef Py_buffer a, b, c
-    cdef double loss = -1
-    if not enter(z, &a, False):
+cdef bint are_rows(const Py_buffer* weight, const Py_buffer* z) noexcept:
+    """Whether weights of rows are missing, or one an element, in the dtype of z."""
+    if weight.buf == NULL:
+        return True
+    if weight.ndim != 1 or z.ndim == 0 or weight.format[0] != z.format[0]:
+        return False
+    return weight.shape[0] == z.shape[0] and weight.len == z.len
+
+
+cdef bint fitting(const Py_buffer* v) noexcept:
+    """Whether z, t, dz, weight, sample_weight and loss have the shapes and the dtype they should have, and dz is memory of its
+    own."""
+    cdef Py_ssize_t i
+    if v[0].format[0] not in (b"f", b"d") or v[0].len == 0 or not are_rows(&v[4], &v[0]):
+        return False
+    for i in range(6):
+        if i != 2 and not apart(&v[2], &v[i]):
+            return False
+        if i != 4 and v[i].buf != NULL and not alike(&v[0], &v[i]):
+            return False
+    return True
+
+
+cdef bint take_factors(object positive, object alpha, Binary* o) noexcept:
+    """Those of the terms of t and of 1 - t; whether they are plain numbers."""
+    cdef double balance = 0
+    o.positive = o.negative = 1
+    if positive is not None and not is_plain(positive, most_gamma(), &o.positive):
+        return False
+    if alpha is not None:
+        if not is_plain(alpha, 1, &balance):
+            return False
+        o.positive, o.negative = balance * o.positive, 1 - balance
+    return True
+
+
+def binary_cross_entropy_with_logits_door(
+    z not None, t not None, dz, weight, sample_weight, loss, str reduction not None, positive, alpha, smoothing, gamma,
+):
+    """The reduced loss and its gradient dz, if all are small and plain (N, ...); else None, and nothing is done.
+
+    dz, weight, loss: as z, sample_weight: (N,), or None; positive: the factor of the term of t, or None.
+    """
+    cdef Py_buffer v[6]
+    cdef Binary o
+    cdef double total = -1
+    cdef int held
+    if not (is_plain(smoothing, 1, &o.smoothing) and is_plain(gamma, most_gamma(), &o.gamma)):
         return None
-    if enter(t, &b, False):
-        if enter(dz, &c, True):
-            if alike(&a, &b) and alike(&a, &c) and apart(&a, &c) and apart(&b, &c) and a.len > 0:
-                if a.format[0] == b"f":
-                    with nogil:
-                        loss = mean_binary_loss(<float*>a.buf, <float*>b.buf, <float*>c.buf, a.len // 4)
-                elif a.format[0] == b"d":
-                    with nogil:
-                        loss = mean_binary_loss(<double*>a.buf, <double*>b.buf, <double*>c.buf, a.len // 8)
-            PyBuffer_Release(&c)
-        PyBuffer_Release(&b)
-    PyBuffer_Release(&a)
-    return None if loss == -1 else loss
+    if not take_factors(positive, alpha, &o):
+        return None
+    held = enter_all((z, t, dz, weight, sample_weight, loss), v, DZ | LOSS)
+    if held == 6 and fitting(v):
+        o.mean = reduction == "mean"
+        o.divisor = divisor_of(reduction, v[0].shape[0] if v[0].ndim > 0 else 1, v[0].len // v[0].itemsize)
+        with nogil:
+            if o.divisor == 0:
+                pass
+            elif v[0].format[0] == b"f":
+                total = small_batch(<float*>v[0].buf, v, &o)
+            else:
+                total = small_batch(<double*>v[0].buf, v, &o)
+    leave(v, held)
+    return None if total == -1 else total

@@ -290,18 +290,6 @@ def test_gamma_of_0_is_the_limit_of_small_gamma_with_weights_too(dtype, rng):
     assert_near(got[1], want[1], dtype, 4)
 
 
-def test_the_door_is_taken_where_no_option_is_used(monkeypatch):
-    calls = []
-    monkeypatch.setattr(_elementwise, "binary_cross_entropy_with_logits_door", lambda *a: calls.append(a) or 0.25)
-    z = np.zeros(3)
-    assert bce(z, z, return_grad=True)[0] == 0.25
-    assert mn.BCEWithLogitsLoss().value_and_grad(z, z)[0] == 0.25
-    assert bce(z, z, return_grad=True, gamma=0, label_smoothing=0)[0] == 0.25
-    for options in ({"gamma": 1}, {"alpha": 0.5}, {"weight": 1}, {"pos_weight": 1}, {"label_smoothing": 0.1}):
-        assert bce(z, z, return_grad=True, **options)[0] != 0.25
-    assert len(calls) == 3
-
-
 # ---- what the options mean ----
 
 

@@ -111,6 +111,17 @@ def test_every_corner_gives_the_same_bits_with_and_without_the_door(case, dtype,
 
 
 @by_dtype
+@by_reduction
+def test_a_value_alone_is_that_beside_a_gradient(reduction, dtype, doors, rng):
+    for given in COMBINATIONS:
+        options = given | {"reduction": reduction}
+        logits, target = batch(rng, dtype, given["ignore_index"])
+        value = F.cross_entropy(logits, target, **options)
+        assert doors.pop() is not None
+        np.testing.assert_array_equal(value, both(logits, target, **options)[0])
+
+
+@by_dtype
 @pytest.mark.parametrize("narrow", ["int8", "uint8", "int16", "uint16", "int32", "uint32"])
 def test_narrow_labels_and_weights_go_through_the_door(narrow, dtype, doors, rng):
     logits, target = batch(rng, dtype, ignored=3)

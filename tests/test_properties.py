@@ -199,7 +199,9 @@ def test_sample_weights_of_0_are_as_if_left_out(kind, dtype, data):
         value, grad = run(logits, target, reduction, sample_weight=weight, **options)
         assert not np.any(grad[~kept])
         part = run(logits[kept], target[kept], reduction, sample_weight=weight[kept], **options)
-        assert_same((value, grad[kept]), part, dtype, 0)
+        # a row of NaN sends its tile another way, and p sum(T) - T of smoothed labels may cancel: see above
+        scale = size_of(options) if "label_smoothing" in options else 0
+        assert_same((value, grad[kept]), part, dtype, scale)
 
 
 @by_dtype

@@ -100,14 +100,17 @@ def binary_cross_entropy_with_logits(
     C. Szegedy et al., Rethinking the Inception Architecture for Computer Vision, 2015, arXiv:1512.00567 (smoothing).
     """
     owner = "binary_cross_entropy_with_logits"
-    plain = weight is pos_weight is alpha is grad_output is None and _is_0(gamma) and _is_0(label_smoothing)
-    direct = plain and return_grad and sample_weight is None and reduction == "mean"
+    direct = grad_output is None and (return_grad or out is None) and type(reduction) is str
     if direct and type(logits) is type(target) is np.ndarray:
-        grad = np.empty_like(logits) if out is None else out
-        value = kernels.binary_cross_entropy_with_logits_door(logits, target, grad)
+        grad = np.empty_like(logits) if return_grad and out is None else out
+        given = weight, sample_weight, np.empty_like(logits) if reduction == "none" else None, reduction, pos_weight
+        value = kernels.binary_cross_entropy_with_logits_door(
+            logits, target, grad, *given, alpha, label_smoothing, gamma
+        )
         if value is not None:
-            return value, grad
-        del grad  # two arrays of its size at a time would cost new pages at each call
+            value = value if given[2] is None else given[2]
+            return (value, grad) if return_grad else value
+        del grad, given  # arrays of its size beside those that follow would cost new pages at each call
     z = real_array(owner, "logits", logits)
     target = like(owner, "logits", z, target)
     smoothing = number(owner, "label_smoothing", label_smoothing, 0, 1)
@@ -135,12 +138,7 @@ def binary_cross_entropy_with_logits(
     periods, shares = (1, 1), [ONES[z.dtype.char]] * 2
     if weights is not None:
         periods, shares = spread(owner, "weight and pos_weight", z, *weights)
-    scalars = (*periods, smoothing, gamma)
-    return losses.run(_focal, z.reshape(-1), t, grad, *shares, scalars=scalars, check=check)
-
-
-def _is_0(value):
-    return type(value) in (float, int) and value == 0
+    return losses.run(_focal, z.reshape(-1), t, grad, *shares, scalars=(*periods, smoothing, gamma), check=check)
 
 
 def _shares(owner, w, pos_weight, alpha, shape):

@@ -18,13 +18,11 @@ from minnet._checks import (
     real_array,
     words,
 )
-from minnet.functional._reduce import REDUCTIONS, Losses, add_weights, gradient, unit_array
+from minnet.functional._reduce import Losses, add_weights, gradient, unit_array
 from minnet.functional._share import NONE, by_dtype, team_for
 
 _index = by_dtype(kernels.cross_entropy_index)
 _soft = by_dtype(kernels.cross_entropy_soft)
-
-NUMBERS, MOST = (int, float), 1e30  # the types, and the largest gamma, that a door takes
 
 
 def cross_entropy(
@@ -98,32 +96,26 @@ def cross_entropy(
     Inception Architecture, 2016 (smoothing); T.-Y. Lin et al., Focal Loss for Dense Object Detection, 2017 (gamma).
     """
     owner = "cross_entropy"
-    options = reduction, label_smoothing, gamma, ignore_index
-    if return_grad and grad_output is None and type(logits) is type(target) is np.ndarray and _are_plain(*options):
+    direct = grad_output is None and (return_grad or out is None) and type(reduction) is str
+    if direct and type(logits) is type(target) is np.ndarray:
         if target.dtype is not INT64:
             target = _widened(target, INT64, "iu")
         if sample_weight is not None:
             sample_weight = _widened(sample_weight, FLOAT64, "f")
-        grad = np.empty_like(logits) if out is None else out
-        losses = np.empty(logits.shape[:1], logits.dtype) if reduction == "none" else None
-        value = kernels.cross_entropy_door(logits, target, grad, weight, sample_weight, losses, *options)
+        grad = np.empty_like(logits) if return_grad and out is None else out
+        given = weight, sample_weight, np.empty(logits.shape[:1], logits.dtype) if reduction == "none" else None
+        value = kernels.cross_entropy_door(
+            logits, target, grad, *given, reduction, label_smoothing, gamma, ignore_index
+        )
         if value is not None:
-            return value if losses is None else losses, grad
+            value = value if given[2] is None else given[2]
+            return (value, grad) if return_grad else value
     logits = real_array(owner, "logits", logits)
     z = matrix(owner, "logits", logits[None] if logits.ndim == 1 else logits)
     options = {"weight": weight, "sample_weight": sample_weight, "ignore_index": ignore_index, "gamma": gamma}
     options |= {"label_smoothing": label_smoothing, "reduction": reduction, "grad_output": grad_output}
     kernel, t, losses = prepare(owner, z, target, single=logits.ndim == 1, **options)
     return losses.run({z.dtype.char: kernel}, z, t, gradient(owner, logits, return_grad, out), size=len(z))
-
-
-def _are_plain(reduction, label_smoothing, gamma, ignore_index):
-    """Whether these need no further look."""
-    if type(label_smoothing) not in NUMBERS or type(gamma) not in NUMBERS or type(ignore_index) is not int:
-        return False
-    if type(reduction) is not str or reduction not in REDUCTIONS:
-        return False
-    return 0 <= label_smoothing <= 1 and 0 <= gamma <= MOST and abs(ignore_index) < 2**63
 
 
 def _widened(a, dtype, kinds):

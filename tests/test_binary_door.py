@@ -1,0 +1,179 @@
+"""The door of binary_cross_entropy_with_logits (see _doors.pxd): what goes through gives the same bits as
+what is checked in Python, and what should not go through gives the same messages.
+"""
+
+import itertools
+
+import numpy as np
+import pytest
+
+import minnet as mn
+from minnet import _elementwise
+from minnet import functional as F
+
+INF, NAN = np.inf, np.nan
+ROWS = 75
+DTYPES = ["float32", "float64"]
+REDUCTIONS = ["mean", "sum", "none", "batchmean"]
+NAME = "binary_cross_entropy_with_logits_door"
+OPTIONS = {
+    "pos_weight": [None, 3.7, 0],
+    "alpha": [None, 0.25],
+    "label_smoothing": [0.0, 0.1],
+    "gamma": [0, 2.0, 1.7],
+}
+COMBINATIONS = [dict(zip(OPTIONS, values, strict=True)) for values in itertools.product(*OPTIONS.values())]
+WEIGHTS = [None, "weight", "sample_weight"]
+
+by_dtype = pytest.mark.parametrize("dtype", DTYPES)
+by_reduction = pytest.mark.parametrize("reduction", REDUCTIONS)
+
+
+@pytest.fixture
+def doors(monkeypatch):
+    """What the door gave, call by call; `doors.close()` lets nothing through."""
+
+    class Doors(list):
+        def close(self):
+            monkeypatch.setattr(_elementwise, NAME, lambda *a: None)
+
+    given, door = Doors(), getattr(_elementwise, NAME)
+    monkeypatch.setattr(_elementwise, NAME, lambda *a: given.append(door(*a)) or given[-1])
+    return given
+
+
+def batch(rng, dtype, shape=(ROWS,)):
+    return rng.normal(0, 3, shape).astype(dtype), rng.integers(0, 2, shape).astype(dtype)
+
+
+def both(logits, target, **options):
+    return F.binary_cross_entropy_with_logits(logits, target, return_grad=True, **options)
+
+
+def assert_same(got, want):
+    for a, b in zip(got, want, strict=True):
+        np.testing.assert_array_equal(a, b)
+        assert np.asarray(a).dtype == np.asarray(b).dtype
+
+
+@by_dtype
+@by_reduction
+@pytest.mark.parametrize("weights", WEIGHTS)
+def test_every_combination_gives_the_same_bits_with_and_without_the_door(weights, reduction, dtype, doors, rng):
+    given = {weights: np.linspace(0, 2, ROWS).astype(dtype)} if weights else {}
+    calls = [(*batch(rng, dtype), options | given | {"reduction": reduction}) for options in COMBINATIONS]
+    got = [both(logits, target, **options) for logits, target, options in calls]
+    plain = {"pos_weight": None, "alpha": None, "label_smoothing": 0.0, "gamma": 0}
+    through = [weights != "weight" or options == plain for options in COMBINATIONS]
+    assert [value is not None for value in doors] == through
+    doors.close()
+    for value, (logits, target, options) in zip(got, calls, strict=True):
+        assert_same(value, both(logits, target, **options))
+
+
+@by_dtype
+@by_reduction
+@pytest.mark.parametrize("shape", [(), (1,), (5, 3), (2, 3, 4), (700, 2)], ids=str)
+def test_every_shape_gives_the_same_bits_with_and_without_the_door(shape, reduction, dtype, doors, rng):
+    logits, target = (np.asarray(a, dtype) for a in batch(rng, dtype, shape))
+    calls = [{"reduction": reduction} | given for given in ({}, {"gamma": 2.0}, {"weight": np.full(shape, 0.3, dtype)})]
+    got = [both(logits, target, **options) for options in calls]
+    doors.close()
+    for value, options in zip(got, calls, strict=True):
+        assert_same(value, both(logits, target, **options))
+
+
+CORNERS = {
+    "an infinite logit": lambda z, t: (np.where(t == 1, INF, z), t, {}),
+    "a logit that is nan": lambda z, t: (np.where(np.arange(ROWS) == 7, NAN, z), t, {}),
+    "infinitely wrong": lambda z, t: (np.where(t == 1, -INF, z), t, {}),
+    "infinitely wrong, weight 0": lambda z, t: (np.where(t == 1, -INF, z), t, {"sample_weight": 1.0 * (t == 0)}),
+    "rows of weight 0": lambda z, t: (z, t, {"sample_weight": np.zeros(ROWS)}),
+    "elements of weight 0": lambda z, t: (z, t, {"weight": np.zeros(ROWS)}),
+    "tiny row weights": lambda z, t: (z, t, {"sample_weight": np.full(ROWS, 1e-30)}),
+    "tiny element weights": lambda z, t: (z, t, {"weight": np.full(ROWS, 1e-30)}),
+    "huge row weights": lambda z, t: (z, t, {"sample_weight": np.full(ROWS, 1e30)}),
+    "both weights": lambda z, t: (z, t, {"weight": np.ones(ROWS), "sample_weight": np.ones(ROWS)}),
+    "weights with gaps": lambda z, t: (z, t, {"sample_weight": np.ones(2 * ROWS)[::2]}),
+    "a huge pos_weight": lambda z, t: (z, t, {"pos_weight": 1e37}),
+    "targets between": lambda z, t: (z, np.abs(np.sin(z)), {}),
+    "one row of weights a row": lambda z, t: (z.reshape(25, 3), t.reshape(25, 3), {"sample_weight": np.arange(25.0)}),
+    "a column of rows": lambda z, t: (z[:, None], t[:, None], {"sample_weight": np.arange(75.0)}),
+    "a flat target of a column": lambda z, t: (z[:, None], t, {}),
+    "logits with gaps": lambda z, t: (np.repeat(z, 2)[::2], t, {}),
+    "the target as logits": lambda z, t: (t, t, {}),
+}
+
+
+@by_dtype
+@pytest.mark.parametrize("narrow", [True, False], ids=["weights as logits", "weights in double"])
+@pytest.mark.parametrize("case", list(CORNERS))
+def test_every_corner_gives_the_same_bits_with_and_without_the_door(case, narrow, dtype, doors, rng):
+    logits, target, given = CORNERS[case](*batch(rng, dtype))
+    logits, target = logits.astype(dtype, copy=False), target.astype(dtype, copy=False)
+    given = {k: v.astype(dtype) if narrow and isinstance(v, np.ndarray) else v for k, v in given.items()}
+    calls = [given | {"label_smoothing": s, "gamma": gamma} for s in (0.0, 0.1) for gamma in (0.0, 2.0)]
+    got = [both(logits, target, **options) for options in calls]
+    doors.close()
+    for value, options in zip(got, calls, strict=True):
+        assert_same(value, both(logits, target, **options))
+
+
+@by_dtype
+@by_reduction
+def test_a_value_alone_is_that_beside_a_gradient(reduction, dtype, doors, rng):
+    logits, target = batch(rng, dtype)
+    for options in COMBINATIONS:
+        value = F.binary_cross_entropy_with_logits(logits, target, reduction=reduction, **options)
+        assert doors.pop() is not None
+        np.testing.assert_array_equal(value, both(logits, target, reduction=reduction, **options)[0])
+
+
+@by_dtype
+def test_a_gradient_over_something_that_is_read_comes_out_as_over_nothing(dtype, doors, rng):
+    logits, target = batch(rng, dtype)
+    weight = np.linspace(0, 1, ROWS).astype(dtype)
+    want = both(logits, target, sample_weight=weight)
+    for name in ("logits", "target", "weight"):
+        arrays = {"logits": logits.copy(), "target": target.copy(), "weight": weight.copy()}
+        out = arrays[name]
+        got = both(arrays["logits"], arrays["target"], sample_weight=arrays["weight"], out=out)
+        assert doors.pop() is None
+        assert_same(got, want)
+
+
+BAD = {
+    "target": [np.full(ROWS, 1.5), np.full(ROWS, -1e-30), np.full(ROWS, NAN), np.ones(4), np.ones(ROWS, complex)],
+    "weight": [np.full(ROWS, -1.0), np.full(ROWS, INF), np.full(ROWS, NAN), np.ones((2, 3)), "heavy"],
+    "sample_weight": [np.full(ROWS, -1.0), np.full(ROWS, INF), np.full(ROWS, NAN), np.ones(4), np.ones((ROWS, 1))],
+    "pos_weight": [-1.0, NAN, INF, "much", 10**400],
+    "alpha": [-0.1, 1.1, NAN, "much", True],
+    "label_smoothing": [-0.1, 1.1, NAN, "much", None, True],
+    "gamma": [-0.1, NAN, INF, "much", None],
+    "reduction": ["median", None, 1, ["mean"]],
+    "grad_output": ["much", np.ones(3)],
+}
+
+
+@by_dtype
+@pytest.mark.parametrize(("name", "index"), [(name, i) for name, values in BAD.items() for i in range(len(values))])
+def test_what_is_wrong_is_said_in_the_same_words_with_and_without_the_door(name, index, dtype, doors, rng):
+    logits, target = batch(rng, dtype)
+    bad = BAD[name][index]
+    bad = bad.astype(dtype) if isinstance(bad, np.ndarray) and bad.dtype == float else bad
+    given = {"target": target} | {name: bad}
+    out = np.full_like(logits, 7)
+    with pytest.raises((ValueError, TypeError, OverflowError)) as through:
+        both(logits, out=out, **given)
+    assert np.all(out == 7)
+    assert all(value is None for value in doors)
+    doors.close()
+    with pytest.raises((ValueError, TypeError, OverflowError)) as checked:
+        both(logits, **given)
+    assert (through.type, str(through.value)) == (checked.type, str(checked.value))
+
+
+def test_losses_and_layers_take_the_door(doors, rng):
+    logits, target = batch(rng, "float64")
+    mn.BCEWithLogitsLoss().value_and_grad(logits, target)
+    assert doors.pop() is not None
