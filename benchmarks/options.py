@@ -108,7 +108,7 @@ def report(title, calls_of, shape, rounds):
     """One table: options down, dtypes across."""
     columns = [ratios(calls_of(np.random.default_rng(0), *shape, dtype), rounds) for dtype in DTYPES]
     print(f"\n{title:46} {'float32':>9} {'float64':>9}")
-    print(f"{'  plain, us':46}", *(f"{plain:9.0f}" for plain, _ in columns))
+    print(f"{'  plain, us':46}", *(f"{plain:9.1f}" for plain, _ in columns))
     for name in list(columns[0][1])[1:]:
         print(f"  {name:44}", *(f"{found[name]:9.2f}" if name in found else f"{'':9}" for _, found in columns))
 

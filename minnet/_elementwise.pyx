@@ -6,7 +6,7 @@ from libc.math cimport INFINITY, NAN
 from libc.stdint cimport uint32_t, uint64_t
 
 from minnet cimport _math
-from minnet._doors cimport DZ, LOSS, alike, apart, divisor_of, enter_all, is_plain, leave, most_gamma
+from minnet._doors cimport DZ, LOSS, SMALL, alike, apart, divisor_of, enter_all, is_plain, leave, most_gamma
 from minnet._math cimport inlined, real
 from minnet._loops cimport clones, pointer
 from minnet._rows cimport add
@@ -21,6 +21,7 @@ cdef enum:
     LINE = 64     # bytes of a line of the cache
 
 WRAP = CHUNK      # how far a periodic array goes on behind its period, so that a chunk of it is always in one piece
+MOST = SMALL      # elements that go through a door
 
 
 # ---- value and gradient --------------------------------------------------------------------------------------------
@@ -1099,7 +1100,7 @@ def add_weights(const real[::1] w not None):
 cdef clones survey_rounding(
     const double* w, float* rounded, double* total, double* largest, double* least, Py_ssize_t n,
 ) noexcept nogil:
-    """As `survey` of floats, which w are rounded to; `least` is the least w that is not 0. A sum in one pass over memory."""
+    """As `survey` of the floats that w are rounded to; `least` is the least w that is not 0. All in one pass over memory."""
     cdef double sums[SUMS]
     cdef double high[SUMS]
     cdef double low[SUMS]
@@ -1111,10 +1112,10 @@ cdef clones survey_rounding(
         sums[i] = high[i] = low[i] = most[i] = 0
         fewest[i] = INFINITY
     while start + 2 * SUMS <= n:
-        for i in range(SUMS):
-            sums[i] += w[start + i] + w[start + SUMS + i]
         for i in range(2 * SUMS):
             rounded[start + i] = w[start + i]
+        for i in range(SUMS):
+            sums[i] += <double>rounded[start + i] + <double>rounded[start + SUMS + i]
         for i in range(SUMS):
             value = w[start + i] if w[start + i] > w[start + SUMS + i] else w[start + SUMS + i]
             most[i] = value if value > most[i] else most[i]
@@ -1125,8 +1126,8 @@ cdef clones survey_rounding(
             fewest[i] = value if value < fewest[i] else fewest[i]
         start += 2 * SUMS
     for i in range(n - start):
-        sums[i % SUMS] += w[start + i]
         rounded[start + i] = w[start + i]
+        sums[i % SUMS] += rounded[start + i]
         value = w[start + i]
         most[0] = value if value > most[0] else most[0]
         value = <double>INFINITY if value == 0 else value
@@ -1141,7 +1142,7 @@ cdef clones survey_rounding(
 
 
 def round_weights(const double[::1] w not None, float[::1] rounded not None):
-    """rounded = w, whose sum and largest are returned, as by `add_weights`, and the least w_i that is not 0; both (N,)."""
+    """rounded = w; its sum, as by `add_weights`, the largest w_i, and the least that is not 0; both (N,)."""
     cdef double high = 0, low = 0, largest = 0, least = INFINITY, total, most, fewest
     cdef Py_ssize_t start = 0
     with nogil:

@@ -119,6 +119,20 @@ def test_every_corner_gives_the_same_bits_with_and_without_the_door(case, narrow
         assert_same(value, both(logits, target, **options))
 
 
+@by_reduction
+def test_weights_in_double_beside_float32_go_through_where_that_holds_them(reduction, doors, rng):
+    logits, target = batch(rng, "float32")
+    for unit in (1.0, 1e-3, 1e3):
+        got = both(logits, target, sample_weight=rng.random(ROWS) * unit, reduction=reduction)
+        assert doors.pop() is not None
+    for weight in (np.where(np.arange(ROWS) == 3, 1e-40, 1.0), np.full(ROWS, 1e-30), np.full(ROWS, 1e30)):
+        got = both(logits, target, sample_weight=weight, reduction=reduction)
+        assert doors.pop() is None
+        want = both(logits.astype(float), target.astype(float), sample_weight=weight, reduction=reduction)
+        for a, b in zip(got, want, strict=True):
+            np.testing.assert_allclose(a, b, rtol=1e-6, atol=1e-45)
+
+
 @by_dtype
 @by_reduction
 def test_a_value_alone_is_that_beside_a_gradient(reduction, dtype, doors, rng):

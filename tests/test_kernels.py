@@ -309,10 +309,11 @@ def test_round_weights_equals_its_twin(size, rng):
     rounded, again = np.empty((2, size), np.float32)
     total, largest, least = _elementwise.round_weights(w, rounded)
     np.testing.assert_array_equal(rounded, w.astype(np.float32))
-    assert total == pytest.approx(math.fsum(w.tolist()), rel=1e-14)
+    assert total == pytest.approx(math.fsum(rounded.tolist()), rel=1e-14)
     assert largest == np.max(w, initial=0)
     assert least == np.min(w[w != 0], initial=math.inf)
-    # where nothing is rounded, a float64 weight is to count as the float32 weight that it is
+    # a float64 weight is to count as the float32 weight that it is rounded to
+    assert total == _elementwise.add_weights(rounded)[0]
     assert _elementwise.round_weights(rounded.astype(np.float64), again)[:2] == _elementwise.add_weights(rounded)
 
 

@@ -178,6 +178,13 @@ def add_weights(owner, name, weight):
     return total, largest
 
 
+def round_weights(weight):
+    """Weights (N,) of float64 in float32, and the sum of these; None and 0 if they lose digits there."""
+    rounded = np.empty(len(weight), np.float32)
+    total, largest, least = kernels.round_weights(weight, rounded)
+    return (rounded, total) if _is_moderate(rounded.dtype, largest) and least >= LEAST_FLOAT else (None, 0.0)
+
+
 def _row_weights(owner, sample_weight, rows, scaled, light):
     """Weights (rows,), finite and not negative, and their sum: if moderate in the dtype `light`, else in float64.
 
@@ -187,9 +194,8 @@ def _row_weights(owner, sample_weight, rows, scaled, light):
     if a.shape != (rows,):
         raise bad_value(owner, f"sample_weight must have shape ({rows},), one a row", a.shape)
     if a.dtype.char == "d" and light == "f":
-        rounded = np.empty(rows, light)
-        total, largest, least = kernels.round_weights(a.reshape(-1), rounded)
-        if _is_moderate(rounded.dtype, largest) and least >= LEAST_FLOAT:
+        rounded, total = round_weights(a)
+        if rounded is not None:
             return rounded, total
     total, largest = add_weights(owner, "sample_weight", a)
     if a.dtype.char == light and _is_moderate(a.dtype, largest):
