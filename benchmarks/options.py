@@ -65,7 +65,7 @@ def binary_calls(rng, elements, dtype):
     """Calls of binary_cross_entropy_with_logits, whose gradients go to new arrays, as in `python -m benchmarks`."""
     z, t = rng.normal(size=elements).astype(dtype), rng.integers(0, 2, elements).astype(dtype)
     weight = rng.random(elements)
-    others = [("sample weights in float64", t, {"sample_weight": weight})] if weight.dtype != dtype else []
+    others = [("sample weights in float64", t, {"sample_weight": 1 - weight})] if weight.dtype != dtype else []
     return _calls(
         F.binary_cross_entropy_with_logits,
         z,
