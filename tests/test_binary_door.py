@@ -6,6 +6,7 @@ import itertools
 
 import numpy as np
 import pytest
+from doors import Doors, assert_same_bits
 
 import minnet as mn
 from minnet import _elementwise
@@ -15,7 +16,6 @@ INF, NAN = np.inf, np.nan
 ROWS = 75
 DTYPES = ["float32", "float64"]
 REDUCTIONS = ["mean", "sum", "none", "batchmean"]
-NAME = "binary_cross_entropy_with_logits_door"
 OPTIONS = {
     "pos_weight": [None, 3.7, 0],
     "alpha": [None, 0.25],
@@ -31,15 +31,7 @@ by_reduction = pytest.mark.parametrize("reduction", REDUCTIONS)
 
 @pytest.fixture
 def doors(monkeypatch):
-    """What the door gave, call by call; `doors.close()` lets nothing through."""
-
-    class Doors(list):
-        def close(self):
-            monkeypatch.setattr(_elementwise, NAME, lambda *a: None)
-
-    given, door = Doors(), getattr(_elementwise, NAME)
-    monkeypatch.setattr(_elementwise, NAME, lambda *a: given.append(door(*a)) or given[-1])
-    return given
+    return Doors(monkeypatch, _elementwise, "binary_cross_entropy_with_logits_door")
 
 
 def batch(rng, dtype, shape=(ROWS,)):
@@ -48,12 +40,6 @@ def batch(rng, dtype, shape=(ROWS,)):
 
 def both(logits, target, **options):
     return F.binary_cross_entropy_with_logits(logits, target, return_grad=True, **options)
-
-
-def assert_same(got, want):
-    for a, b in zip(got, want, strict=True):
-        np.testing.assert_array_equal(a, b)
-        assert np.asarray(a).dtype == np.asarray(b).dtype
 
 
 @by_dtype
@@ -68,7 +54,7 @@ def test_every_combination_gives_the_same_bits_with_and_without_the_door(weights
     assert [value is not None for value in doors] == through
     doors.close()
     for value, (logits, target, options) in zip(got, calls, strict=True):
-        assert_same(value, both(logits, target, **options))
+        assert_same_bits(value, both(logits, target, **options))
 
 
 @by_dtype
@@ -80,7 +66,7 @@ def test_every_shape_gives_the_same_bits_with_and_without_the_door(shape, reduct
     got = [both(logits, target, **options) for options in calls]
     doors.close()
     for value, options in zip(got, calls, strict=True):
-        assert_same(value, both(logits, target, **options))
+        assert_same_bits(value, both(logits, target, **options))
 
 
 CORNERS = {
@@ -116,7 +102,7 @@ def test_every_corner_gives_the_same_bits_with_and_without_the_door(case, narrow
     got = [both(logits, target, **options) for options in calls]
     doors.close()
     for value, options in zip(got, calls, strict=True):
-        assert_same(value, both(logits, target, **options))
+        assert_same_bits(value, both(logits, target, **options))
 
 
 @by_reduction
@@ -153,7 +139,7 @@ def test_a_gradient_over_something_that_is_read_comes_out_as_over_nothing(dtype,
         out = arrays[name]
         got = both(arrays["logits"], arrays["target"], sample_weight=arrays["weight"], out=out)
         assert doors.pop() is None
-        assert_same(got, want)
+        assert_same_bits(got, want)
 
 
 BAD = {

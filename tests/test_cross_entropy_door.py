@@ -5,6 +5,7 @@ import itertools
 
 import numpy as np
 import pytest
+from doors import Doors, assert_same_bits
 
 from minnet import _cross_entropy
 from minnet import functional as F
@@ -29,15 +30,7 @@ by_reduction = pytest.mark.parametrize("reduction", REDUCTIONS)
 
 @pytest.fixture
 def doors(monkeypatch):
-    """What the door gave, call by call; `doors.close()` lets nothing through."""
-
-    class Doors(list):
-        def close(self):
-            monkeypatch.setattr(_cross_entropy, "cross_entropy_door", lambda *a: None)
-
-    given, door = Doors(), _cross_entropy.cross_entropy_door
-    monkeypatch.setattr(_cross_entropy, "cross_entropy_door", lambda *a: given.append(door(*a)) or given[-1])
-    return given
+    return Doors(monkeypatch, _cross_entropy, "cross_entropy_door")
 
 
 def batch(rng, dtype, ignored=-100):
@@ -49,12 +42,6 @@ def both(logits, target, **options):
     return F.cross_entropy(logits, target, return_grad=True, **options)
 
 
-def assert_same(got, want):
-    for a, b in zip(got, want, strict=True):
-        np.testing.assert_array_equal(a, b)
-        assert np.asarray(a).dtype == np.asarray(b).dtype
-
-
 @by_dtype
 @by_reduction
 def test_every_combination_gives_the_same_bits_with_and_without_the_door(reduction, dtype, doors, rng):
@@ -64,7 +51,7 @@ def test_every_combination_gives_the_same_bits_with_and_without_the_door(reducti
     assert None not in doors
     doors.close()
     for through, (logits, target, options) in zip(got, calls, strict=True):
-        assert_same(through, both(logits, target, **options))
+        assert_same_bits(through, both(logits, target, **options))
 
 
 CORNERS = {
@@ -101,7 +88,7 @@ def test_every_corner_gives_the_same_bits_with_and_without_the_door(case, dtype,
     doors.close()
     for through, options in zip(got, calls, strict=True):
         want = both(logits, target, **options)
-        assert_same(through, want)
+        assert_same_bits(through, want)
         if "row" in case:
             assert np.isfinite(want[0])
             assert np.all(np.isfinite(want[1]))
@@ -128,7 +115,7 @@ def test_narrow_labels_and_weights_go_through_the_door(narrow, dtype, doors, rng
     options = {"ignore_index": 3, "sample_weight": SAMPLE_WEIGHT.astype(np.float32)}
     got = both(logits, target.astype(narrow), **options)
     assert doors.pop() is not None
-    assert_same(got, both(logits, target, **options | {"sample_weight": options["sample_weight"].astype(float)}))
+    assert_same_bits(got, both(logits, target, **options | {"sample_weight": options["sample_weight"].astype(float)}))
 
 
 @by_dtype
@@ -140,11 +127,11 @@ def test_a_gradient_over_something_that_is_read_comes_out_as_over_nothing(dtype,
     want = both(logits, target, weight=weight.copy())
     got = both(logits, target, weight=weight, out=out)
     assert doors.pop() is None
-    assert_same(got, want)
+    assert_same_bits(got, want)
     want = both(logits, target)
     got = both(logits, target, out=logits)
     assert doors.pop() is None
-    assert_same(got, want)
+    assert_same_bits(got, want)
 
 
 BAD = {
