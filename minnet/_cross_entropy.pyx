@@ -828,8 +828,8 @@ cdef inline inlined quad(real x, real x2, const real* c, real* sum) noexcept nog
     sum[0] = (c[0] + c[1] * x) + x2 * (c[2] + c[3] * x)
 
 
-cdef inline inlined small_power(real p, const real* c, real* power) noexcept nogil:
-    """(1 - p)^f for 0 <= p <= 1/2 by `fit`: 10 terms for 24 digits, 22 for 53."""
+cdef inline inlined small_power(real p, const real* c, real* power, bint all) noexcept nogil:
+    """(1 - p)^f for 0 <= p <= 1/2 by `fit`: 10 terms for 24 digits; for 53 20, off by 0.03 eps, or all of 22 where f < 0."""
     cdef real x = <real>4 * p - <real>1
     cdef real x2 = x * x
     cdef real x4 = x2 * x2
@@ -842,7 +842,9 @@ cdef inline inlined small_power(real p, const real* c, real* power) noexcept nog
         quad(x, x2, c + 8, &third)
         quad(x, x2, c + 12, &fourth)
         quad(x, x2, c + 16, &fifth)
-        power[0] = first + x4 * (second + x4 * (third + x4 * (fourth + x4 * (fifth + x4 * (c[20] + c[21] * x)))))
+        if all:
+            fifth += x4 * (c[20] + c[21] * x)
+        power[0] = first + x4 * (second + x4 * (third + x4 * (fourth + x4 * fifth)))
 
 
 cdef inline inlined small_powers(real* u, real* V, const real* c, Py_ssize_t whole, Py_ssize_t n) noexcept nogil:
@@ -851,9 +853,12 @@ cdef inline inlined small_powers(real* u, real* V, const real* c, Py_ssize_t who
     if c[1] == 0:   # f = 0
         for j in range(n):
             V[j] = 1
+    elif real is double and c[21] != 0:
+        for j in range(n):
+            small_power(u[j], c, &V[j], True)
     else:
         for j in range(n):
-            small_power(u[j], c, &V[j])
+            small_power(u[j], c, &V[j], False)
     for j in range(n if whole > 0 else 0):
         u[j] = <real>1 - u[j]
     while whole > 0:   # by squaring
@@ -1391,7 +1396,7 @@ cdef Options options(const real* w, Py_ssize_t classes, double s, double gamma, 
         for k in range(TERMS):
             o.fit[k] = 0
         o.whole = <Py_ssize_t>min(max(gamma - 1, 0), WHOLE)
-        fit(gamma - 1 - o.whole if gamma < WHOLE else 0.0, o.fit, 10 if real is float else TERMS)
+        fit(gamma - 1 - o.whole if gamma < WHOLE else 0.0, o.fit, 10 if real is float else 20 if gamma >= 1 else TERMS)
     if w != NULL:
         o.mass = 0
         for k in range(classes):
