@@ -98,7 +98,7 @@ cdef inline bint is_plain(object x, double most, double* value) noexcept:
 
 
 cdef inline double most_gamma() noexcept:
-    """Beyond, products with it might leave float32."""
+    """Beyond, products with it might leave float32: MOST_GAMMA of functional/_binary.py."""
     return 1e30
 
 

@@ -1202,7 +1202,7 @@ cdef struct Binary:   # options of a small batch
 cdef double small_batch(const real* z, const Py_buffer* v, const Binary* o) noexcept nogil:
     """The loss of a batch that is `fitting`, over `divisor` or, as a mean, the sum of row weights; -1 if targets or weights
     are wrong, weights of rows far from 1, or those of elements beside other options."""
-    cdef double LOW = 1e-15 if real is float else 1e-90, HIGH = 1e15 if real is float else 1e90
+    cdef double LOW = 1e-15 if real is float else 1e-90, HIGH = 1e15 if real is float else 1e90   # MODERATE of _reduce.py
     cdef Py_ssize_t n = v[0].len // sizeof(real), i
     cdef const real* t = <real*>v[1].buf
     cdef const real* weight = <real*>(v[3].buf if v[4].buf == NULL else v[4].buf)

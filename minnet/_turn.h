@@ -8,19 +8,19 @@
    and stores, which is most of the time of softmax over few classes. */
 #ifdef MINNET_HAS_FOURS
 /* b = a transposed. */
-#define MINNET_TRANSPOSE(name, real, vector)                                                            \
-    static inline MINNET_INLINE void name(const real* a, ptrdiff_t a_step, real* b, ptrdiff_t b_step)          \
-    {                                                                                                   \
-        vector r0 = *(const vector*)a, r1 = *(const vector*)(a + a_step);                               \
-        vector r2 = *(const vector*)(a + 2 * a_step), r3 = *(const vector*)(a + 3 * a_step);            \
-        vector low01 = __builtin_shufflevector(r0, r1, 0, 4, 1, 5);                                     \
-        vector low23 = __builtin_shufflevector(r2, r3, 0, 4, 1, 5);                                     \
-        vector high01 = __builtin_shufflevector(r0, r1, 2, 6, 3, 7);                                    \
-        vector high23 = __builtin_shufflevector(r2, r3, 2, 6, 3, 7);                                    \
-        *(vector*)b = __builtin_shufflevector(low01, low23, 0, 1, 4, 5);                                \
-        *(vector*)(b + b_step) = __builtin_shufflevector(low01, low23, 2, 3, 6, 7);                     \
-        *(vector*)(b + 2 * b_step) = __builtin_shufflevector(high01, high23, 0, 1, 4, 5);               \
-        *(vector*)(b + 3 * b_step) = __builtin_shufflevector(high01, high23, 2, 3, 6, 7);               \
+#define MINNET_TRANSPOSE(name, real, vector)                                                          \
+    static inline MINNET_INLINE void name(const real* a, ptrdiff_t a_step, real* b, ptrdiff_t b_step) \
+    {                                                                                                 \
+        vector r0 = *(const vector*)a, r1 = *(const vector*)(a + a_step);                             \
+        vector r2 = *(const vector*)(a + 2 * a_step), r3 = *(const vector*)(a + 3 * a_step);          \
+        vector low01 = __builtin_shufflevector(r0, r1, 0, 4, 1, 5);                                   \
+        vector low23 = __builtin_shufflevector(r2, r3, 0, 4, 1, 5);                                   \
+        vector high01 = __builtin_shufflevector(r0, r1, 2, 6, 3, 7);                                  \
+        vector high23 = __builtin_shufflevector(r2, r3, 2, 6, 3, 7);                                  \
+        *(vector*)b = __builtin_shufflevector(low01, low23, 0, 1, 4, 5);                              \
+        *(vector*)(b + b_step) = __builtin_shufflevector(low01, low23, 2, 3, 6, 7);                   \
+        *(vector*)(b + 2 * b_step) = __builtin_shufflevector(high01, high23, 0, 1, 4, 5);             \
+        *(vector*)(b + 3 * b_step) = __builtin_shufflevector(high01, high23, 2, 3, 6, 7);             \
     }
 
 /* Blocks of two doubles by four, which tiles are dealt to and collected from: two halves that are loaded, or stored, are a
@@ -49,13 +49,13 @@ static inline MINNET_INLINE void minnet_collect_f64(const double* a, ptrdiff_t a
     *(minnet_f64x2*)(b + 3 * b_step) = __builtin_shufflevector(odd, odd, 2, 3);
 }
 #else
-#define MINNET_TRANSPOSE(name, real, vector)                                                            \
-    static inline MINNET_INLINE void name(const real* a, ptrdiff_t a_step, real* b, ptrdiff_t b_step)          \
-    {                                                                                                   \
-        int j, k;                                                                                       \
-        for (j = 0; j < 4; j++)                                                                         \
-            for (k = 0; k < 4; k++)                                                                     \
-                b[k * b_step + j] = a[j * a_step + k];                                                  \
+#define MINNET_TRANSPOSE(name, real, vector)                                                          \
+    static inline MINNET_INLINE void name(const real* a, ptrdiff_t a_step, real* b, ptrdiff_t b_step) \
+    {                                                                                                 \
+        int j, k;                                                                                     \
+        for (j = 0; j < 4; j++)                                                                       \
+            for (k = 0; k < 4; k++)                                                                   \
+                b[k * b_step + j] = a[j * a_step + k];                                                \
     }
 static inline MINNET_INLINE void minnet_deal_f64(const double* a, ptrdiff_t a_step, double* b, ptrdiff_t b_step)
 {
@@ -159,34 +159,36 @@ MINNET_WIDE static inline void minnet_block_in_f64(const double* z, ptrdiff_t n,
 
 MINNET_WIDE static inline void minnet_block_out_f64(double* y, ptrdiff_t n, const double* t, ptrdiff_t step)
 {
-    const __m512i near = _mm512_setr_epi64(0, 1, 8, 9, 2, 3, 10, 11), far = _mm512_setr_epi64(4, 5, 12, 13, 6, 7, 14, 15);
+    /* Rows 0 and 2 or 1 and 3, then 4 and 6 or 5 and 7. */
+    const __m512i first = _mm512_setr_epi64(0, 1, 8, 9, 2, 3, 10, 11);
+    const __m512i second = _mm512_setr_epi64(4, 5, 12, 13, 6, 7, 14, 15);
     __m512d c0 = _mm512_loadu_pd(t), c1 = _mm512_loadu_pd(t + step);
     __m512d c2 = _mm512_loadu_pd(t + 2 * step), c3 = _mm512_loadu_pd(t + 3 * step);
     __m512d even01 = _mm512_unpacklo_pd(c0, c1), odd01 = _mm512_unpackhi_pd(c0, c1); /* of the rows */
     __m512d even23 = _mm512_unpacklo_pd(c2, c3), odd23 = _mm512_unpackhi_pd(c2, c3);
-    minnet_put_parts_f64(_mm512_permutex2var_pd(even01, near, even23), y, 2 * n);
-    minnet_put_parts_f64(_mm512_permutex2var_pd(odd01, near, odd23), y + n, 2 * n);
-    minnet_put_parts_f64(_mm512_permutex2var_pd(even01, far, even23), y + 4 * n, 2 * n);
-    minnet_put_parts_f64(_mm512_permutex2var_pd(odd01, far, odd23), y + 5 * n, 2 * n);
+    minnet_put_parts_f64(_mm512_permutex2var_pd(even01, first, even23), y, 2 * n);
+    minnet_put_parts_f64(_mm512_permutex2var_pd(odd01, first, odd23), y + n, 2 * n);
+    minnet_put_parts_f64(_mm512_permutex2var_pd(even01, second, even23), y + 4 * n, 2 * n);
+    minnet_put_parts_f64(_mm512_permutex2var_pd(odd01, second, odd23), y + 5 * n, 2 * n);
 }
 
-#define MINNET_TURN(name, rows_type, tile_type, block, height)                                                     \
-    MINNET_WIDE __attribute__((noinline, unused)) static void name(                                                 \
-        rows_type* z, tile_type* t, ptrdiff_t rows, ptrdiff_t n)                                                     \
-    {                                                                                                               \
-        ptrdiff_t i, k, at;                                                                                         \
-        for (i = 0; i < rows; i += height)                                                                          \
-            for (k = 0; k < n; k += 4) {                                                                            \
-                at = k < n - 4 ? k : n - 4;                                                                         \
-                block(z + i * n + at, n, t + at * rows + i, rows);                                                  \
-            }                                                                                                       \
+#define MINNET_TURN(name, rows_type, tile_type, block, height)      \
+    MINNET_WIDE __attribute__((noinline, unused)) static void name( \
+        rows_type* z, tile_type* t, ptrdiff_t rows, ptrdiff_t n)    \
+    {                                                               \
+        ptrdiff_t i, k, at;                                         \
+        for (i = 0; i < rows; i += height)                          \
+            for (k = 0; k < n; k += 4) {                            \
+                at = k < n - 4 ? k : n - 4;                         \
+                block(z + i * n + at, n, t + at * rows + i, rows);  \
+            }                                                       \
     }
 #else
 #define minnet_turns_wide() 0
-#define MINNET_TURN(name, rows_type, tile_type, block, height) \
-    static inline void name(rows_type* z, tile_type* t, ptrdiff_t rows, ptrdiff_t n)   \
-    {                                                                                   \
-        (void)z, (void)t, (void)rows, (void)n;                                           \
+#define MINNET_TURN(name, rows_type, tile_type, block, height)                       \
+    static inline void name(rows_type* z, tile_type* t, ptrdiff_t rows, ptrdiff_t n) \
+    {                                                                                \
+        (void)z, (void)t, (void)rows, (void)n;                                       \
     }
 #endif
 MINNET_TURN(minnet_turn_in_f32, const float, float, minnet_block_in_f32, 16)
