@@ -5,7 +5,7 @@ import math
 import numpy as np
 
 from minnet import _elementwise as kernels
-from minnet._checks import FLOAT32, FLOAT64, number, real_array
+from minnet._checks import number, real_array
 from minnet.functional._reduce import (
     ONES,
     Losses,
@@ -13,7 +13,6 @@ from minnet.functional._reduce import (
     fit_weights,
     gradient,
     like,
-    round_weights,
     shaped_array,
     spread,
     unit_array,
@@ -105,8 +104,7 @@ def binary_cross_entropy_with_logits(
     if direct and type(logits) is type(target) is np.ndarray:
         grad = np.empty_like(logits) if return_grad and out is None else out
         losses = np.empty_like(logits) if reduction == "none" else None
-        rows = None if sample_weight is None else _light(sample_weight, logits)
-        given = weight, rows, losses, reduction, pos_weight, alpha, label_smoothing, gamma
+        given = weight, sample_weight, losses, reduction, pos_weight, alpha, label_smoothing, gamma
         value = kernels.binary_cross_entropy_with_logits_door(logits, target, grad, *given)
         if value is not None:
             value = value if losses is None else losses
@@ -140,16 +138,6 @@ def binary_cross_entropy_with_logits(
     if weights is not None:
         periods, shares = spread(owner, "weight and pos_weight", z, *weights)
     return losses.run(_focal, z.reshape(-1), t, grad, *shares, scalars=(*periods, smoothing, gamma), check=check)
-
-
-def _light(weight, logits):
-    """Row weights in float64 beside few logits in float32 as the door takes them, if float32 keeps their digits."""
-    if type(weight) is not np.ndarray or weight.dtype is not FLOAT64 or logits.dtype is not FLOAT32:
-        return weight
-    if weight.ndim != 1 or weight.size > kernels.MOST or not weight.flags.carray:
-        return weight
-    rounded, _ = round_weights(weight)
-    return weight if rounded is None else rounded
 
 
 def _shares(owner, w, pos_weight, alpha, shape):
