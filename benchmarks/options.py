@@ -1,6 +1,8 @@
 """What the options of a loss cost: `python -m benchmarks.options` prints their time over that of the plain loss.
 
-One thread, forward and backward; plain and options take turns, and medians are compared.
+One thread, forward and backward; plain and options take turns, and medians are compared. Before a call is timed it is
+made once, so that each finds its arrays where a call like it leaves them: those of the plain call are part of all others,
+which would bring them into the caches, while weights are read by one or two.
 """
 
 import itertools
@@ -99,6 +101,7 @@ def ratios(calls, rounds):
     times = {name: [] for name in calls}
     for _ in range(rounds):
         for name, call in calls.items():
+            call()
             times[name].append(timeit.timeit(call, number=1))
     medians = {name: statistics.median(values) for name, values in times.items()}
     return 1e6 * medians["plain"], {name: median / medians["plain"] for name, median in medians.items()}

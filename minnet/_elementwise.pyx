@@ -1063,17 +1063,15 @@ cdef clones survey(const real* w, double* total, double* largest, Py_ssize_t n) 
             for i in range(<Py_ssize_t>sizeof(real) * HALF // LINE):
                 minnet_prefetch(<const char*>(w + j * quarter + start) + AHEAD + i * LINE)
         for i in range(HALF):
-            first, second = a[i], a[quarter + i]
+            first, second = a[start + i], a[quarter + start + i]
             sums[i] += first + second
-            first, second = b[i], b[quarter + i]
+            first, second = b[start + i], b[quarter + start + i]
             sums[HALF + i] += first + second
         for i in range(HALF):
-            look_over(a + i, &most[i], &least[i])
-            look_over(a + quarter + i, &most[i], &least[i])
-            look_over(b + i, &most[HALF + i], &least[HALF + i])
-            look_over(b + quarter + i, &most[HALF + i], &least[HALF + i])
-        a += HALF
-        b += HALF
+            look_over(a + start + i, &most[i], &least[i])
+            look_over(a + quarter + start + i, &most[i], &least[i])
+            look_over(b + start + i, &most[HALF + i], &least[HALF + i])
+            look_over(b + quarter + start + i, &most[HALF + i], &least[HALF + i])
         start += HALF
         if start % run == 0:
             keep(sums, high, low)
@@ -1111,6 +1109,8 @@ cdef clones survey_rounding(
         sums[i] = high[i] = low[i] = most[i] = 0
         fewest[i] = INFINITY
     while start + 2 * SUMS <= n:
+        for i in range(2 * SUMS * 8 // LINE):
+            minnet_prefetch(<const char*>(w + start) + 8192 + i * LINE)
         for i in range(2 * SUMS):
             rounded[start + i] = w[start + i]
         for i in range(SUMS):
