@@ -6,12 +6,17 @@ from minnet._math cimport real
 cdef enum:
     TERMS = 22  # of a polynomial for 53 digits; 10 for 24
 
+cdef struct Bounds:
+    double least
+    double most
+
 cdef struct Options:
     double s       # label smoothing
     double gamma   # focus
     double fit[TERMS]  # (1 - p)^(gamma - 1 - whole) = sum_i fit_i x^i, x = 4 p - 1
     Py_ssize_t whole   # whole part of gamma - 1
     double mass    # sum of the weights of the classes
+    Bounds of_rows   # their weights, but for 0; 1 where there are none
     int64_t ignored  # label of rows that count nowhere
     bint masked      # whether there are any
     bint far         # whether gradients go past the caches

@@ -7,7 +7,7 @@ at: its loss and gradient are 0 whatever it holds.
 """
 
 from libc.math cimport INFINITY, M_PI, NAN, cos, pow
-from libc.stdint cimport int64_t
+from libc.stdint cimport int32_t, int64_t, uint64_t
 from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy, memset
 
@@ -18,8 +18,8 @@ from minnet._doors cimport (
 from minnet._loops cimport LANES, clones, pointer, whole_clones
 from minnet._math cimport inlined, real
 from minnet._rows cimport (
-    FEW, LINE, ROWS, add, anchor, exp_others, fold, near_others, row_max, strip, tile_load, tile_max, tile_others,
-    tile_store,
+    FEW, LINE, ROWS, add, anchor, exp_others, fold, minnet_has_wide, near_others, row_max, strip, tile_load, tile_max,
+    tile_others, tile_store,
 )
 from minnet._team cimport PIECES, Meeting, Team, meeting_of, piece_of, share_standing
 
@@ -27,11 +27,26 @@ cdef extern from "_simd.h":
     bint can_stream "minnet_can_stream"() noexcept nogil
     void stream "minnet_stream"(void* to, const void* lines, size_t bytes) noexcept nogil
     void streamed "minnet_streamed"() noexcept nogil
+    uint64_t minnet_bits_f64(double x) noexcept nogil
+
+cdef extern from "_flat.h":
     void minnet_scale_f32(const float* a, float factor, float* b, Py_ssize_t n) noexcept nogil
     void minnet_scale_f64(const double* a, double factor, double* b, Py_ssize_t n) noexcept nogil
     void minnet_less_f32(const float* a, float factor, const float* w, float rest, float* b, Py_ssize_t n) noexcept nogil
     void minnet_less_f64(
         const double* a, double factor, const double* w, double rest, double* b, Py_ssize_t n) noexcept nogil
+    void minnet_scale_tile_f32(
+        const float* a, const float* factor, const int32_t* row_of, float* b, Py_ssize_t n) noexcept nogil
+    void minnet_scale_tile_f64(
+        const double* a, const double* factor, const int32_t* row_of, double* b, Py_ssize_t n) noexcept nogil
+    void minnet_less_tile_f32(
+        const float* a, const float* factor, const float* w, const float* rest, const int32_t* row_of, float* b,
+        Py_ssize_t n) noexcept nogil
+    void minnet_less_tile_f64(
+        const double* a, const double* factor, const double* w, const double* rest, const int32_t* row_of, double* b,
+        Py_ssize_t n) noexcept nogil
+    void minnet_look_up_wide(
+        const double* w, Py_ssize_t classes, const int64_t* labels, double* found, Py_ssize_t n) noexcept nogil
     void minnet_moments(const float* a, Py_ssize_t n, const double* w, double* b) noexcept nogil
     void minnet_fours(const double* a, Py_ssize_t a_step, int64_t count, double* b) noexcept nogil
     void minnet_far_fours(
@@ -157,10 +172,8 @@ cdef inline inlined smooth(
     slope[0] = e_y * (mass[0] - share) - share * wrong
 
 
-cdef inline inlined settle_tile(Rows* r, Py_ssize_t n, const Options* o, double slack) noexcept nogil:
-    """What focus or smoothing makes of loss = c, and of the gradient: one body for all tiles, of floats and of doubles.
-
-    `slack` over 2 is how far distances may be off, as a mean over the weights, beside a loss that keeps its digits."""
+cdef inline inlined settle_tile(Rows* r, Py_ssize_t n, const Options* o) noexcept nogil:
+    """What focus or smoothing makes of loss = c, and of the gradient, in tiles that are turned over."""
     cdef double s = o.s, rest = o.s / n, weights = o.mass
     cdef int64_t cancelled = 0
     cdef Py_ssize_t j
@@ -170,7 +183,7 @@ cdef inline inlined settle_tile(Rows* r, Py_ssize_t n, const Options* o, double 
             smooth(
                 r.w_y[j], r.distances[j], r.e_y[j], r.wrong[j], r.log_sum[j], s, rest, weights, &r.loss[j], &r.mass[j],
                 &r.slope[j])
-            cancelled |= is_cancelled(r.loss[j], rest * weights * (r.log_sum[j] + slack))
+            cancelled |= is_cancelled(r.loss[j], rest * weights * r.log_sum[j])
             r.factor[j] = r.mass[j] * r.inverse[j]
             r.slope[j] *= r.inverse[j]
         r.cancelled = cancelled
@@ -448,7 +461,7 @@ cdef clones near_tile(
         beyond |= is_far(z_y[j], r.wrong[j], pull[j], light * r.inverse[j])
     r.cancelled = 0
     if s > 0 or o.gamma > 0:
-        settle_tile(&r, n, o, 0)
+        settle_tile(&r, n, o)
     done[0] = not (beyond or r.cancelled)
     if not done[0]:
         return
@@ -567,11 +580,65 @@ cdef inline inlined far_row_sums(
         add_fours(fours + j, sums + j, parts)
 
 
-cdef inline inlined scale_rows(
-    const real* e, const real* factor, const real* w, const real* rest, const double* slope, const int64_t* y, real* dz,
+cdef struct Layout:
+    # What tiles share whose rows are taken as they stand. Arrays over all rows of a tile are for whole tiles in wide vectors.
+    double ones[FEW + 4]
+    double laid[FEW + 4]          # weights of classes, as `lay_out` leaves them
+    double repeated[ROWS * FEW]   # the same for all rows, of reals; of one row, if there are no whole tiles
+    int32_t row_of[ROWS * FEW]
+    bint weighted                 # whether there are any
+
+
+cdef inline bint is_whole_tile(Py_ssize_t rows) noexcept nogil:
+    return rows >= ROWS and minnet_has_wide()
+
+
+cdef clones lay(Layout* f, const real* w, Py_ssize_t rows, Py_ssize_t n, bint smoothed) noexcept nogil:
+    """For a batch of so many rows of n classes with the weights w, or NULL."""
+    cdef real* repeated = <real*>f.repeated
+    cdef int32_t inverse = <int32_t>((1 << 20) // n + 1)   # exact enough for i < 2048, and a product with vectors
+    cdef Py_ssize_t copies = ROWS if is_whole_tile(rows) else 1, i
+    f.weighted = w != NULL
+    lay_out(<const real*>NULL, f.ones, n)
+    lay_out(w, f.laid, n)
+    for i in range(copies * n):
+        f.row_of[i] = <int32_t>i * inverse >> 20
+    for i in range(n if smoothed else 0):
+        repeated[i] = f.laid[i]
+    i = n
+    while smoothed and i < copies * n:
+        memcpy(repeated + i, repeated, i * sizeof(real))
+        i *= 2
+
+
+cdef inline inlined put_tile(
+    const real* e, const real* factor, const real* rest, const double* slope, const int64_t* y, const Layout* f, real* dz,
+    Py_ssize_t n, bint less,
+) noexcept nogil:
+    """dz = factor e, or factor e - rest w, and the slope at the label, for a whole tile, in wide vectors."""
+    cdef const real* w = <const real*>f.repeated
+    cdef real at_label[ROWS]
+    cdef Py_ssize_t j
+    if real is double and less:
+        minnet_less_tile_f64(e, factor, w, rest, f.row_of, dz, n)
+    elif real is double:
+        minnet_scale_tile_f64(e, factor, f.row_of, dz, n)
+    elif less:
+        minnet_less_tile_f32(e, factor, w, rest, f.row_of, dz, n)
+    else:
+        minnet_scale_tile_f32(e, factor, f.row_of, dz, n)
+    for j in range(ROWS):
+        at_label[j] = slope[j]
+    for j in range(ROWS):
+        dz[j * n + y[j]] = at_label[j]
+
+
+cdef inline inlined put_rows(
+    const real* e, const real* factor, const real* rest, const double* slope, const int64_t* y, const Layout* f, real* dz,
     Py_ssize_t rows, Py_ssize_t n, bint less,
 ) noexcept nogil:
-    """dz = factor e, or factor e - rest w, for some rows of n, but for their labels."""
+    """The same one row after the other."""
+    cdef const real* w = <const real*>f.repeated
     cdef Py_ssize_t j
     for j in range(rows):
         if real is double and less:
@@ -611,112 +678,166 @@ cdef inline inlined scale_tiny(
                 e[j * n + k] /= <real>total[j]
 
 
-cdef inline inlined flat_rows(
-    const real* z, const int64_t* y, const double* ones, const double* laid, const double* weight, double* loss, real* dz,
-    Py_ssize_t rows, Py_ssize_t n, double scale, const Options* o, bint plain, bint* done,
+cdef inline inlined look_up(
+    const double* w, Py_ssize_t classes, const int64_t* labels, double* found, Py_ssize_t rows,
 ) noexcept nogil:
-    """A tile of rows of moderate logits; `laid` are weights of classes as `lay_out` leaves them, where there is smoothing.
-    Where others are found, or weights that are not moderate, nothing is written and `done` is false."""
+    """found = w[labels]; by fours, as to count them would take as long."""
+    cdef Py_ssize_t j = 0, k
+    if classes <= 16 and minnet_has_wide():
+        minnet_look_up_wide(w, classes, labels, found, rows)
+        return
+    while j + 4 <= rows:
+        for k in range(4):
+            found[j + k] = w[labels[j + k]]
+        j += 4
+    for k in range(j, rows):
+        found[k] = w[labels[k]]
+
+
+cdef inline inlined take_labels(
+    const real* z, const int64_t* y, real* e, const Layout* f, Rows* r, double* z_y, Py_ssize_t rows, Py_ssize_t n,
+    bint smoothed,
+) noexcept nogil:
+    """The exponentials of labels, in whose place 0 comes; and logits and weights, which smoothing asks for."""
+    cdef Py_ssize_t j
+    for j in range(ROWS):
+        r.e_y[j] = 1e30
+    if not smoothed:
+        for j in range(rows):
+            r.e_y[j], e[y[j]] = e[y[j]], 0
+            e += n
+        return
+    for j in range(ROWS):
+        z_y[j], r.w_y[j] = 0, 1
+    for j in range(rows):
+        r.e_y[j], z_y[j], e[y[j]] = e[y[j]], z[y[j]], 0
+        e += n
+        z += n
+    if f.weighted:
+        look_up(f.laid, n, y, r.w_y, rows)
+
+
+cdef inline inlined flat_distances(
+    const real* z, const double* z_y, const Layout* f, double* distances, Py_ssize_t n, const Options* o,
+) noexcept nogil:
+    """sum_k w_k (z_y - z_k) for each row."""
+    cdef Py_ssize_t j
+    if real is float:
+        moments(z, f.laid, distances, n)
+        for j in range(ROWS):
+            distances[j] = o.mass * z_y[j] - distances[j]
+    else:
+        far_row_sums(z, z_y, f.laid, distances, n)
+
+
+cdef enum Way:   # of a flat tile, a constant to it
+    PLAIN
+    SMOOTHED
+    FOCUSED
+
+
+cdef inline inlined flat_rows(
+    const real* z, const int64_t* y, const Layout* f, const double* weight, double* loss, real* dz, Py_ssize_t rows,
+    Py_ssize_t n, double scale, const Options* o, bint faint, bint* done, Way way,
+) noexcept nogil:
+    """A tile of rows of moderate logits. Where others are found, nothing is written and `done` is false. `faint`: a factor of
+    the gradient may be subnormal."""
     cdef double TOP = 3.6e30 if real is float else 2.6e284     # what exp_flat makes of all that is larger is more
     cdef double LEAST = 3.8e10 if real is float else 1.4e28
     cdef real last[FEW * ROWS]
     cdef real room[FEW * ROWS + LINE]
-    cdef real* e = <real*>(<char*>room + LINE - <size_t>room % LINE)   # 0 for the label, once e_y has it; fours read on
-    cdef real w[FEW]
+    cdef real* e = <real*>(<char*>room + LINE - <size_t>room % LINE)   # fours read on
     cdef real factor[ROWS]
     cdef real rest[ROWS]
     cdef double z_y[ROWS]
     cdef double pull[ROWS]
     cdef Rows r
-    cdef double s = 0.0 if plain else o.s
+    cdef double s = o.s if way == SMOOTHED else 0.0, share = s / n, shares = share * o.mass
     cdef int64_t beyond = 0, tiny = 0
-    cdef real* row = e
-    cdef Py_ssize_t j, k
+    cdef Py_ssize_t j
     if rows < ROWS:
         memset(last, 0, n * ROWS * sizeof(real))
         memcpy(last, z, n * rows * sizeof(real))
         z = last
     exp_flat(z, e, n * rows)
+    memset(e + n * rows, 0, n * (ROWS - rows) * sizeof(real))
     for j in range(ROWS):
-        r.e_y[j], pull[j] = 1e30, scale
+        pull[j] = scale
     for j in range(ROWS if weight != NULL else 0):
         pull[j] *= weight[j]
-        beyond |= is_odd(pull[j])
-    memset(e + n * rows, 0, n * (ROWS - rows) * sizeof(real))
-    for j in range(rows if s == 0 else 0):
-        r.e_y[j], row[y[j]] = row[y[j]], 0
-        row += n
-    if s > 0:
-        for j in range(rows, ROWS):
-            z_y[j], r.w_y[j] = 0, 1
-        for j in range(rows):
-            k = y[j]
-            r.e_y[j], z_y[j], r.w_y[j] = row[k], z[j * n + k], laid[k]
-            row[k] = 0
-            row += n
-        if real is float:
-            moments(z, laid, r.distances, n)
-            for j in range(ROWS):
-                r.distances[j] = o.mass * z_y[j] - r.distances[j]
-        else:
-            far_row_sums(z, z_y, laid, r.distances, n)
-    row_sums(e, ones, r.wrong, n)
+    take_labels(z, y, e, f, &r, z_y, rows, n, way == SMOOTHED)
+    if way == SMOOTHED:
+        flat_distances(z, z_y, f, r.distances, n, o)
+    row_sums(e, f.ones, r.wrong, n)
     for j in range(ROWS):
         r.total[j] = r.e_y[j] + r.wrong[j]
         beyond |= (not r.total[j] < TOP) | (not r.e_y[j] > LEAST)
-        r.inverse[j] = pull[j] / r.total[j]
-        if plain:
-            factor[j] = r.factor[j] = r.inverse[j]
-            r.slope[j] = -r.wrong[j] * r.inverse[j]
+        r.inverse[j] = r.factor[j] = pull[j] / r.total[j]
+        r.slope[j] = -r.wrong[j] * r.inverse[j]
         r.log_sum[j] = r.wrong[j] / r.e_y[j]
     if beyond:
         return
-    for j in range(ROWS):
-        r.log_sum[j] = _math.log1p(r.log_sum[j])
-    if not plain:
+    if way == PLAIN:
         for j in range(ROWS):
-            r.loss[j] = r.log_sum[j]
-        settle_tile(&r, n, o, SLACK if real is float else 0.0)
-        if r.cancelled:
-            return
-        for j in range(ROWS):
-            rest[j] = s / n * pull[j]
-            pull[j] *= r.mass[j]
-            factor[j] = r.factor[j]
-            loss[j] = r.loss[j]
+            loss[j] = _math.log1p(r.log_sum[j])
     else:
         for j in range(ROWS):
-            loss[j] = r.log_sum[j]
+            r.loss[j] = r.log_sum[j] = _math.log1p(r.log_sum[j])
+    if way == SMOOTHED:
+        for j in range(ROWS):
+            smooth(
+                r.w_y[j], r.distances[j], r.e_y[j], r.wrong[j], r.log_sum[j], s, share, o.mass, &r.loss[j], &r.mass[j],
+                &r.slope[j])
+            beyond |= is_cancelled(r.loss[j], shares * (r.log_sum[j] + (SLACK if real is float else 0.0)))
+            r.slope[j] *= r.inverse[j]
+            r.factor[j] *= r.mass[j]
+            rest[j] = share * pull[j]
+        if beyond:
+            return
+    elif way == FOCUSED:
+        focus_rows(r.e_y, r.wrong, r.total, o.gamma, r.loss, r.mass, ROWS)
+        for j in range(ROWS):
+            r.factor[j] *= r.mass[j]
+            r.slope[j] *= r.mass[j]
+    for j in range(ROWS if way != PLAIN else 0):
+        loss[j] = r.loss[j]
     done[0] = True
     if dz == NULL:
         return
-    if not plain or weight != NULL or _math.magnitude(scale) < 1e-7:
+    for j in range(ROWS):
+        factor[j] = r.factor[j]
+    if faint:
+        for j in range(ROWS if way != PLAIN else 0):
+            pull[j] *= r.mass[j]
         for j in range(ROWS):
             tiny |= is_tiny(pull[j], r.factor[j], <real>0)
         if tiny:
             scale_tiny(e, r.total, pull, factor, rows, n)
-    for k in range(n if s > 0 else 0):
-        w[k] = laid[k]
-    if s > 0:
-        scale_rows(e, factor, w, rest, r.slope, y, dz, rows, n, True)
+    if is_whole_tile(rows):
+        put_tile(e, factor, rest, r.slope, y, f, dz, n, way == SMOOTHED)
     else:
-        scale_rows(e, factor, w, rest, r.slope, y, dz, rows, n, False)
+        put_rows(e, factor, rest, r.slope, y, f, dz, rows, n, way == SMOOTHED)
 
 
 cdef clones flat_tile(
-    const real* z, const int64_t* y, const double* ones, const double* weight, double* loss, real* dz, Py_ssize_t rows,
-    Py_ssize_t n, double scale, bint* done,
+    const real* z, const int64_t* y, const Layout* f, const double* weight, double* loss, real* dz, Py_ssize_t rows,
+    Py_ssize_t n, double scale, const Options* o, bint faint, bint* done,
 ) noexcept nogil:
-    """Without smoothing and focus, which would cost registers."""
-    flat_rows(z, y, ones, <const double*>NULL, weight, loss, dz, rows, n, scale, NULL, True, done)
+    flat_rows(z, y, f, weight, loss, dz, rows, n, scale, o, faint, done, PLAIN)
 
 
-cdef clones flat_tile_with(
-    const real* z, const int64_t* y, const double* ones, const double* laid, const double* weight, double* loss, real* dz,
-    Py_ssize_t rows, Py_ssize_t n, double scale, const Options* o, bint* done,
+cdef clones smoothed_flat_tile(
+    const real* z, const int64_t* y, const Layout* f, const double* weight, double* loss, real* dz, Py_ssize_t rows,
+    Py_ssize_t n, double scale, const Options* o, bint faint, bint* done,
 ) noexcept nogil:
-    """With smoothing or focus."""
-    flat_rows(z, y, ones, laid, weight, loss, dz, rows, n, scale, o, False, done)
+    flat_rows(z, y, f, weight, loss, dz, rows, n, scale, o, faint, done, SMOOTHED)
+
+
+cdef clones focused_flat_tile(
+    const real* z, const int64_t* y, const Layout* f, const double* weight, double* loss, real* dz, Py_ssize_t rows,
+    Py_ssize_t n, double scale, const Options* o, bint faint, bint* done,
+) noexcept nogil:
+    flat_rows(z, y, f, weight, loss, dz, rows, n, scale, o, faint, done, FOCUSED)
 
 
 cdef clones label_tile(
@@ -751,7 +872,7 @@ cdef clones label_tile(
         settle_label(z_y[j], r.e_y[j], m[j], others[j], r.log_sum[j], &r.loss[j], &r.wrong[j], &r.total[j])
         r.inverse[j] = pull[j] / r.total[j]
         rest[j] = s / n * pull[j]
-    settle_tile(&r, n, o, 0)
+    settle_tile(&r, n, o)
     for j in range(ROWS):
         loss[j] = r.loss[j]
     if dz == NULL:
@@ -1203,8 +1324,8 @@ cdef enum:
 
 
 cdef whole_clones weigh_labels(
-    const int64_t* y, const double* w, const double* weight, int64_t* labels, double* products, Py_ssize_t rows,
-    const Options* o,
+    const int64_t* y, const double* w, Py_ssize_t classes, const double* weight, int64_t* labels, double* products,
+    Py_ssize_t rows, const Options* o,
 ) noexcept nogil:
     """Weights of some rows times those of their classes; zeros follow, up to whole tiles. With `masked`, ignored rows get 0, and
     what is in `labels` is theirs, or class 0.
@@ -1218,8 +1339,7 @@ cdef whole_clones weigh_labels(
             labels[j] = 0 if y[j] == ignored else y[j]
         plain = labels
     if w != NULL:
-        for j in range(rows):
-            products[j] = w[plain[j]]
+        look_up(w, classes, plain, products, rows)
         for j in range(rows if weight != NULL else 0):
             products[j] *= weight[j]
     else:
@@ -1229,6 +1349,59 @@ cdef whole_clones weigh_labels(
         products[j] = 0.0 if y[j] == ignored else products[j]
     for j in range(rows, (rows + ROWS - 1) // ROWS * ROWS):
         products[j] = 0
+
+
+# Doubles that are positive stand in the order of their bits; inf, NaN and all with a sign come behind.
+
+cdef whole_clones bounds_of(const double* w, Bounds* bounds, Py_ssize_t n) noexcept nogil:
+    """The least and the most of weights that are not 0: inf and 0 if all are, NaN if one is negative, inf or NaN."""
+    cdef uint64_t least[ROWS]
+    cdef uint64_t most[ROWS]
+    cdef uint64_t bits
+    cdef Py_ssize_t i = 0, j
+    for j in range(ROWS):
+        least[j], most[j] = minnet_bits_f64(INFINITY) - 1, 0
+    while i + ROWS <= n:
+        for j in range(ROWS):
+            bits = minnet_bits_f64(w[i + j])
+            most[j] = bits if bits > most[j] else most[j]
+            least[j] = bits - 1 if bits - 1 < least[j] else least[j]   # of 0 it is the largest number
+        i += ROWS
+    for j in range(n - i):
+        bits = minnet_bits_f64(w[i + j])
+        most[j] = bits if bits > most[j] else most[j]
+        least[j] = bits - 1 if bits - 1 < least[j] else least[j]
+    for j in range(1, ROWS):
+        least[0] = least[j] if least[j] < least[0] else least[0]
+        most[0] = most[j] if most[j] > most[0] else most[0]
+    least[0] += 1
+    memcpy(&bounds.least, least, sizeof(double))
+    memcpy(&bounds.most, most, sizeof(double))
+    if most[0] >= minnet_bits_f64(INFINITY):
+        bounds.least = bounds.most = NAN
+
+
+cdef void bound_pulls(
+    const real* w, Py_ssize_t n, const Options* o, double scale, bint* odd, bint* faint,
+) noexcept nogil:
+    """Whether what weights make of the scale of gradients may be odd for a row, or so small that a factor of its exponentials
+    is subnormal, however large these are."""
+    cdef double LEAST = 5e-8 if real is float else 1e-23   # over the largest sum that `flat_rows` takes: a normal number
+    cdef double wide[FEW]
+    cdef Bounds of_classes
+    cdef double least = scale * o.of_rows.least, most = scale * o.of_rows.most
+    cdef Py_ssize_t k
+    of_classes.least = of_classes.most = 1
+    if w != NULL:
+        for k in range(n):
+            wide[k] = w[k]
+        bounds_of(wide, &of_classes, n)
+    if o.s == 0:
+        least, most = least * of_classes.least, most * of_classes.most
+    odd[0] = is_odd(least) or is_odd(most)
+    if w != NULL and o.s > 0:
+        least *= o.s / n * o.mass   # sum(T) is not less
+    faint[0] = o.gamma > 0 or not _math.magnitude(least) > LEAST
 
 
 cdef inline bint is_near(const real* w, const Options* o) noexcept nogil:
@@ -1311,9 +1484,8 @@ cdef void long_rows(
 
 
 cdef void tile(
-    const real* z, const real* t, const int64_t* y, const real* w, const double* ones, const double* laid,
-    const double* weight, double* loss, real* dz, Py_ssize_t rows, Py_ssize_t n, double scale, const Options* o,
-    bint* flat,
+    const real* z, const real* t, const int64_t* y, const real* w, const Layout* f, const double* weight, double* loss,
+    real* dz, Py_ssize_t rows, Py_ssize_t n, double scale, const Options* o, bint faint, bint* flat,
 ) noexcept nogil:
     """Up to ROWS rows of up to FEW classes. Where logits of one are not moderate, others will not be, either: `flat` tells."""
     cdef bint done = False
@@ -1321,10 +1493,12 @@ cdef void tile(
         share_tile(z, t, y, w, weight, loss, dz, rows, n, scale, o)
         return
     if flat[0]:
-        if o.s > 0 or o.gamma > 0:
-            flat_tile_with(z, y, ones, laid, weight, loss, dz, rows, n, scale, o, &done)
+        if o.s > 0:
+            smoothed_flat_tile(z, y, f, weight, loss, dz, rows, n, scale, o, faint, &done)
+        elif o.gamma > 0:
+            focused_flat_tile(z, y, f, weight, loss, dz, rows, n, scale, o, faint, &done)
         else:
-            flat_tile(z, y, ones, weight, loss, dz, rows, n, scale, &done)
+            flat_tile(z, y, f, weight, loss, dz, rows, n, scale, o, faint, &done)
         flat[0] = done
     if not done and is_near(w, o):
         near_tile(z, y, w, weight, loss, dz, rows, n, scale, o, &done)
@@ -1340,9 +1514,8 @@ cdef double batch(
     cdef double values[ROWS]
     cdef double products[MANY_ROWS]
     cdef int64_t checked[MANY_ROWS]
-    cdef double ones[FEW + 4]
-    cdef double few[FEW + 4]
-    cdef double* laid = &few[0] if classes <= FEW else <double*>(work + 4 * padded(classes))
+    cdef Layout f
+    cdef double* laid = &f.laid[0] if classes <= FEW else <double*>(work + 4 * padded(classes))
     cdef double high[ROWS]
     cdef double low[ROWS]
     cdef const double* u
@@ -1350,17 +1523,21 @@ cdef double batch(
     cdef const real* shares
     cdef real* slope
     cdef bint label = t == NULL and (o.s == 0 or o.gamma == 0)
-    cdef bint flat = label and is_near(w, o) and 4 <= classes <= FEW and not is_odd(scale)
+    cdef bint flat = label and is_near(w, o) and 4 <= classes <= FEW
+    cdef bint odd = False, faint = False
     cdef bint of_rows = w != NULL and label and o.s == 0   # the weight of the class is one of the row
     cdef Py_ssize_t i = 0, j, rows, at
     for j in range(ROWS):
         high[j] = low[j] = 0
     if classes > FEW and t == NULL and not label:
         spread(t, w, work + padded(classes), classes, <real>o.s)
-    if of_rows or (flat and o.s > 0):
+    if flat:
+        bound_pulls(w, classes, o, scale, &odd, &faint)
+        flat = not odd
+    if flat:
+        lay(&f, w, n, classes, o.s > 0)
+    elif of_rows:
         lay_out(w, laid, classes)
-    if flat and real is float:
-        lay_out(<const real*>NULL, ones, classes)
     while i < n:
         rows, at = min(<Py_ssize_t>ROWS, n - i), i * classes
         shares = NULL if t == NULL else t + at
@@ -1370,12 +1547,13 @@ cdef double batch(
         if of_rows or o.masked or weight != NULL:
             if i % MANY_ROWS == 0:
                 weigh_labels(
-                    labels, laid if of_rows else <double*>NULL, u, checked, products, min(<Py_ssize_t>MANY_ROWS, n - i), o)
+                    labels, laid if of_rows else <double*>NULL, classes, u, checked, products,
+                    min(<Py_ssize_t>MANY_ROWS, n - i), o)
             u = products + i % MANY_ROWS
             if o.masked:
                 labels = checked + i % MANY_ROWS
         if classes <= FEW:
-            tile(z + at, shares, labels, w, ones, laid, u, values, slope, rows, classes, scale, o, &flat)
+            tile(z + at, shares, labels, w, &f, u, values, slope, rows, classes, scale, o, faint, &flat)
         else:
             long_rows(z + at, shares, labels, w, u, work, values, slope, rows, classes, scale, o)
         settle_rows(values, u, rows, high, low)
@@ -1392,6 +1570,7 @@ cdef Options options(const real* w, Py_ssize_t classes, double s, double gamma, 
     cdef double rest = 0
     cdef Py_ssize_t k
     o.s, o.gamma, o.mass, o.ignored, o.masked, o.far = s, gamma, classes, 0, False, False
+    o.of_rows.least = o.of_rows.most = 1
     if gamma > 0 and shared:
         for k in range(TERMS):
             o.fit[k] = 0
@@ -1430,16 +1609,18 @@ cdef struct Work:   # what is void is float or double
 cdef void do_rows(Work* work, const real* z, Py_ssize_t part) noexcept nogil:
     cdef Py_ssize_t start = part * work.piece, classes = work.classes
     cdef Py_ssize_t at = start * classes
+    cdef Options o = work.options
     cdef void* room = malloc(4 * padded(classes) * sizeof(real) + (classes + 4) * sizeof(double) + LINE)
     if room == NULL:
         work.failed = True
         return
+    if work.weight != NULL:
+        bounds_of(work.weight + start, &o.of_rows, min(work.piece, work.rows - start))
     work.sums[part] = batch(
         z + at, NULL if work.t == NULL else <const real*>work.t + at, NULL if work.y == NULL else work.y + start,
         <const real*>work.w, NULL if work.weight == NULL else work.weight + start,
         <real*>(<char*>room + LINE - <size_t>room % LINE), NULL if work.loss == NULL else <real*>work.loss + start,
-        NULL if work.dz == NULL else <real*>work.dz + at, min(work.piece, work.rows - start), classes, work.scale,
-        &work.options)
+        NULL if work.dz == NULL else <real*>work.dz + at, min(work.piece, work.rows - start), classes, work.scale, &o)
     free(room)
 
 
@@ -1547,31 +1728,37 @@ def first_outside_range(const int64_t[::1] y not None, Py_ssize_t classes, ignor
 
 
 cdef clones add_products(const double* products, double* high, double* low, Py_ssize_t rows) noexcept nogil:
-    """Lane by lane; of many equal weights all roundings may be alike."""
-    cdef Py_ssize_t j
-    for j in range(rows):
-        add(&high[j], &low[j], products[j])
+    """Whole tiles, each row to a lane; of many equal weights all roundings may be alike."""
+    cdef double sums[ROWS]
+    cdef double rests[ROWS]
+    cdef Py_ssize_t i = 0, j
+    for j in range(ROWS):
+        sums[j], rests[j] = high[j], low[j]
+    while i < rows:
+        for j in range(ROWS):
+            add(&sums[j], &rests[j], products[i + j])
+        i += ROWS
+    for j in range(ROWS):
+        high[j], low[j] = sums[j], rests[j]
 
 
-cdef double count(const int64_t* y, const double* w, const double* weight, Py_ssize_t n, const Options* o) noexcept nogil:
+cdef double count(
+    const int64_t* y, const double* w, Py_ssize_t classes, const double* weight, Py_ssize_t n, const Options* o,
+) noexcept nogil:
     """The sum of what the rows weigh, as `weigh_labels` has it."""
-    cdef double high[MANY_ROWS]
-    cdef double low[MANY_ROWS]
+    cdef double high[ROWS]
+    cdef double low[ROWS]
     cdef double products[MANY_ROWS]
     cdef int64_t labels[MANY_ROWS]
-    cdef double total = 0, rest = 0
     cdef Py_ssize_t i = 0, j, rows
-    for j in range(MANY_ROWS):
+    for j in range(ROWS):
         high[j] = low[j] = 0
     while i < n:
         rows = min(<Py_ssize_t>MANY_ROWS, n - i)
-        weigh_labels(y + i, w, weight if weight == NULL else weight + i, labels, products, rows, o)
+        weigh_labels(y + i, w, classes, weight if weight == NULL else weight + i, labels, products, rows, o)
         add_products(products, high, low, rows)
         i += rows
-    for j in range(min(<Py_ssize_t>MANY_ROWS, n)):
-        add(&total, &rest, high[j])
-        rest += low[j]
-    return total + rest
+    return add_lanes(high, low)
 
 
 def count_labels(
@@ -1587,36 +1774,34 @@ def count_labels(
         total = y.shape[0] - found
         if w.shape[0] > 0 or weight.shape[0] > 0:
             total = count(
-                &y[0], &w[0] if w.shape[0] > 0 else NULL, &weight[0] if weight.shape[0] > 0 else NULL, y.shape[0], &o)
+                &y[0], &w[0] if w.shape[0] > 0 else NULL, w.shape[0], &weight[0] if weight.shape[0] > 0 else NULL,
+                y.shape[0], &o)
     return total, found
 
 
 # ---- the door: see _doors.pxd --------------------------------------------------------------------------------------
 
-cdef whole_clones count_odd(const double* weight, int64_t* found, Py_ssize_t n) noexcept nogil:
-    """Weights that are not 0 and not far from overflow and underflow: negative ones and NaN, too."""
-    cdef double LOW = 1e-90, HIGH = 1e90
-    cdef int64_t total = 0
-    cdef Py_ssize_t i
-    for i in range(n):
-        total += (weight[i] != 0) & (1 - ((weight[i] > LOW) & (weight[i] < HIGH)))
-    found[0] = total
+cdef inline bint are_plain(Bounds bounds) noexcept nogil:
+    """Whether weights are far from overflow and underflow."""
+    return bounds.least > 1e-90 and bounds.most < 1e90
 
 
 cdef bint convert_weights(const Py_buffer* given, real* w, Py_ssize_t classes, bint scaled) noexcept nogil:
     """w = the weights of few classes, divided by the largest if `scaled`; whether all are plain numbers."""
     cdef double wide[FEW]
     cdef double largest = 0
-    cdef int64_t odd
+    cdef bint plain
+    cdef Bounds bounds
     cdef Py_ssize_t k
     for k in range(classes):
         wide[k] = (<float*>given.buf)[k] if given.itemsize == sizeof(float) else (<double*>given.buf)[k]
         largest = max(largest, wide[k])
-    count_odd(wide, &odd, classes)
+    bounds_of(wide, &bounds, classes)
+    plain = are_plain(bounds)
     for k in range(classes):
         w[k] = wide[k] / largest if scaled and largest > 0 else wide[k]
-        odd += not w[k] < INFINITY
-    return odd == 0
+        plain = plain and w[k] < INFINITY
+    return plain
 
 
 cdef double small_batch(
@@ -1636,18 +1821,21 @@ cdef double small_batch(
     if wrong or 0 <= ignored < classes:
         count_label(y, &found, n, ignored)
         wrong -= 0 if 0 <= ignored < classes else found
-    if weight != NULL and not wrong:
-        count_odd(weight, &wrong, n)
     if wrong or v[3].buf != NULL and not convert_weights(&v[3], room, classes, mean):
         return -1
     if v[3].buf != NULL:
         w = room
     o = options(w, classes, s, gamma, s > 0)
     o.masked, o.ignored = found > 0, ignored
+    if weight != NULL:
+        bounds_of(weight, &o.of_rows, n)
+    if not are_plain(o.of_rows):
+        return -1
     if mean:
         if w != NULL:
             lay_out(w, laid, classes)
-        divisor = n - found if w == NULL and weight == NULL else count(y, NULL if w == NULL else laid, weight, n, &o)
+        divisor = n - found if w == NULL and weight == NULL else count(
+            y, NULL if w == NULL else laid, classes, weight, n, &o)
     scale = 1.0 / divisor if divisor > 0 else 0.0
     return scale * batch(
         z, <const real*>NULL, y, w, weight, <real*>NULL, <real*>v[5].buf, <real*>v[2].buf, n, classes, scale, &o)

@@ -433,6 +433,7 @@ cdef double criterion_of(
     cdef Py_ssize_t n = rows if criterion == CROSS_ENTROPY else rows * outputs
     cdef double scale = 1.0 / n
     o.s = o.gamma = s.a_period = s.b_period = 0
+    o.of_rows.least = o.of_rows.most = 1
     o.masked = o.far = False
     if criterion == CROSS_ENTROPY:
         return scale * _cross_entropy.batch(

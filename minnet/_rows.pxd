@@ -16,9 +16,9 @@ from minnet._math cimport inlined, real
 
 cdef extern from "_simd.h":
     void minnet_prefetch(const void* p) noexcept nogil
+    bint minnet_has_wide() noexcept nogil
 
 cdef extern from "_turn.h":
-    bint minnet_turns_wide() noexcept nogil
     void minnet_turn_in_f32(const float* z, float* t, Py_ssize_t rows, Py_ssize_t n) noexcept nogil
     void minnet_turn_in_f64(const double* z, double* t, Py_ssize_t rows, Py_ssize_t n) noexcept nogil
     void minnet_turn_out_f32(float* y, const float* t, Py_ssize_t rows, Py_ssize_t n) noexcept nogil
@@ -586,7 +586,7 @@ cdef inline inlined tile_load(const real* z, real* t, Py_ssize_t rows, Py_ssize_
         deal(z, t, rows, 2)
     elif n == 3:
         deal(z, t, rows, 3)
-    elif rows == ROWS and n >= 4 and minnet_turns_wide():
+    elif rows == ROWS and n >= 4 and minnet_has_wide():
         if real is float:
             minnet_turn_in_f32(z, t, ROWS, n)
         else:
@@ -603,7 +603,7 @@ cdef inline inlined tile_store(const real* t, real* y, Py_ssize_t rows, Py_ssize
         collect(t, y, rows, 2)
     elif n == 3:
         collect(t, y, rows, 3)
-    elif rows == ROWS and n >= 4 and minnet_turns_wide():
+    elif rows == ROWS and n >= 4 and minnet_has_wide():
         if real is float:
             minnet_turn_out_f32(y, t, ROWS, n)
         else:

@@ -240,6 +240,13 @@ static inline uint64_t minnet_bits_f64(double x)
 #define minnet_prefetch(p) ((void)(p))
 #endif
 
+/* Whether the CPU at hand has AVX-512, so that functions marked MINNET_WIDE may be called. */
+#ifdef MINNET_HAS_WIDE
+#define minnet_has_wide() MINNET_HAS_WIDE
+#else
+#define minnet_has_wide() 0
+#endif
+
 /* Lines of the cache go to memory past the caches, where the CPU can: a line that is written in a cache is read first.
    `to` and the size are multiples of 64. Whoever is told that it is done must find it: minnet_streamed().
    Halves of lines, as CPUs without AVX-512 would have to write them, take a fifth longer than the caches do. */
@@ -271,150 +278,6 @@ __attribute__((target("avx512f"), unused)) static void minnet_stream(void* to, c
 typedef float minnet_f32x4 __attribute__((vector_size(16), aligned(4), may_alias));
 typedef double minnet_f64x4 __attribute__((vector_size(32), aligned(8), may_alias));
 typedef int64_t minnet_i64x4 __attribute__((vector_size(32), aligned(8), may_alias));
-
-/* b = the sums of four rows of four. They are added by twos and the twos by twos, at the places where a vector gets twos by one
-   instruction each. */
-static inline MINNET_INLINE void minnet_add_fours(minnet_f64x4 r0, minnet_f64x4 r1, minnet_f64x4 r2, minnet_f64x4 r3, double* b)
-{
-    minnet_f64x4 twos01 = __builtin_shufflevector(r0, r1, 0, 4, 2, 6) + __builtin_shufflevector(r0, r1, 1, 5, 3, 7);
-    minnet_f64x4 twos23 = __builtin_shufflevector(r2, r3, 0, 4, 2, 6) + __builtin_shufflevector(r2, r3, 1, 5, 3, 7);
-    *(minnet_f64x4*)b = __builtin_shufflevector(twos01, twos23, 0, 1, 4, 5) + __builtin_shufflevector(twos01, twos23, 2, 3, 6, 7);
-}
-
-/* b = the sums of the first `count` numbers of each row of a; all four are read. */
-static inline MINNET_INLINE void minnet_fours(const double* a, ptrdiff_t a_step, int64_t count, double* b)
-{
-    minnet_i64x4 kept = (minnet_i64x4){0, 1, 2, 3} < (minnet_i64x4){count, count, count, count};
-    minnet_add_fours(
-        (minnet_f64x4)(*(const minnet_i64x4*)a & kept), (minnet_f64x4)(*(const minnet_i64x4*)(a + a_step) & kept),
-        (minnet_f64x4)(*(const minnet_i64x4*)(a + 2 * a_step) & kept),
-        (minnet_f64x4)(*(const minnet_i64x4*)(a + 3 * a_step) & kept), b);
-}
-
-/* b = the sums of w (base - a) for each row of a, four or eight numbers, which has a base. */
-static inline MINNET_INLINE minnet_f64x4 minnet_far(const double* a, double base, const double* w)
-{
-    return (base - *(const minnet_f64x4*)a) * *(const minnet_f64x4*)w;
-}
-
-static inline MINNET_INLINE void minnet_far_fours(
-    const double* a, ptrdiff_t a_step, const double* base, const double* w, double* b)
-{
-    minnet_add_fours(
-        minnet_far(a, base[0], w), minnet_far(a + a_step, base[1], w), minnet_far(a + 2 * a_step, base[2], w),
-        minnet_far(a + 3 * a_step, base[3], w), b);
-}
-
-static inline MINNET_INLINE void minnet_far_eights(
-    const double* a, ptrdiff_t a_step, const double* base, const double* w, double* b)
-{
-    const double* c = a + 4;
-    const double* v = w + 4;
-    minnet_add_fours(
-        minnet_far(a, base[0], w) + minnet_far(c, base[0], v),
-        minnet_far(a + a_step, base[1], w) + minnet_far(c + a_step, base[1], v),
-        minnet_far(a + 2 * a_step, base[2], w) + minnet_far(c + 2 * a_step, base[2], v),
-        minnet_far(a + 3 * a_step, base[3], w) + minnet_far(c + 3 * a_step, base[3], v), b);
-}
-
-/* Four floats as doubles: gcc 12 makes one conversion of it, and two with exchanges of __builtin_convertvector. */
-#define MINNET_WIDE_FOUR(a) ((minnet_f64x4){(a)[0], (a)[1], (a)[2], (a)[3]})
-
-/* b = the sums of w a, in double, for four rows of n >= 4 numbers. The last four overlap those before; their weights stand
-   behind the others. */
-static inline MINNET_INLINE void minnet_moments(const float* a, ptrdiff_t n, const double* w, double* b)
-{
-    const float* last = a + n - 4;
-    minnet_f64x4 by = *(const minnet_f64x4*)(w + n);
-    minnet_f64x4 r0 = MINNET_WIDE_FOUR(last) * by, r1 = MINNET_WIDE_FOUR(last + n) * by;
-    minnet_f64x4 r2 = MINNET_WIDE_FOUR(last + 2 * n) * by, r3 = MINNET_WIDE_FOUR(last + 3 * n) * by;
-    for (; a < last; a += 4, w += 4) {
-        by = *(const minnet_f64x4*)w;
-        r0 += MINNET_WIDE_FOUR(a) * by;
-        r1 += MINNET_WIDE_FOUR(a + n) * by;
-        r2 += MINNET_WIDE_FOUR(a + 2 * n) * by;
-        r3 += MINNET_WIDE_FOUR(a + 3 * n) * by;
-    }
-    minnet_add_fours(r0, r1, r2, r3, b);
-}
-
-/* b = factor a, or factor a - rest w, for n numbers, by fours, of which the last overlap those before. */
-#define MINNET_SCALE(name, real, vector)                                                          \
-    static inline MINNET_INLINE void name(const real* a, real factor, real* b, ptrdiff_t n)             \
-    {                                                                                                   \
-        ptrdiff_t k;                                                                                    \
-        for (k = 0; k < n - 4; k += 4)                                                            \
-            *(vector*)(b + k) = *(const vector*)(a + k) * factor;                                       \
-        *(vector*)(b + n - 4) = *(const vector*)(a + n - 4) * factor;                             \
-    }
-#define MINNET_LESS(name, real, vector)                                                           \
-    static inline MINNET_INLINE void name(                                                              \
-        const real* a, real factor, const real* w, real rest, real* b, ptrdiff_t n)                     \
-    {                                                                                                   \
-        ptrdiff_t k;                                                                                    \
-        for (k = 0; k < n - 4; k += 4)                                                            \
-            *(vector*)(b + k) = *(const vector*)(a + k) * factor - *(const vector*)(w + k) * rest;      \
-        k = n - 4;                                                                                   \
-        *(vector*)(b + k) = *(const vector*)(a + k) * factor - *(const vector*)(w + k) * rest;          \
-    }
-#else
-static inline MINNET_INLINE void minnet_fours(const double* a, ptrdiff_t a_step, int64_t count, double* b)
-{
-    int row;
-    for (row = 0; row < 4; row++, a += a_step)
-        b[row] = (a[0] + (count > 1 ? a[1] : 0)) + ((count > 2 ? a[2] : 0) + (count > 3 ? a[3] : 0));
-}
-
-static inline MINNET_INLINE void minnet_far_fours(
-    const double* a, ptrdiff_t a_step, const double* base, const double* w, double* b)
-{
-    int row;
-    for (row = 0; row < 4; row++, a += a_step)
-        b[row] = ((base[row] - a[0]) * w[0] + (base[row] - a[1]) * w[1]) +
-            ((base[row] - a[2]) * w[2] + (base[row] - a[3]) * w[3]);
-}
-
-static inline MINNET_INLINE void minnet_far_eights(
-    const double* a, ptrdiff_t a_step, const double* base, const double* w, double* b)
-{
-    double more[4];
-    int row;
-    minnet_far_fours(a, a_step, base, w, b);
-    minnet_far_fours(a + 4, a_step, base, w + 4, more);
-    for (row = 0; row < 4; row++)
-        b[row] += more[row];
-}
-
-static inline MINNET_INLINE void minnet_moments(const float* a, ptrdiff_t n, const double* w, double* b)
-{
-    ptrdiff_t k;
-    int row;
-    for (row = 0; row < 4; row++, a += n) {
-        b[row] = 0;
-        for (k = 0; k < n; k++)
-            b[row] += w[k] * a[k];
-    }
-}
-
-#define MINNET_SCALE(name, real, vector)                                                          \
-    static inline MINNET_INLINE void name(const real* a, real factor, real* b, ptrdiff_t n)             \
-    {                                                                                                   \
-        ptrdiff_t k;                                                                                    \
-        for (k = 0; k < n; k++)                                                                         \
-            b[k] = a[k] * factor;                                                                       \
-    }
-#define MINNET_LESS(name, real, vector)                                                           \
-    static inline MINNET_INLINE void name(                                                              \
-        const real* a, real factor, const real* w, real rest, real* b, ptrdiff_t n)                     \
-    {                                                                                                   \
-        ptrdiff_t k;                                                                                    \
-        for (k = 0; k < n; k++)                                                                         \
-            b[k] = a[k] * factor - w[k] * rest;                                                         \
-    }
 #endif
-MINNET_SCALE(minnet_scale_f32, float, minnet_f32x4)
-MINNET_SCALE(minnet_scale_f64, double, minnet_f64x4)
-MINNET_LESS(minnet_less_f32, float, minnet_f32x4)
-MINNET_LESS(minnet_less_f64, double, minnet_f64x4)
 
 #endif

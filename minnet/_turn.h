@@ -82,8 +82,6 @@ MINNET_TRANSPOSE(minnet_transpose_f64, double, minnet_f64x4)
    half of the exchanges, and no load that follows waits for several stores. The rows, a multiple of 16, are the step of the
    tile, too; n >= 4, and the last four of a row may overlap those before. Never inlined: clones of lower levels call them. */
 #ifdef MINNET_HAS_WIDE
-#define minnet_turns_wide() MINNET_HAS_WIDE
-
 /* A vector whose parts, four of four floats or two of four doubles, are a step apart in memory. */
 MINNET_WIDE static inline __m512 minnet_parts_f32(const float* a, ptrdiff_t step)
 {
@@ -184,7 +182,6 @@ MINNET_WIDE static inline void minnet_block_out_f64(double* y, ptrdiff_t n, cons
             }                                                       \
     }
 #else
-#define minnet_turns_wide() 0
 #define MINNET_TURN(name, rows_type, tile_type, block, height)                       \
     static inline void name(rows_type* z, tile_type* t, ptrdiff_t rows, ptrdiff_t n) \
     {                                                                                \
