@@ -1038,6 +1038,25 @@ cdef enum:
     HALF = SUMS // 2     # elements of each at a time
     AHEAD = 2048         # bytes
 
+cdef inline inlined fetch_quarters(const real* w, Py_ssize_t quarter) noexcept nogil:
+    cdef Py_ssize_t i, j
+    for j in range(QUARTERS):
+        for i in range(<Py_ssize_t>sizeof(real) * HALF // LINE):
+            minnet_prefetch(<const char*>(w + j * quarter) + AHEAD + i * LINE)
+
+
+cdef inline inlined add_quarters(const real* w, Py_ssize_t quarter, double* sums) noexcept nogil:
+    cdef const real* a = w
+    cdef const real* b = w + 2 * quarter
+    cdef double first, second
+    cdef Py_ssize_t i
+    for i in range(HALF):
+        first, second = a[i], a[quarter + i]
+        sums[i] += first + second
+        first, second = b[i], b[quarter + i]
+        sums[HALF + i] += first + second
+
+
 cdef inline inlined look_over(const real* w, real* most, real* least) noexcept nogil:
     most[0] = w[0] if w[0] > most[0] else most[0]
     least[0] = w[0] if w[0] < least[0] else least[0]
@@ -1050,23 +1069,16 @@ cdef clones survey(const real* w, double* total, double* largest, Py_ssize_t n) 
     cdef double low[SUMS]
     cdef real most[SUMS]
     cdef real least[SUMS]
-    cdef double first, second
     cdef Py_ssize_t quarter = n // (QUARTERS * HALF) * HALF
     cdef Py_ssize_t run = CHUNK if real is double else 16 * CHUNK   # floats leave a double 29 digits to spare
     cdef const real* a = w
     cdef const real* b = w + 2 * quarter
-    cdef Py_ssize_t i, j, start = 0
+    cdef Py_ssize_t i, start = 0
     for i in range(SUMS):
         sums[i] = high[i] = low[i] = most[i] = least[i] = 0
     while start < quarter:
-        for j in range(QUARTERS):
-            for i in range(<Py_ssize_t>sizeof(real) * HALF // LINE):
-                minnet_prefetch(<const char*>(w + j * quarter + start) + AHEAD + i * LINE)
-        for i in range(HALF):
-            first, second = a[start + i], a[quarter + start + i]
-            sums[i] += first + second
-            first, second = b[start + i], b[quarter + start + i]
-            sums[HALF + i] += first + second
+        fetch_quarters(w + start, quarter)
+        add_quarters(w + start, quarter, sums)
         for i in range(HALF):
             look_over(a + start + i, &most[i], &least[i])
             look_over(a + quarter + start + i, &most[i], &least[i])
@@ -1094,45 +1106,40 @@ def add_weights(const real[::1] w not None):
     return total, largest
 
 
+cdef inline inlined round_one(double w, float* rounded, double* most, double* least) noexcept nogil:
+    cdef double value = w + (<double>INFINITY if w == 0 else 0.0)
+    rounded[0] = w
+    most[0] = w if w > most[0] else most[0]
+    least[0] = value if value < least[0] else least[0]
+
+
 cdef clones survey_rounding(
     const double* w, float* rounded, double* total, double* largest, double* least, Py_ssize_t n,
 ) noexcept nogil:
-    """As `survey` of the floats that w are rounded to; `least` is the least w that is not 0. All in one pass over memory."""
+    """As `survey` of the floats that w are rounded to, to the last bit; `least` is the least w that is not 0. All in one pass
+    over memory."""
     cdef double sums[SUMS]
     cdef double high[SUMS]
     cdef double low[SUMS]
     cdef double most[SUMS]
     cdef double fewest[SUMS]
-    cdef double value
-    cdef Py_ssize_t i, start = 0
+    cdef Py_ssize_t quarter = n // (QUARTERS * HALF) * HALF, i, j, at, start = 0
     for i in range(SUMS):
         sums[i] = high[i] = low[i] = most[i] = 0
         fewest[i] = INFINITY
-    while start + 2 * SUMS <= n:
-        for i in range(2 * SUMS * 8 // LINE):
-            minnet_prefetch(<const char*>(w + start) + 8192 + i * LINE)
-        for i in range(2 * SUMS):
-            rounded[start + i] = w[start + i]
-        for i in range(SUMS):
-            sums[i] += <double>rounded[start + i] + <double>rounded[start + SUMS + i]
-        for i in range(SUMS):
-            value = w[start + i] if w[start + i] > w[start + SUMS + i] else w[start + SUMS + i]
-            most[i] = value if value > most[i] else most[i]
-        for i in range(SUMS):
-            value = w[start + i] + (<double>INFINITY if w[start + i] == 0 else 0.0)
-            fewest[i] = value if value < fewest[i] else fewest[i]
-            value = w[start + SUMS + i] + (<double>INFINITY if w[start + SUMS + i] == 0 else 0.0)
-            fewest[i] = value if value < fewest[i] else fewest[i]
-        start += 2 * SUMS
-        if start % (64 * CHUNK) == 0:
+    while start < quarter:
+        fetch_quarters(w + start, quarter)
+        for j in range(QUARTERS):
+            at = j * quarter + start
+            for i in range(HALF):
+                round_one(w[at + i], &rounded[at + i], &most[i], &fewest[i])
+        add_quarters(<const float*>rounded + start, quarter, sums)
+        start += HALF
+        if start % (16 * CHUNK) == 0:
             keep(sums, high, low)
-    for i in range(n - start):
-        rounded[start + i] = w[start + i]
-        sums[i % SUMS] += rounded[start + i]
-        value = w[start + i]
-        most[0] = value if value > most[0] else most[0]
-        value = <double>INFINITY if value == 0 else value
-        fewest[0] = value if value < fewest[0] else fewest[0]
+    for i in range(QUARTERS * quarter, n):
+        round_one(w[i], &rounded[i], &most[0], &fewest[0])
+        sums[i % SUMS] += rounded[i]
     for i in range(SUMS):
         most[0] = most[i] if most[i] > most[0] else most[0]
         fewest[0] = fewest[i] if fewest[i] < fewest[0] else fewest[0]
