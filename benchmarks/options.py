@@ -1,8 +1,8 @@
 """What the options of a loss cost: `python -m benchmarks.options` prints their time over that of the plain loss.
 
 One thread, forward and backward; plain and options take turns, and medians are compared. Before a call is timed it is
-made once, so that each finds its arrays where a call like it leaves them: those of the plain call are part of all others,
-which would bring them into the caches, while weights are read by one or two.
+made once, so that each finds its arrays where a call like it leaves them: those of the plain call are part of all
+others, which would bring them into the caches, while weights are read by one or two.
 """
 
 import itertools

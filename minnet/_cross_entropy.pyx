@@ -593,7 +593,7 @@ cdef inline bint is_whole_tile(Py_ssize_t rows) noexcept nogil:
     return rows >= ROWS and minnet_has_wide()
 
 
-cdef clones lay(Layout* f, const real* w, Py_ssize_t rows, Py_ssize_t n, bint smoothed) noexcept nogil:
+cdef whole_clones lay(Layout* f, const real* w, Py_ssize_t rows, Py_ssize_t n, bint smoothed) noexcept nogil:
     """For a batch of so many rows of n classes with the weights w, or NULL."""
     cdef real* repeated = <real*>f.repeated
     cdef int32_t inverse = <int32_t>((1 << 20) // n + 1)   # exact enough for i < 2048, and a product with vectors

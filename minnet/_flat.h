@@ -72,23 +72,23 @@ static inline MINNET_INLINE void minnet_moments(const float* a, ptrdiff_t n, con
 }
 
 /* b = factor a, or factor a - rest w, for n numbers, by fours, of which the last overlap those before. */
-#define MINNET_SCALE(name, real, vector)                                                          \
-    static inline MINNET_INLINE void name(const real* a, real factor, real* b, ptrdiff_t n)             \
-    {                                                                                                   \
-        ptrdiff_t k;                                                                                    \
-        for (k = 0; k < n - 4; k += 4)                                                            \
-            *(vector*)(b + k) = *(const vector*)(a + k) * factor;                                       \
-        *(vector*)(b + n - 4) = *(const vector*)(a + n - 4) * factor;                             \
+#define MINNET_SCALE(name, real, vector)                                                    \
+    static inline MINNET_INLINE void name(const real* a, real factor, real* b, ptrdiff_t n) \
+    {                                                                                       \
+        ptrdiff_t k;                                                                        \
+        for (k = 0; k < n - 4; k += 4)                                                      \
+            *(vector*)(b + k) = *(const vector*)(a + k) * factor;                           \
+        *(vector*)(b + n - 4) = *(const vector*)(a + n - 4) * factor;                       \
     }
-#define MINNET_LESS(name, real, vector)                                                           \
-    static inline MINNET_INLINE void name(                                                              \
-        const real* a, real factor, const real* w, real rest, real* b, ptrdiff_t n)                     \
-    {                                                                                                   \
-        ptrdiff_t k;                                                                                    \
-        for (k = 0; k < n - 4; k += 4)                                                            \
-            *(vector*)(b + k) = *(const vector*)(a + k) * factor - *(const vector*)(w + k) * rest;      \
-        k = n - 4;                                                                                   \
-        *(vector*)(b + k) = *(const vector*)(a + k) * factor - *(const vector*)(w + k) * rest;          \
+#define MINNET_LESS(name, real, vector)                                                            \
+    static inline MINNET_INLINE void name(                                                         \
+        const real* a, real factor, const real* w, real rest, real* b, ptrdiff_t n)                \
+    {                                                                                              \
+        ptrdiff_t k;                                                                               \
+        for (k = 0; k < n - 4; k += 4)                                                             \
+            *(vector*)(b + k) = *(const vector*)(a + k) * factor - *(const vector*)(w + k) * rest; \
+        k = n - 4;                                                                                 \
+        *(vector*)(b + k) = *(const vector*)(a + k) * factor - *(const vector*)(w + k) * rest;     \
     }
 #else
 static inline MINNET_INLINE void minnet_fours(const double* a, ptrdiff_t a_step, int64_t count, double* b)
@@ -129,20 +129,20 @@ static inline MINNET_INLINE void minnet_moments(const float* a, ptrdiff_t n, con
     }
 }
 
-#define MINNET_SCALE(name, real, vector)                                                          \
-    static inline MINNET_INLINE void name(const real* a, real factor, real* b, ptrdiff_t n)             \
-    {                                                                                                   \
-        ptrdiff_t k;                                                                                    \
-        for (k = 0; k < n; k++)                                                                         \
-            b[k] = a[k] * factor;                                                                       \
+#define MINNET_SCALE(name, real, vector)                                                    \
+    static inline MINNET_INLINE void name(const real* a, real factor, real* b, ptrdiff_t n) \
+    {                                                                                       \
+        ptrdiff_t k;                                                                        \
+        for (k = 0; k < n; k++)                                                             \
+            b[k] = a[k] * factor;                                                           \
     }
-#define MINNET_LESS(name, real, vector)                                                           \
-    static inline MINNET_INLINE void name(                                                              \
-        const real* a, real factor, const real* w, real rest, real* b, ptrdiff_t n)                     \
-    {                                                                                                   \
-        ptrdiff_t k;                                                                                    \
-        for (k = 0; k < n; k++)                                                                         \
-            b[k] = a[k] * factor - w[k] * rest;                                                         \
+#define MINNET_LESS(name, real, vector)                                             \
+    static inline MINNET_INLINE void name(                                          \
+        const real* a, real factor, const real* w, real rest, real* b, ptrdiff_t n) \
+    {                                                                               \
+        ptrdiff_t k;                                                                \
+        for (k = 0; k < n; k++)                                                     \
+            b[k] = a[k] * factor - w[k] * rest;                                     \
     }
 #endif
 MINNET_SCALE(minnet_scale_f32, float, minnet_f32x4)

@@ -29,7 +29,7 @@ V3 = {"avx2", "bmi1", "bmi2", "f16c", "fma", "abm", "movbe", "xsave"}
 V4 = V3 | {"avx512f", "avx512bw", "avx512cd", "avx512dq", "avx512vl"}
 ARITHMETIC = r"\tv?(?:add|sub|mul|div|max|min|cmp\w*|and|sqrt|fn?m(?:add|sub)\d+)p[sd]\s.*%"
 MEMORY = {"memset", "memcpy", "memmove"}
-TURNS = re.compile(r"minnet_turn_(in|out)_f(32|64)(\.\w+)*")
+WIDE = re.compile(r"minnet_(turn_in|turn_out|scale_tile|less_tile|look_up)_(f32|f64|wide)(\.\w+)*")
 
 
 def run_python(code, **options):
@@ -101,17 +101,31 @@ def test_a_clone_holds_all_its_code(functions, module, narrow, clone, arguments)
     for key, text in bodies.items():
         targets = set(re.findall(r"\t(?:call|j\w+)\s+[0-9a-f]+ <([^>]+?)(?:\+0x[0-9a-f]+)?(?:@plt)?>", text))
         others = {name for name in targets if f"_{clone}." not in name}  # a loop jumps within its own body
-        assert {name for name in others if not TURNS.fullmatch(name)} <= MEMORY, key
+        assert {name for name in others if not WIDE.fullmatch(name)} <= MEMORY, key
         assert not re.search(r"\tcall\s+\*", text), key
     assert bodies
 
 
+def wide_bodies(functions, module, *names):
+    """The instructions of functions that are of the widest level alone."""
+    found = [(WIDE.fullmatch(symbol), text) for symbol, text in functions[module].items()]
+    return [text for match, text in found if match and match[1] in names]
+
+
 @pytest.mark.parametrize("module", ["_softmax", "_cross_entropy"])
 def test_tiles_are_turned_over_in_vectors_of_512_bits(functions, module):
-    bodies = [text for name, text in functions[module].items() if TURNS.fullmatch(name)]
+    bodies = wide_bodies(functions, module, "turn_in", "turn_out")
     assert len(bodies) == 4
     for text in bodies:
         assert len(re.findall(r"\tvunpck[lh]p[sd]\s.*%zmm", text)) >= 4
+        assert not re.search(r"\tcall\s", text)
+
+
+def test_what_belongs_to_rows_comes_from_registers_of_512_bits(functions):
+    bodies = wide_bodies(functions, "_cross_entropy", "scale_tile", "less_tile", "look_up")
+    assert len(bodies) == 5
+    for text in bodies:
+        assert re.search(r"\tvperm[it]2p[sd]\s.*%zmm", text)
         assert not re.search(r"\tcall\s", text)
 
 
