@@ -695,30 +695,25 @@ cdef inline inlined look_up(
 
 
 cdef inline inlined take_labels(
-    const real* z, const int64_t* y, real* e, const Layout* f, Rows* r, double* z_y, Py_ssize_t rows, Py_ssize_t n,
-    bint smoothed,
+    const real* z, const int64_t* y, real* e, double* e_y, real* z_y, Py_ssize_t rows, Py_ssize_t n, bint smoothed,
 ) noexcept nogil:
-    """The exponentials of labels, in whose place 0 comes; and logits and weights, which smoothing asks for."""
+    """The exponentials of labels, in whose place 0 comes; and their logits, which smoothing asks for."""
     cdef Py_ssize_t j
     for j in range(ROWS):
-        r.e_y[j] = 1e30
-    if not smoothed:
+        e_y[j], z_y[j] = 1e30, 0
+    if smoothed:
         for j in range(rows):
-            r.e_y[j], e[y[j]] = e[y[j]], 0
+            e_y[j], z_y[j], e[y[j]] = e[y[j]], z[y[j]], 0
             e += n
-        return
-    for j in range(ROWS):
-        z_y[j], r.w_y[j] = 0, 1
-    for j in range(rows):
-        r.e_y[j], z_y[j], e[y[j]] = e[y[j]], z[y[j]], 0
-        e += n
-        z += n
-    if f.weighted:
-        look_up(f.laid, n, y, r.w_y, rows)
+            z += n
+    else:
+        for j in range(rows):
+            e_y[j], e[y[j]] = e[y[j]], 0
+            e += n
 
 
 cdef inline inlined flat_distances(
-    const real* z, const double* z_y, const Layout* f, double* distances, Py_ssize_t n, const Options* o,
+    const real* z, const real* z_y, const Layout* f, double* distances, Py_ssize_t n, const Options* o,
 ) noexcept nogil:
     """sum_k w_k (z_y - z_k) for each row."""
     cdef Py_ssize_t j
@@ -749,7 +744,7 @@ cdef inline inlined flat_rows(
     cdef real* e = <real*>(<char*>room + LINE - <size_t>room % LINE)   # fours read on
     cdef real factor[ROWS]
     cdef real rest[ROWS]
-    cdef double z_y[ROWS]
+    cdef real z_y[ROWS]
     cdef double pull[ROWS]
     cdef Rows r
     cdef double s = o.s if way == SMOOTHED else 0.0, share = s / n, shares = share * o.mass
@@ -765,8 +760,12 @@ cdef inline inlined flat_rows(
         pull[j] = scale
     for j in range(ROWS if weight != NULL else 0):
         pull[j] *= weight[j]
-    take_labels(z, y, e, f, &r, z_y, rows, n, way == SMOOTHED)
+    take_labels(z, y, e, r.e_y, z_y, rows, n, way == SMOOTHED)
     if way == SMOOTHED:
+        for j in range(ROWS):
+            r.w_y[j] = 1
+        if f.weighted:
+            look_up(f.laid, n, y, r.w_y, rows)
         flat_distances(z, z_y, f, r.distances, n, o)
     row_sums(e, f.ones, r.wrong, n)
     for j in range(ROWS):
@@ -806,13 +805,12 @@ cdef inline inlined flat_rows(
         return
     for j in range(ROWS):
         factor[j] = r.factor[j]
-    if faint:
+    for j in range(ROWS if faint else 0):
+        tiny |= is_tiny(pull[j], r.factor[j], <real>0)
+    if tiny:
         for j in range(ROWS if way != PLAIN else 0):
             pull[j] *= r.mass[j]
-        for j in range(ROWS):
-            tiny |= is_tiny(pull[j], r.factor[j], <real>0)
-        if tiny:
-            scale_tiny(e, r.total, pull, factor, rows, n)
+        scale_tiny(e, r.total, pull, factor, rows, n)
     if is_whole_tile(rows):
         put_tile(e, factor, rest, r.slope, y, f, dz, n, way == SMOOTHED)
     else:
@@ -1544,10 +1542,10 @@ cdef double batch(
         labels = NULL if y == NULL else y + i
         slope = NULL if dz == NULL else dz + at
         u = NULL if weight == NULL else weight + i
-        if of_rows or o.masked or weight != NULL:
-            if i % MANY_ROWS == 0:
+        if of_rows or o.masked or (weight != NULL and n - i < ROWS):
+            if i % MANY_ROWS == 0 or not (of_rows or o.masked):
                 weigh_labels(
-                    labels, laid if of_rows else <double*>NULL, classes, u, checked, products,
+                    labels, laid if of_rows else <double*>NULL, classes, u, checked, products + i % MANY_ROWS,
                     min(<Py_ssize_t>MANY_ROWS, n - i), o)
             u = products + i % MANY_ROWS
             if o.masked:
@@ -1755,8 +1753,11 @@ cdef double count(
         high[j] = low[j] = 0
     while i < n:
         rows = min(<Py_ssize_t>MANY_ROWS, n - i)
-        weigh_labels(y + i, w, classes, weight if weight == NULL else weight + i, labels, products, rows, o)
-        add_products(products, high, low, rows)
+        if w == NULL and not o.masked and rows % ROWS == 0:
+            add_products(weight + i, high, low, rows)
+        else:
+            weigh_labels(y + i, w, classes, weight if weight == NULL else weight + i, labels, products, rows, o)
+            add_products(products, high, low, rows)
         i += rows
     return add_lanes(high, low)
 
