@@ -172,29 +172,37 @@ cdef inline inlined smooth(
     slope[0] = e_y * (mass[0] - share) - share * wrong
 
 
-cdef inline inlined settle_tile(Rows* r, Py_ssize_t n, const Options* o) noexcept nogil:
-    """What focus or smoothing makes of loss = c, and of the gradient, in tiles that are turned over."""
+# What smoothing or focus makes of loss = c, factor = inverse and slope = -wrong inverse of a tile, whatever kind of tile it is.
+
+cdef inline inlined smooth_tile(Rows* r, Py_ssize_t n, const Options* o, double slack) noexcept nogil:
+    """`slack` over 2 is how far distances may be off, as a mean over the weights, beside a loss that keeps its digits."""
     cdef double s = o.s, rest = o.s / n, weights = o.mass
     cdef int64_t cancelled = 0
     cdef Py_ssize_t j
+    for j in range(ROWS):
+        smooth(
+            r.w_y[j], r.distances[j], r.e_y[j], r.wrong[j], r.log_sum[j], s, rest, weights, &r.loss[j], &r.mass[j],
+            &r.slope[j])
+        cancelled |= is_cancelled(r.loss[j], rest * weights * (r.log_sum[j] + slack))
+        r.factor[j] *= r.mass[j]
+        r.slope[j] *= r.inverse[j]
+    r.cancelled = cancelled
+
+
+cdef inline inlined focus_tile(Rows* r, double gamma) noexcept nogil:
+    cdef Py_ssize_t j
+    focus_rows(r.e_y, r.wrong, r.total, gamma, r.loss, r.mass, ROWS)
+    for j in range(ROWS):
+        r.factor[j] *= r.mass[j]
+        r.slope[j] *= r.mass[j]   # the mass comes last, as it may be tiny
+
+
+cdef inline inlined settle_tile(Rows* r, Py_ssize_t n, const Options* o) noexcept nogil:
     r.cancelled = 0
-    if s > 0:
-        for j in range(ROWS):
-            smooth(
-                r.w_y[j], r.distances[j], r.e_y[j], r.wrong[j], r.log_sum[j], s, rest, weights, &r.loss[j], &r.mass[j],
-                &r.slope[j])
-            cancelled |= is_cancelled(r.loss[j], rest * weights * r.log_sum[j])
-            r.factor[j] = r.mass[j] * r.inverse[j]
-            r.slope[j] *= r.inverse[j]
-        r.cancelled = cancelled
-        return
-    for j in range(ROWS):
-        r.mass[j] = 1
-    if o.gamma > 0:
-        focus_rows(r.e_y, r.wrong, r.total, o.gamma, r.loss, r.mass, ROWS)
-    for j in range(ROWS):
-        r.factor[j] = r.mass[j] * r.inverse[j]
-        r.slope[j] = -r.wrong[j] * r.inverse[j] * r.mass[j]   # in this order: the last may be tiny
+    if o.s > 0:
+        smooth_tile(r, n, o, 0)
+    elif o.gamma > 0:
+        focus_tile(r, o.gamma)
 
 
 cdef inline real far(real z, real m, real w, bint careful) noexcept nogil:
@@ -459,9 +467,7 @@ cdef clones near_tile(
         r.slope[j] = -r.wrong[j] * r.inverse[j]
         rest[j] = s / n * pull[j]
         beyond |= is_far(z_y[j], r.wrong[j], pull[j], light * r.inverse[j])
-    r.cancelled = 0
-    if s > 0 or o.gamma > 0:
-        settle_tile(&r, n, o)
+    settle_tile(&r, n, o)
     done[0] = not (beyond or r.cancelled)
     if not done[0]:
         return
@@ -747,7 +753,6 @@ cdef inline inlined flat_rows(
     cdef real z_y[ROWS]
     cdef double pull[ROWS]
     cdef Rows r
-    cdef double s = o.s if way == SMOOTHED else 0.0, share = s / n, shares = share * o.mass
     cdef int64_t beyond = 0, tiny = 0
     cdef Py_ssize_t j
     if rows < ROWS:
@@ -783,21 +788,13 @@ cdef inline inlined flat_rows(
         for j in range(ROWS):
             r.loss[j] = r.log_sum[j] = _math.log1p(r.log_sum[j])
     if way == SMOOTHED:
-        for j in range(ROWS):
-            smooth(
-                r.w_y[j], r.distances[j], r.e_y[j], r.wrong[j], r.log_sum[j], s, share, o.mass, &r.loss[j], &r.mass[j],
-                &r.slope[j])
-            beyond |= is_cancelled(r.loss[j], shares * (r.log_sum[j] + (SLACK if real is float else 0.0)))
-            r.slope[j] *= r.inverse[j]
-            r.factor[j] *= r.mass[j]
-            rest[j] = share * pull[j]
-        if beyond:
+        smooth_tile(&r, n, o, SLACK if real is float else 0.0)
+        if r.cancelled:
             return
-    elif way == FOCUSED:
-        focus_rows(r.e_y, r.wrong, r.total, o.gamma, r.loss, r.mass, ROWS)
         for j in range(ROWS):
-            r.factor[j] *= r.mass[j]
-            r.slope[j] *= r.mass[j]
+            rest[j] = o.s / n * pull[j]
+    elif way == FOCUSED:
+        focus_tile(&r, o.gamma)
     for j in range(ROWS if way != PLAIN else 0):
         loss[j] = r.loss[j]
     done[0] = True
@@ -868,7 +865,8 @@ cdef clones label_tile(
         r.e_y[j] = _math.exp_difference(z_y[j], m[j]) * _math.unshift(m[j])   # as it stands in e
         r.log_sum[j] = _math.log1p(others[j])
         settle_label(z_y[j], r.e_y[j], m[j], others[j], r.log_sum[j], &r.loss[j], &r.wrong[j], &r.total[j])
-        r.inverse[j] = pull[j] / r.total[j]
+        r.inverse[j] = r.factor[j] = pull[j] / r.total[j]
+        r.slope[j] = -r.wrong[j] * r.inverse[j]
         rest[j] = s / n * pull[j]
     settle_tile(&r, n, o)
     for j in range(ROWS):
