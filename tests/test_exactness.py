@@ -910,6 +910,21 @@ def test_gradients_with_tiny_and_large_weights_keep_their_digits(width, classes,
             assert_near(got[kept], [float(row[k] * mp.mpf(weight)) for k in kept], dtype, relative=4)
 
 
+@pytest.mark.parametrize("extreme", [-0.0, 5e-324, 1e-200, 1e-30, 1e30, 1e200])
+@pytest.mark.parametrize("options", [{}, {"label_smoothing": 0.1}, {"gamma": 2.0}], ids=str)
+@by_dtype
+def test_beside_a_row_of_extreme_weight_others_keep_their_digits(extreme, options, dtype, rng):
+    """Whether weights are odd is asked of all rows at once: the way that all go then must be as good."""
+    z, y = rng.normal(0, 3, (70, 10)).astype(dtype), rng.integers(0, 10, 70)
+    weight = rng.random(70) + 0.5
+    _, want = F.cross_entropy(z, y, sample_weight=weight, reduction="sum", return_grad=True, **options)
+    weight[40] = extreme
+    _, got = F.cross_entropy(z, y, sample_weight=weight, reduction="sum", return_grad=True, **options)
+    got, want, weight = (np.delete(a, 40, axis=0) for a in (got, want, weight))
+    terms = np.abs(want) + options.get("label_smoothing", 0.0) * weight[:, None]  # what cancels in the gradient
+    np.testing.assert_array_less(np.abs(got - want), 4 * EPS[dtype] * terms)
+
+
 @by_dtype
 @pytest.mark.parametrize("kind", ["confident", "random"])
 @tail_widths
