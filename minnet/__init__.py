@@ -11,6 +11,17 @@
 
 import importlib
 
+try:
+    from minnet import _simd  # noqa: F401  a compiled module, as any other
+except ImportError as error:
+    from importlib.util import find_spec
+
+    if find_spec("minnet._simd"):
+        raise
+    rule = f"minnet: its compiled modules must stand beside it, got none in {__path__[0]}"
+    hint = "run Python in another folder than that of a clone, or pip install -e . in the clone"
+    raise ImportError(f"{rule} ({hint})") from error
+
 from minnet import functional, initializers, metrics, schedules
 from minnet._threads import get_num_threads, set_num_threads
 from minnet.callbacks import Checkpoint, CSVLogger, EarlyStopping, ProgressBar, SaturationProbe, StopAfter

@@ -2,10 +2,12 @@
 
 import ast
 import importlib
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import minnet as mn
@@ -29,6 +31,19 @@ def run(code):
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 0, done.stderr
     return done.stdout.split()
+
+
+# ---- importing ----
+
+
+def test_a_source_tree_says_that_it_is_none_to_import(tmp_path):
+    shutil.copytree(PACKAGE, tmp_path / "minnet", ignore=shutil.ignore_patterns("*.so", "*.pyd", "__pycache__"))
+    code = f"import sys; sys.path.append({str(Path(np.__file__).parents[1])!r}); import minnet"
+    command = [sys.executable, "-S", "-c", code]  # without site, as an editable install finds its modules from anywhere
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False)
+    message = done.stderr.splitlines()[-1]
+    assert message.startswith("ImportError: minnet: its compiled modules must stand beside it, got none in ")
+    assert message.endswith("(run Python in another folder than that of a clone, or pip install -e . in the clone)")
 
 
 # ---- names ----
