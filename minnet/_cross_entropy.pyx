@@ -28,6 +28,9 @@ cdef extern from "_simd.h":
     void stream "minnet_stream"(void* to, const void* lines, size_t bytes) noexcept nogil
     void streamed "minnet_streamed"() noexcept nogil
     uint64_t minnet_bits_f64(double x) noexcept nogil
+    ctypedef double lined "MINNET_LINED double"
+    ctypedef int64_t lined_i64 "MINNET_LINED int64_t"
+    ctypedef int32_t lined_i32 "MINNET_LINED int32_t"
 
 cdef extern from "_flat.h":
     void minnet_scale_f32(const float* a, float factor, float* b, Py_ssize_t n) noexcept nogil
@@ -588,10 +591,10 @@ cdef inline inlined far_row_sums(
 
 cdef struct Layout:
     # What tiles share whose rows are taken as they stand. Arrays over all rows of a tile are for whole tiles in wide vectors.
-    double ones[FEW + 4]
-    double laid[FEW + 4]          # weights of classes, as `lay_out` leaves them
-    double repeated[ROWS * FEW]   # the same for all rows, of reals; of one row, if there are no whole tiles
-    int32_t row_of[ROWS * FEW]
+    lined ones[FEW + 4]
+    lined laid[FEW + 4]           # weights of classes, as `lay_out` leaves them
+    lined repeated[ROWS * FEW]    # the same for all rows, of reals; of one row, if there are no whole tiles
+    lined_i32 row_of[ROWS * FEW]
     bint weighted                 # whether there are any
 
 
@@ -1507,13 +1510,13 @@ cdef double batch(
     Py_ssize_t n, Py_ssize_t classes, double scale, const Options* o,
 ) noexcept nogil:
     """The sum of the losses of n rows; anything but z may be NULL, and one of t and y is. dz may be z."""
-    cdef double values[ROWS]
-    cdef double products[MANY_ROWS]
-    cdef int64_t checked[MANY_ROWS]
+    cdef lined values[ROWS]
+    cdef lined products[MANY_ROWS]
+    cdef lined_i64 checked[MANY_ROWS]
     cdef Layout f
     cdef double* laid = &f.laid[0] if classes <= FEW else <double*>(work + 4 * padded(classes))
-    cdef double high[ROWS]
-    cdef double low[ROWS]
+    cdef lined high[ROWS]
+    cdef lined low[ROWS]
     cdef const double* u
     cdef const int64_t* labels
     cdef const real* shares

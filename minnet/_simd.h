@@ -91,6 +91,15 @@ static inline int minnet_divides_wide(void)
 #else
 #define MINNET_INLINE
 #endif
+
+/* Arrays that begin with a line of the cache: on the stack of code for any CPU they begin anywhere. */
+#if defined(__GNUC__)
+#define MINNET_LINED __attribute__((aligned(64)))
+#elif defined(_MSC_VER)
+#define MINNET_LINED __declspec(align(64))
+#else
+#define MINNET_LINED
+#endif
 #if defined(__clang__) && defined(CYTHON_INLINE)
 #undef CYTHON_INLINE
 #define CYTHON_INLINE __inline__ __attribute__((always_inline, unused))
