@@ -7,7 +7,7 @@ at: its loss and gradient are 0 whatever it holds.
 """
 
 from libc.math cimport INFINITY, M_PI, NAN, cos, pow
-from libc.stdint cimport int32_t, int64_t, uint64_t
+from libc.stdint cimport INT64_MAX, int32_t, int64_t, uint64_t
 from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy, memset
 
@@ -30,6 +30,7 @@ cdef extern from "_simd.h":
     uint64_t minnet_bits_f64(double x) noexcept nogil
     ctypedef double lined "MINNET_LINED double"
     ctypedef int64_t lined_i64 "MINNET_LINED int64_t"
+    ctypedef uint64_t lined_u64 "MINNET_LINED uint64_t"
     ctypedef int32_t lined_i32 "MINNET_LINED int32_t"
 
 cdef extern from "_flat.h":
@@ -1333,51 +1334,83 @@ cdef whole_clones weigh_labels(
     cdef const int64_t* plain = y
     cdef int64_t ignored = o.ignored
     cdef Py_ssize_t j
-    if o.masked:
+    if o.masked and w == NULL:
         for j in range(rows):
             labels[j] = 0 if y[j] == ignored else y[j]
-        plain = labels
-    if w != NULL:
-        look_up(w, classes, plain, products, rows)
+            products[j] = 0.0 if y[j] == ignored else 1.0 if weight == NULL else weight[j]
+    elif o.masked:
+        for j in range(rows):
+            labels[j] = 0 if y[j] == ignored else y[j]
+        look_up(w, classes, labels, products, rows)
+        for j in range(rows):
+            products[j] = 0.0 if y[j] == ignored else products[j] if weight == NULL else products[j] * weight[j]
+    elif w != NULL:
+        look_up(w, classes, y, products, rows)
         for j in range(rows if weight != NULL else 0):
             products[j] *= weight[j]
     else:
         for j in range(rows):
             products[j] = 1.0 if weight == NULL else weight[j]
-    for j in range(rows if o.masked else 0):
-        products[j] = 0.0 if y[j] == ignored else products[j]
     for j in range(rows, (rows + ROWS - 1) // ROWS * ROWS):
         products[j] = 0
 
 
 # Doubles that are positive stand in the order of their bits; inf, NaN and all with a sign come behind.
 
-cdef whole_clones bounds_of(const double* w, Bounds* bounds, Py_ssize_t n) noexcept nogil:
-    """The least and the most of weights that are not 0: inf and 0 if all are, NaN if one is negative, inf or NaN."""
+cdef struct Limits:
+    lined_u64 least[ROWS]
+    lined_u64 most[ROWS]
+
+
+cdef inline inlined no_limits(Limits* limits) noexcept nogil:
+    cdef Py_ssize_t j
+    for j in range(ROWS):
+        limits.least[j], limits.most[j] = minnet_bits_f64(INFINITY) - 1, 0
+
+
+cdef whole_clones widen(Limits* limits, const double* w, Py_ssize_t n) noexcept nogil:
+    """The least bits but one and the most of some more weights, each of ROWS to a lane; of 0 the former is the largest number."""
     cdef uint64_t least[ROWS]
     cdef uint64_t most[ROWS]
     cdef uint64_t bits
     cdef Py_ssize_t i = 0, j
     for j in range(ROWS):
-        least[j], most[j] = minnet_bits_f64(INFINITY) - 1, 0
+        least[j], most[j] = limits.least[j], limits.most[j]
     while i + ROWS <= n:
         for j in range(ROWS):
             bits = minnet_bits_f64(w[i + j])
             most[j] = bits if bits > most[j] else most[j]
-            least[j] = bits - 1 if bits - 1 < least[j] else least[j]   # of 0 it is the largest number
+            least[j] = bits - 1 if bits - 1 < least[j] else least[j]
         i += ROWS
     for j in range(n - i):
         bits = minnet_bits_f64(w[i + j])
         most[j] = bits if bits > most[j] else most[j]
         least[j] = bits - 1 if bits - 1 < least[j] else least[j]
+    for j in range(ROWS):
+        limits.least[j], limits.most[j] = least[j], most[j]
+
+
+cdef Bounds bounds_of(const Limits* limits) noexcept nogil:
+    """The least and the most of weights that are not 0: inf and 0 if all are, NaN if one is negative, inf or NaN."""
+    cdef Bounds bounds
+    cdef uint64_t least = limits.least[0], most = limits.most[0]
+    cdef Py_ssize_t j
     for j in range(1, ROWS):
-        least[0] = least[j] if least[j] < least[0] else least[0]
-        most[0] = most[j] if most[j] > most[0] else most[0]
-    least[0] += 1
-    memcpy(&bounds.least, least, sizeof(double))
-    memcpy(&bounds.most, most, sizeof(double))
-    if most[0] >= minnet_bits_f64(INFINITY):
+        least = min(least, limits.least[j])
+        most = max(most, limits.most[j])
+    least += 1
+    memcpy(&bounds.least, &least, sizeof(double))
+    memcpy(&bounds.most, &most, sizeof(double))
+    if most >= minnet_bits_f64(INFINITY):
         bounds.least = bounds.most = NAN
+    return bounds
+
+
+cdef Bounds bounds_of_all(const double* w, Py_ssize_t n) noexcept nogil:
+    cdef Limits limits
+    no_limits(&limits)
+    widen(&limits, w, n)
+    return bounds_of(&limits)
 
 
 cdef void bound_pulls(
@@ -1394,7 +1427,7 @@ cdef void bound_pulls(
     if w != NULL:
         for k in range(n):
             wide[k] = w[k]
-        bounds_of(wide, &of_classes, n)
+        of_classes = bounds_of_all(wide, n)
     if o.s == 0:
         least, most = least * of_classes.least, most * of_classes.most
     odd[0] = is_odd(least) or is_odd(most)
@@ -1614,7 +1647,7 @@ cdef void do_rows(Work* work, const real* z, Py_ssize_t part) noexcept nogil:
         work.failed = True
         return
     if work.weight != NULL:
-        bounds_of(work.weight + start, &o.of_rows, min(work.piece, work.rows - start))
+        o.of_rows = bounds_of_all(work.weight + start, min(work.piece, work.rows - start))
     work.sums[part] = batch(
         z + at, NULL if work.t == NULL else <const real*>work.t + at, NULL if work.y == NULL else work.y + start,
         <const real*>work.w, NULL if work.weight == NULL else work.weight + start,
@@ -1710,16 +1743,29 @@ cdef whole_clones count_label(const int64_t* y, int64_t* found, Py_ssize_t n, in
     found[0] = total
 
 
+cdef inline void count_strangers(
+    const int64_t* y, Py_ssize_t n, int64_t classes, int64_t ignored, int64_t* wrong, int64_t* found,
+) noexcept nogil:
+    """Labels that are no classes, but for those ignored, and these."""
+    cdef bint elsewhere = not 0 <= ignored < classes
+    found[0] = 0
+    count_outside(y, wrong, n, classes)
+    if wrong[0] or not elsewhere:
+        count_label(y, found, n, ignored)
+        wrong[0] -= found[0] if elsewhere else 0
+
+
 def first_outside_range(const int64_t[::1] y not None, Py_ssize_t classes, ignored=None):
     """The first i with y_i < 0 or y_i >= classes, and y_i other than `ignored`, else -1; y: (N,)."""
     cdef bint masked = ignored is not None
-    cdef int64_t label = ignored if masked else 0, wrong, found = 0
+    cdef int64_t label = ignored if masked else 0, wrong, found
     cdef Py_ssize_t i
     with nogil:
-        count_outside(&y[0], &wrong, y.shape[0], classes)
-        if wrong and masked and not 0 <= label < classes:
-            count_label(&y[0], &found, y.shape[0], label)
-    if wrong > found:
+        if masked:
+            count_strangers(&y[0], y.shape[0], classes, label, &wrong, &found)
+        else:
+            count_outside(&y[0], &wrong, y.shape[0], classes)
+    if wrong:
         for i in range(y.shape[0]):
             if (y[i] < 0 or y[i] >= classes) and not (masked and y[i] == label):
                 return i
@@ -1741,44 +1787,72 @@ cdef clones add_products(const double* products, double* high, double* low, Py_s
         high[j], low[j] = sums[j], rests[j]
 
 
-cdef double count(
-    const int64_t* y, const double* w, Py_ssize_t classes, const double* weight, Py_ssize_t n, const Options* o,
+cdef enum:
+    STRETCH = 1024   # labels and weights that stay in the nearest cache while they are looked at from all sides
+
+
+cdef struct Survey:
+    int64_t wrong, ignored   # labels
+    double total             # of what the rows weigh, as `weigh_labels` has it
+
+
+cdef Survey survey(
+    const int64_t* y, Py_ssize_t classes, const double* w, const double* weight, Py_ssize_t n, bint weighed, Options* o,
 ) noexcept nogil:
-    """The sum of what the rows weigh, as `weigh_labels` has it."""
-    cdef double high[ROWS]
-    cdef double low[ROWS]
-    cdef double products[MANY_ROWS]
-    cdef int64_t labels[MANY_ROWS]
-    cdef Py_ssize_t i = 0, j, rows
+    """A batch before it is computed, whose ignored label is known: whether it occurs, and the bounds of its weights, become known.
+    It ends with wrong labels, as they have no weights."""
+    cdef lined high[ROWS]
+    cdef lined low[ROWS]
+    cdef lined products[MANY_ROWS]
+    cdef lined_i64 labels[MANY_ROWS]
+    cdef Limits limits
+    cdef Survey all
+    cdef int64_t ignored
+    cdef Py_ssize_t start = 0, end, i, j, rows
+    all.wrong = all.ignored = 0
+    no_limits(&limits)
     for j in range(ROWS):
         high[j] = low[j] = 0
-    while i < n:
-        rows = min(<Py_ssize_t>MANY_ROWS, n - i)
-        if w == NULL and not o.masked and rows % ROWS == 0:
-            add_products(weight + i, high, low, rows)
-        else:
-            weigh_labels(y + i, w, classes, weight if weight == NULL else weight + i, labels, products, rows, o)
-            add_products(products, high, low, rows)
-        i += rows
-    return add_lanes(high, low)
+    while start < n and all.wrong == 0:
+        end = min(n, start + STRETCH)
+        count_strangers(y + start, end - start, classes, o.ignored, &all.wrong, &ignored)
+        all.ignored += ignored
+        o.masked = ignored > 0
+        if weight != NULL:
+            widen(&limits, weight + start, end - start)
+        i = start
+        while i < end and all.wrong == 0 and weighed:
+            rows = min(<Py_ssize_t>MANY_ROWS, end - i)
+            if w == NULL and not o.masked and rows % ROWS == 0:
+                add_products(weight + i, high, low, rows)
+            else:
+                weigh_labels(y + i, w, classes, weight if weight == NULL else weight + i, labels, products, rows, o)
+                add_products(products, high, low, rows)
+            i += rows
+        start = end
+    o.masked = all.ignored > 0
+    if weight != NULL:
+        o.of_rows = bounds_of(&limits)
+    all.total = add_lanes(high, low) if weighed else n - all.ignored
+    return all
 
 
 def count_labels(
     const int64_t[::1] y not None, const double[::1] w not None, const double[::1] weight not None, int64_t ignored,
 ):
-    """count = sum of weight_i w[y_i] over y_i other than `ignored`, and how many are; y, weight: (N,), w: (C,)."""
+    """count = sum of weight_i w[y_i] over y_i other than `ignored`, and how many are; y, weight: (N,), w: (C,).
+
+    Labels are checked before.
+    """
+    cdef bint classed = w.shape[0] > 0, weighed = weight.shape[0] > 0
+    cdef Survey all
     cdef Options o
-    cdef double total
-    cdef int64_t found
     with nogil:
-        count_label(&y[0], &found, y.shape[0], ignored)
-        o.masked, o.ignored = found > 0, ignored
-        total = y.shape[0] - found
-        if w.shape[0] > 0 or weight.shape[0] > 0:
-            total = count(
-                &y[0], &w[0] if w.shape[0] > 0 else NULL, w.shape[0], &weight[0] if weight.shape[0] > 0 else NULL,
-                y.shape[0], &o)
-    return total, found
+        o.ignored = ignored
+        all = survey(
+            &y[0], w.shape[0] if classed else INT64_MAX, &w[0] if classed else NULL, &weight[0] if weighed else NULL,
+            y.shape[0], classed or weighed, &o)
+    return all.total, all.ignored
 
 
 # ---- the door: see _doors.pxd --------------------------------------------------------------------------------------
@@ -1793,13 +1867,11 @@ cdef bint convert_weights(const Py_buffer* given, real* w, Py_ssize_t classes, b
     cdef double wide[FEW]
     cdef double largest = 0
     cdef bint plain
-    cdef Bounds bounds
     cdef Py_ssize_t k
     for k in range(classes):
         wide[k] = (<float*>given.buf)[k] if given.itemsize == sizeof(float) else (<double*>given.buf)[k]
         largest = max(largest, wide[k])
-    bounds_of(wide, &bounds, classes)
-    plain = are_plain(bounds)
+    plain = are_plain(bounds_of_all(wide, classes))
     for k in range(classes):
         w[k] = wide[k] / largest if scaled and largest > 0 else wide[k]
         plain = plain and w[k] < INFINITY
@@ -1817,27 +1889,19 @@ cdef double small_batch(
     cdef double laid[FEW + 4]
     cdef const real* w = NULL
     cdef double scale
-    cdef int64_t wrong, found = 0
+    cdef Survey all
     cdef Options o
-    count_outside(y, &wrong, n, classes)
-    if wrong or 0 <= ignored < classes:
-        count_label(y, &found, n, ignored)
-        wrong -= 0 if 0 <= ignored < classes else found
-    if wrong or v[3].buf != NULL and not convert_weights(&v[3], room, classes, mean):
-        return -1
     if v[3].buf != NULL:
+        if not convert_weights(&v[3], room, classes, mean):
+            return -1
         w = room
+        lay_out(w, laid, classes)
     o = options(w, classes, s, gamma, s > 0)
-    o.masked, o.ignored = found > 0, ignored
-    if weight != NULL:
-        bounds_of(weight, &o.of_rows, n)
-    if not are_plain(o.of_rows):
+    o.ignored = ignored
+    all = survey(y, classes, NULL if w == NULL else laid, weight, n, mean and (w != NULL or weight != NULL), &o)
+    if all.wrong or not are_plain(o.of_rows):
         return -1
-    if mean:
-        if w != NULL:
-            lay_out(w, laid, classes)
-        divisor = n - found if w == NULL and weight == NULL else count(
-            y, NULL if w == NULL else laid, classes, weight, n, &o)
+    divisor = all.total if mean else divisor
     scale = 1.0 / divisor if divisor > 0 else 0.0
     return scale * batch(
         z, <const real*>NULL, y, w, weight, <real*>NULL, <real*>v[5].buf, <real*>v[2].buf, n, classes, scale, &o)
