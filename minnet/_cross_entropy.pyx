@@ -6,8 +6,8 @@ Classes have weights w_k, rows have weights, s is the smoothing, gamma the focus
 at: its loss and gradient are 0 whatever it holds.
 """
 
-from libc.math cimport INFINITY, M_PI, NAN, cos, pow
-from libc.stdint cimport INT64_MAX, int32_t, int64_t, uint64_t
+from libc.math cimport INFINITY, M_PI, NAN, cos, log, pow
+from libc.stdint cimport INT64_MAX, INT64_MIN, int32_t, int64_t, uint64_t
 from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy, memset
 
@@ -50,7 +50,12 @@ cdef extern from "_flat.h":
         const double* a, const double* factor, const double* w, const double* rest, const int32_t* row_of, double* b,
         Py_ssize_t n) noexcept nogil
     void minnet_look_up_wide(
-        const double* w, Py_ssize_t classes, const int64_t* labels, double* found, Py_ssize_t n) noexcept nogil
+        const double* w, Py_ssize_t classes, const int64_t* labels, int64_t ignored, double* found,
+        Py_ssize_t n) noexcept nogil
+    void minnet_take_f32(
+        const float* z, const int64_t* y, float* e, double* e_y, float* z_y, Py_ssize_t n, bint smoothed) noexcept nogil
+    void minnet_take_f64(
+        const double* z, const int64_t* y, double* e, double* e_y, double* z_y, Py_ssize_t n, bint smoothed) noexcept nogil
     void minnet_moments(const float* a, Py_ssize_t n, const double* w, double* b) noexcept nogil
     void minnet_fours(const double* a, Py_ssize_t a_step, int64_t count, double* b) noexcept nogil
     void minnet_far_fours(
@@ -93,7 +98,6 @@ cdef struct Rows:
     double mass[ROWS]       # of p_k in the gradient
     double factor[ROWS]     # of e_k
     double slope[ROWS]      # the gradient at the label
-    int64_t cancelled
 
 
 cdef inline inlined tally(const real* x, double* high, double* low, Py_ssize_t lanes) noexcept nogil:
@@ -166,31 +170,47 @@ cdef inline inlined focus_rows(
 
 cdef inline inlined smooth(
     double w_y, double distances, double e_y, double wrong, double log_sum, double s, double rest, double weights,
-    double* loss, double* mass, double* slope,
+    double* loss, double* mass, double* slope, bint near,
 ) noexcept nogil:
-    """loss = c becomes the smoothed one, with rest = s / C; sum(T), and S times the gradient at the label."""
+    """loss = c, or log_sum if `near`, becomes the smoothed one, with rest = s / C; sum(T), and S times the slope at the label."""
     cdef double label = (1.0 - s) * w_y
     cdef double share = label + rest * w_y
     mass[0] = label + rest * weights
-    loss[0] = (label * loss[0] if label > 0 else 0.0) + rest * (distances + log_sum * weights)   # 0 inf is NaN
+    if near:
+        loss[0] = mass[0] * log_sum + rest * distances
+    else:
+        loss[0] = (label * loss[0] if label > 0 else 0.0) + rest * (distances + log_sum * weights)   # 0 inf is NaN
     slope[0] = e_y * (mass[0] - share) - share * wrong
 
 
 # What smoothing or focus makes of loss = c, factor = inverse and slope = -wrong inverse of a tile, whatever kind of tile it is.
 
-cdef inline inlined smooth_tile(Rows* r, Py_ssize_t n, const Options* o, double slack) noexcept nogil:
-    """`slack` over 2 is how far distances may be off, as a mean over the weights, beside a loss that keeps its digits."""
+cdef inline inlined smooth_tile(Rows* r, Py_ssize_t n, const Options* o, bint near, bint even) noexcept nogil:
+    """`even`: all classes weigh 1, which takes half as many operations."""
     cdef double s = o.s, rest = o.s / n, weights = o.mass
+    cdef Py_ssize_t j
+    for j in range(ROWS if even else 0):
+        smooth(
+            1.0, r.distances[j], r.e_y[j], r.wrong[j], r.log_sum[j], s, rest, weights, &r.loss[j], &r.mass[j], &r.slope[j],
+            near)
+    for j in range(0 if even else ROWS):
+        smooth(
+            r.w_y[j], r.distances[j], r.e_y[j], r.wrong[j], r.log_sum[j], s, rest, weights, &r.loss[j], &r.mass[j],
+            &r.slope[j], near)
+    for j in range(ROWS):
+        r.factor[j] *= r.mass[j]
+        r.slope[j] *= r.inverse[j]
+
+
+cdef inline int64_t any_cancelled(const Rows* r, Py_ssize_t n, const Options* o, double slack) noexcept nogil:
+    """Whether a smoothed loss of a tile is; `slack` over 2 is how far distances may be off, as a mean over the weights, beside
+    a loss that keeps its digits."""
+    cdef double light = o.s / n * o.mass
     cdef int64_t cancelled = 0
     cdef Py_ssize_t j
     for j in range(ROWS):
-        smooth(
-            r.w_y[j], r.distances[j], r.e_y[j], r.wrong[j], r.log_sum[j], s, rest, weights, &r.loss[j], &r.mass[j],
-            &r.slope[j])
-        cancelled |= is_cancelled(r.loss[j], rest * weights * (r.log_sum[j] + slack))
-        r.factor[j] *= r.mass[j]
-        r.slope[j] *= r.inverse[j]
-    r.cancelled = cancelled
+        cancelled |= is_cancelled(r.loss[j], light * r.log_sum[j] + light * slack)
+    return cancelled
 
 
 cdef inline inlined focus_tile(Rows* r, double gamma) noexcept nogil:
@@ -201,10 +221,9 @@ cdef inline inlined focus_tile(Rows* r, double gamma) noexcept nogil:
         r.slope[j] *= r.mass[j]   # the mass comes last, as it may be tiny
 
 
-cdef inline inlined settle_tile(Rows* r, Py_ssize_t n, const Options* o) noexcept nogil:
-    r.cancelled = 0
+cdef inline inlined settle_tile(Rows* r, Py_ssize_t n, const Options* o, bint near) noexcept nogil:
     if o.s > 0:
-        smooth_tile(r, n, o, 0)
+        smooth_tile(r, n, o, near, False)
     elif o.gamma > 0:
         focus_tile(r, o.gamma)
 
@@ -312,7 +331,8 @@ cdef clones near_row(
         else:
             far_sum(z, w, z[y], &distances, n, False)
         smooth(
-            1.0 if w == NULL else w[y], distances, 1.0, others, log_sum, o.s, o.s / n, o.mass, &loss.part, &pull, &slope)
+            1.0 if w == NULL else w[y], distances, 1.0, others, log_sum, o.s, o.s / n, o.mass, &loss.part, &pull, &slope,
+            True)
         done[0] = not is_cancelled(loss.part, o.s / n * o.mass * log_sum)
     done[0] = done[0] and not is_far(z[y], others, scale, min(pull, 1.0) * inverse)
     if dz == NULL or not done[0]:
@@ -357,7 +377,8 @@ cdef clones label_row(
         finish(loss)
         far_sum(z, w, m, &distances, n, True)
         smooth(
-            1.0 if w == NULL else w[y], distances, e_y, wrong, log_sum, o.s, o.s / n, o.mass, &loss.part, &mass, &slope)
+            1.0 if w == NULL else w[y], distances, e_y, wrong, log_sum, o.s, o.s / n, o.mass, &loss.part, &mass, &slope,
+            False)
     if dz == NULL:
         return
     top = _math.exp_counted(m - base, shift, lowest)   # the e of a maximum, whose p is 1 / S to the last bit
@@ -471,8 +492,8 @@ cdef clones near_tile(
         r.slope[j] = -r.wrong[j] * r.inverse[j]
         rest[j] = s / n * pull[j]
         beyond |= is_far(z_y[j], r.wrong[j], pull[j], light * r.inverse[j])
-    settle_tile(&r, n, o)
-    done[0] = not (beyond or r.cancelled)
+    settle_tile(&r, n, o, True)
+    done[0] = not (beyond or s > 0 and any_cancelled(&r, n, o, 0))
     if not done[0]:
         return
     for j in range(ROWS):
@@ -597,10 +618,25 @@ cdef struct Layout:
     lined repeated[ROWS * FEW]    # the same for all rows, of reals; of one row, if there are no whole tiles
     lined_i32 row_of[ROWS * FEW]
     bint weighted                 # whether there are any
+    bint careful                  # whether a smoothed loss may cancel
 
 
 cdef inline bint is_whole_tile(Py_ssize_t rows) noexcept nogil:
     return rows >= ROWS and minnet_has_wide()
+
+
+# A smoothed loss is (1 - s) w_y c + A, A = s / C sum_k w_k (c + z_y - z_k), where -log p_k = c + z_y - z_k: with the least
+# weight w, A is at least s w log(C), as the mean of -log p_k is at least log(C). `is_cancelled` compares twice that loss with
+# s / C sum(w) (c + slack), which it exceeds for any row if 2 (1 - s) w is at least s / C sum(w), and 2 s w log(C) the slack's
+# part. Without weights of classes `is_near` has seen to the first.
+
+cdef bint may_cancel(const double* laid, Py_ssize_t n, const Options* o) noexcept nogil:
+    cdef double least = INFINITY
+    cdef Py_ssize_t k
+    for k in range(n):
+        least = min(least, laid[k])
+    return not (
+        o.s / n * o.mass <= CANCELLED * (1 - o.s) * least and SLACK / n * o.mass <= CANCELLED * log(<double>n) * least)
 
 
 cdef whole_clones lay(Layout* f, const real* w, Py_ssize_t rows, Py_ssize_t n, bint smoothed) noexcept nogil:
@@ -688,38 +724,40 @@ cdef inline inlined scale_tiny(
                 e[j * n + k] /= <real>total[j]
 
 
+cdef int64_t NO_LABEL = INT64_MIN
+
+
 cdef inline inlined look_up(
-    const double* w, Py_ssize_t classes, const int64_t* labels, double* found, Py_ssize_t rows,
+    const double* w, Py_ssize_t classes, const int64_t* labels, int64_t ignored, double* found, Py_ssize_t rows,
 ) noexcept nogil:
-    """found = w[labels]; by fours, as to count them would take as long."""
+    """found = w[labels], or 0 for those ignored; by fours, as to count them would take as long."""
     cdef Py_ssize_t j = 0, k
     if classes <= 16 and minnet_has_wide():
-        minnet_look_up_wide(w, classes, labels, found, rows)
+        minnet_look_up_wide(w, classes, labels, ignored, found, rows)
         return
     while j + 4 <= rows:
-        for k in range(4):
-            found[j + k] = w[labels[j + k]]
+        for k in range(j, j + 4):
+            found[k] = 0.0 if labels[k] == ignored else w[labels[k]]
         j += 4
     for k in range(j, rows):
-        found[k] = w[labels[k]]
+        found[k] = 0.0 if labels[k] == ignored else w[labels[k]]
 
 
 cdef inline inlined take_labels(
     const real* z, const int64_t* y, real* e, double* e_y, real* z_y, Py_ssize_t rows, Py_ssize_t n, bint smoothed,
 ) noexcept nogil:
     """The exponentials of labels, in whose place 0 comes; and their logits, which smoothing asks for."""
-    cdef Py_ssize_t j
+    cdef Py_ssize_t j, k
     for j in range(ROWS):
-        e_y[j], z_y[j] = 1e30, 0
-    if smoothed:
-        for j in range(rows):
-            e_y[j], z_y[j], e[y[j]] = e[y[j]], z[y[j]], 0
-            e += n
-            z += n
-    else:
-        for j in range(rows):
-            e_y[j], e[y[j]] = e[y[j]], 0
-            e += n
+        e_y[j], z_y[j] = 1e30, 1   # lanes without a row, which must not look cancelled
+    for j in range(0, rows - 3, 4):
+        if real is float:
+            minnet_take_f32(z + j * n, y + j, e + j * n, e_y + j, z_y + j, n, smoothed)
+        else:
+            minnet_take_f64(z + j * n, y + j, e + j * n, e_y + j, z_y + j, n, smoothed)
+    for j in range(rows - rows % 4, rows):
+        k = j * n + y[j]
+        e_y[j], z_y[j], e[k] = e[k], z[k], 0
 
 
 cdef inline inlined flat_distances(
@@ -771,10 +809,10 @@ cdef inline inlined flat_rows(
         pull[j] *= weight[j]
     take_labels(z, y, e, r.e_y, z_y, rows, n, way == SMOOTHED)
     if way == SMOOTHED:
-        for j in range(ROWS):
-            r.w_y[j] = 1
         if f.weighted:
-            look_up(f.laid, n, y, r.w_y, rows)
+            for j in range(rows, ROWS):
+                r.w_y[j] = 1
+            look_up(f.laid, n, y, NO_LABEL, r.w_y, rows)
         flat_distances(z, z_y, f, r.distances, n, o)
     row_sums(e, f.ones, r.wrong, n)
     for j in range(ROWS):
@@ -792,8 +830,8 @@ cdef inline inlined flat_rows(
         for j in range(ROWS):
             r.loss[j] = r.log_sum[j] = _math.log1p(r.log_sum[j])
     if way == SMOOTHED:
-        smooth_tile(&r, n, o, SLACK if real is float else 0.0)
-        if r.cancelled:
+        smooth_tile(&r, n, o, True, not f.weighted)
+        if f.careful and any_cancelled(&r, n, o, SLACK if real is float else 0.0):
             return
         for j in range(ROWS):
             rest[j] = o.s / n * pull[j]
@@ -872,7 +910,7 @@ cdef clones label_tile(
         r.inverse[j] = r.factor[j] = pull[j] / r.total[j]
         r.slope[j] = -r.wrong[j] * r.inverse[j]
         rest[j] = s / n * pull[j]
-    settle_tile(&r, n, o)
+    settle_tile(&r, n, o, False)
     for j in range(ROWS):
         loss[j] = r.loss[j]
     if dz == NULL:
@@ -1323,36 +1361,34 @@ cdef enum:
     MANY_ROWS = 8 * ROWS   # that are weighed at once
 
 
-cdef whole_clones weigh_labels(
-    const int64_t* y, const double* w, Py_ssize_t classes, const double* weight, int64_t* labels, double* products,
-    Py_ssize_t rows, const Options* o,
+cdef whole_clones weigh(
+    const int64_t* y, const double* w, Py_ssize_t classes, const double* weight, double* products, Py_ssize_t rows,
+    const Options* o,
 ) noexcept nogil:
-    """Weights of some rows times those of their classes; zeros follow, up to whole tiles. With `masked`, ignored rows get 0, and
-    what is in `labels` is theirs, or class 0.
+    """Weights of some rows times those of their classes, 0 for ignored rows; zeros follow, up to whole tiles.
 
     What is fetched by its label is fetched by a loop of its own, without conversion: all else comes in vectors."""
-    cdef const int64_t* plain = y
-    cdef int64_t ignored = o.ignored
+    cdef int64_t ignored = o.ignored if o.masked else NO_LABEL
     cdef Py_ssize_t j
-    if o.masked and w == NULL:
-        for j in range(rows):
-            labels[j] = 0 if y[j] == ignored else y[j]
-            products[j] = 0.0 if y[j] == ignored else 1.0 if weight == NULL else weight[j]
-    elif o.masked:
-        for j in range(rows):
-            labels[j] = 0 if y[j] == ignored else y[j]
-        look_up(w, classes, labels, products, rows)
-        for j in range(rows):
-            products[j] = 0.0 if y[j] == ignored else products[j] if weight == NULL else products[j] * weight[j]
-    elif w != NULL:
-        look_up(w, classes, y, products, rows)
+    if w != NULL:
+        look_up(w, classes, y, ignored, products, rows)
         for j in range(rows if weight != NULL else 0):
             products[j] *= weight[j]
+    elif o.masked:
+        for j in range(rows):
+            products[j] = 0.0 if y[j] == ignored else 1.0 if weight == NULL else weight[j]
     else:
         for j in range(rows):
             products[j] = 1.0 if weight == NULL else weight[j]
     for j in range(rows, (rows + ROWS - 1) // ROWS * ROWS):
         products[j] = 0
+
+
+cdef whole_clones mask(const int64_t* y, int64_t ignored, int64_t* labels, Py_ssize_t rows) noexcept nogil:
+    """labels = y, or class 0 for those ignored."""
+    cdef Py_ssize_t j
+    for j in range(rows):
+        labels[j] = 0 if y[j] == ignored else y[j]
 
 
 # Doubles that are positive stand in the order of their bits; inf, NaN and all with a sign come behind.
@@ -1390,9 +1426,8 @@ cdef whole_clones widen(Limits* limits, const double* w, Py_ssize_t n) noexcept 
         limits.least[j], limits.most[j] = least[j], most[j]
 
 
-cdef Bounds bounds_of(const Limits* limits) noexcept nogil:
+cdef whole_clones bounds_of(const Limits* limits, Bounds* bounds) noexcept nogil:
     """The least and the most of weights that are not 0: inf and 0 if all are, NaN if one is negative, inf or NaN."""
-    cdef Bounds bounds
     cdef uint64_t least = limits.least[0], most = limits.most[0]
     cdef Py_ssize_t j
     for j in range(1, ROWS):
@@ -1403,14 +1438,15 @@ cdef Bounds bounds_of(const Limits* limits) noexcept nogil:
     memcpy(&bounds.most, &most, sizeof(double))
     if most >= minnet_bits_f64(INFINITY):
         bounds.least = bounds.most = NAN
-    return bounds
 
 
 cdef Bounds bounds_of_all(const double* w, Py_ssize_t n) noexcept nogil:
     cdef Limits limits
+    cdef Bounds bounds
     no_limits(&limits)
     widen(&limits, w, n)
-    return bounds_of(&limits)
+    bounds_of(&limits, &bounds)
+    return bounds
 
 
 cdef void bound_pulls(
@@ -1558,7 +1594,7 @@ cdef double batch(
     cdef bint flat = label and is_near(w, o) and 4 <= classes <= FEW
     cdef bint odd = False, faint = False
     cdef bint of_rows = w != NULL and label and o.s == 0   # the weight of the class is one of the row
-    cdef Py_ssize_t i = 0, j, rows, at
+    cdef Py_ssize_t i = 0, j, rows, many, at
     for j in range(ROWS):
         high[j] = low[j] = 0
     if classes > FEW and t == NULL and not label:
@@ -1568,6 +1604,7 @@ cdef double batch(
         flat = not odd
     if flat:
         lay(&f, w, n, classes, o.s > 0)
+        f.careful = o.s > 0 and may_cancel(f.laid, classes, o)
     elif of_rows:
         lay_out(w, laid, classes)
     while i < n:
@@ -1578,9 +1615,10 @@ cdef double batch(
         u = NULL if weight == NULL else weight + i
         if of_rows or o.masked or (weight != NULL and n - i < ROWS):
             if i % MANY_ROWS == 0 or not (of_rows or o.masked):
-                weigh_labels(
-                    labels, laid if of_rows else <double*>NULL, classes, u, checked, products + i % MANY_ROWS,
-                    min(<Py_ssize_t>MANY_ROWS, n - i), o)
+                many = min(<Py_ssize_t>MANY_ROWS, n - i)
+                weigh(labels, laid if of_rows else <double*>NULL, classes, u, products + i % MANY_ROWS, many, o)
+                if o.masked:
+                    mask(labels, o.ignored, checked, many)
             u = products + i % MANY_ROWS
             if o.masked:
                 labels = checked + i % MANY_ROWS
@@ -1743,7 +1781,7 @@ cdef whole_clones count_label(const int64_t* y, int64_t* found, Py_ssize_t n, in
     found[0] = total
 
 
-cdef inline void count_strangers(
+cdef inline void count_wrong(
     const int64_t* y, Py_ssize_t n, int64_t classes, int64_t ignored, int64_t* wrong, int64_t* found,
 ) noexcept nogil:
     """Labels that are no classes, but for those ignored, and these."""
@@ -1762,7 +1800,7 @@ def first_outside_range(const int64_t[::1] y not None, Py_ssize_t classes, ignor
     cdef Py_ssize_t i
     with nogil:
         if masked:
-            count_strangers(&y[0], y.shape[0], classes, label, &wrong, &found)
+            count_wrong(&y[0], y.shape[0], classes, label, &wrong, &found)
         else:
             count_outside(&y[0], &wrong, y.shape[0], classes)
     if wrong:
@@ -1793,18 +1831,17 @@ cdef enum:
 
 cdef struct Survey:
     int64_t wrong, ignored   # labels
-    double total             # of what the rows weigh, as `weigh_labels` has it
+    double total             # of what the rows weigh, as `weigh` has it
 
 
 cdef Survey survey(
     const int64_t* y, Py_ssize_t classes, const double* w, const double* weight, Py_ssize_t n, bint weighed, Options* o,
 ) noexcept nogil:
-    """A batch before it is computed, whose ignored label is known: whether it occurs, and the bounds of its weights, become known.
-    It ends with wrong labels, as they have no weights."""
+    """What has to be known of labels and weights before a batch is computed, in one pass, which wrong labels end, as they have no
+    weights. Of `o` the ignored label is given, whether it occurs is found out, and between which bounds weights are."""
     cdef lined high[ROWS]
     cdef lined low[ROWS]
     cdef lined products[MANY_ROWS]
-    cdef lined_i64 labels[MANY_ROWS]
     cdef Limits limits
     cdef Survey all
     cdef int64_t ignored
@@ -1815,7 +1852,7 @@ cdef Survey survey(
         high[j] = low[j] = 0
     while start < n and all.wrong == 0:
         end = min(n, start + STRETCH)
-        count_strangers(y + start, end - start, classes, o.ignored, &all.wrong, &ignored)
+        count_wrong(y + start, end - start, classes, o.ignored, &all.wrong, &ignored)
         all.ignored += ignored
         o.masked = ignored > 0
         if weight != NULL:
@@ -1826,13 +1863,13 @@ cdef Survey survey(
             if w == NULL and not o.masked and rows % ROWS == 0:
                 add_products(weight + i, high, low, rows)
             else:
-                weigh_labels(y + i, w, classes, weight if weight == NULL else weight + i, labels, products, rows, o)
+                weigh(y + i, w, classes, weight if weight == NULL else weight + i, products, rows, o)
                 add_products(products, high, low, rows)
             i += rows
         start = end
     o.masked = all.ignored > 0
     if weight != NULL:
-        o.of_rows = bounds_of(&limits)
+        bounds_of(&limits, &o.of_rows)
     all.total = add_lanes(high, low) if weighed else n - all.ignored
     return all
 

@@ -50,8 +50,13 @@ static inline MINNET_INLINE void minnet_far_eights(
         minnet_far(a + 3 * a_step, base[3], w) + minnet_far(c + 3 * a_step, base[3], v), b);
 }
 
-/* Four floats as doubles: gcc 12 makes one conversion of it, and two with exchanges of __builtin_convertvector. */
-#define MINNET_WIDE_FOUR(a) ((minnet_f64x4){(a)[0], (a)[1], (a)[2], (a)[3]})
+/* Four floats as doubles. Written like this it is one conversion from memory to gcc 12, which exchanges halves for
+   __builtin_convertvector, and gathers numbers that are loaded one by one. */
+static inline MINNET_INLINE minnet_f64x4 minnet_wide_four(const float* a)
+{
+    minnet_f32x4 four = *(const minnet_f32x4*)a;
+    return (minnet_f64x4){four[0], four[1], four[2], four[3]};
+}
 
 /* b = the sums of w a, in double, for four rows of n >= 4 numbers. The last four overlap those before; their weights stand
    behind the others. */
@@ -59,17 +64,31 @@ static inline MINNET_INLINE void minnet_moments(const float* a, ptrdiff_t n, con
 {
     const float* last = a + n - 4;
     minnet_f64x4 by = *(const minnet_f64x4*)(w + n);
-    minnet_f64x4 r0 = MINNET_WIDE_FOUR(last) * by, r1 = MINNET_WIDE_FOUR(last + n) * by;
-    minnet_f64x4 r2 = MINNET_WIDE_FOUR(last + 2 * n) * by, r3 = MINNET_WIDE_FOUR(last + 3 * n) * by;
+    minnet_f64x4 r0 = minnet_wide_four(last) * by, r1 = minnet_wide_four(last + n) * by;
+    minnet_f64x4 r2 = minnet_wide_four(last + 2 * n) * by, r3 = minnet_wide_four(last + 3 * n) * by;
     for (; a < last; a += 4, w += 4) {
         by = *(const minnet_f64x4*)w;
-        r0 += MINNET_WIDE_FOUR(a) * by;
-        r1 += MINNET_WIDE_FOUR(a + n) * by;
-        r2 += MINNET_WIDE_FOUR(a + 2 * n) * by;
-        r3 += MINNET_WIDE_FOUR(a + 3 * n) * by;
+        r0 += minnet_wide_four(a) * by;
+        r1 += minnet_wide_four(a + n) * by;
+        r2 += minnet_wide_four(a + 2 * n) * by;
+        r3 += minnet_wide_four(a + 3 * n) * by;
     }
     minnet_add_fours(r0, r1, r2, r3, b);
 }
+
+/* Of four rows, the exponentials of their labels, in whose place 0 comes; and their logits, which smoothing asks for. One by one
+   they would take as many stores, which are all that counts here. */
+#define MINNET_TAKE(name, real, vector)                                                                          \
+    static inline MINNET_INLINE void name(                                                                       \
+        const real* z, const int64_t* y, real* e, double* e_y, real* z_y, ptrdiff_t n, int smoothed)             \
+    {                                                                                                            \
+        ptrdiff_t i0 = y[0], i1 = y[1] + n, i2 = y[2] + 2 * n, i3 = y[3] + 3 * n;                                \
+        vector four = {e[i0], e[i1], e[i2], e[i3]};                                                              \
+        *(minnet_f64x4*)e_y = (minnet_f64x4){four[0], four[1], four[2], four[3]};                                \
+        e[i0] = e[i1] = e[i2] = e[i3] = 0;                                                                       \
+        if (smoothed)                                                                                            \
+            *(vector*)z_y = (vector){z[i0], z[i1], z[i2], z[i3]};                                                \
+    }
 
 /* b = factor a, or factor a - rest w, for n numbers, by fours, of which the last overlap those before. */
 #define MINNET_SCALE(name, real, vector)                                                    \
@@ -129,6 +148,18 @@ static inline MINNET_INLINE void minnet_moments(const float* a, ptrdiff_t n, con
     }
 }
 
+#define MINNET_TAKE(name, real, vector)                                                              \
+    static inline MINNET_INLINE void name(                                                           \
+        const real* z, const int64_t* y, real* e, double* e_y, real* z_y, ptrdiff_t n, int smoothed) \
+    {                                                                                                \
+        int row;                                                                                     \
+        for (row = 0; row < 4; row++, e += n, z += n) {                                              \
+            e_y[row] = e[y[row]], e[y[row]] = 0;                                                     \
+            if (smoothed)                                                                            \
+                z_y[row] = z[y[row]];                                                                \
+        }                                                                                            \
+    }
+
 #define MINNET_SCALE(name, real, vector)                                                    \
     static inline MINNET_INLINE void name(const real* a, real factor, real* b, ptrdiff_t n) \
     {                                                                                       \
@@ -145,6 +176,8 @@ static inline MINNET_INLINE void minnet_moments(const float* a, ptrdiff_t n, con
             b[k] = a[k] * factor - w[k] * rest;                                     \
     }
 #endif
+MINNET_TAKE(minnet_take_f32, float, minnet_f32x4)
+MINNET_TAKE(minnet_take_f64, double, minnet_f64x4)
 MINNET_SCALE(minnet_scale_f32, float, minnet_f32x4)
 MINNET_SCALE(minnet_scale_f64, double, minnet_f64x4)
 MINNET_LESS(minnet_less_f32, float, minnet_f32x4)
@@ -220,9 +253,9 @@ MINNET_WIDE static inline __mmask8 minnet_first(ptrdiff_t count)
     return count >= 8 ? 0xff : count > 0 ? (__mmask8)((1 << count) - 1) : 0;
 }
 
-/* found = w[labels], for n labels of up to 16 classes. */
+/* found = w[labels], for n labels of up to 16 classes, or 0 for those ignored. */
 MINNET_WIDE __attribute__((noinline, unused)) static void minnet_look_up_wide(
-    const double* w, ptrdiff_t classes, const int64_t* labels, double* found, ptrdiff_t n)
+    const double* w, ptrdiff_t classes, const int64_t* labels, int64_t ignored, double* found, ptrdiff_t n)
 {
     __m512d low = _mm512_maskz_loadu_pd(minnet_first(classes), w);
     __m512d high = _mm512_maskz_loadu_pd(minnet_first(classes - 8), w + 8);
@@ -230,7 +263,8 @@ MINNET_WIDE __attribute__((noinline, unused)) static void minnet_look_up_wide(
     for (i = 0; i < n; i += 8) {
         __mmask8 some = minnet_first(n - i);
         __m512i at = _mm512_maskz_loadu_epi64(some, labels + i);
-        _mm512_mask_storeu_pd(found + i, some, _mm512_permutex2var_pd(low, at, high));
+        __mmask8 counted = _mm512_cmpneq_epi64_mask(at, _mm512_set1_epi64(ignored));
+        _mm512_mask_storeu_pd(found + i, some, _mm512_maskz_permutex2var_pd(counted, low, at, high));
     }
 }
 #else
@@ -238,7 +272,7 @@ MINNET_WIDE __attribute__((noinline, unused)) static void minnet_look_up_wide(
 #define minnet_scale_tile_f64(a, factor, row_of, b, n) ((void)0)
 #define minnet_less_tile_f32(a, factor, w, rest, row_of, b, n) ((void)0)
 #define minnet_less_tile_f64(a, factor, w, rest, row_of, b, n) ((void)0)
-#define minnet_look_up_wide(w, classes, labels, found, n) ((void)0)
+#define minnet_look_up_wide(w, classes, labels, ignored, found, n) ((void)0)
 #endif
 
 #endif

@@ -2,6 +2,7 @@
 what should not go through gives the same messages."""
 
 import itertools
+import math
 
 import numpy as np
 import pytest
@@ -116,6 +117,38 @@ def test_narrow_labels_and_weights_go_through_the_door(narrow, dtype, doors, rng
     got = both(logits, target.astype(narrow), **options)
     assert doors.pop() is not None
     assert_same_bits(got, both(logits, target, **options | {"sample_weight": options["sample_weight"].astype(float)}))
+
+
+LONG = 3000  # rows: labels and weights are looked at in stretches of 1024
+SCATTERED = {"none": [], "first": [0], "second stretch": range(1030, 1500), "last": [LONG - 1], "all": range(LONG)}
+
+
+@by_dtype
+@pytest.mark.parametrize("ignored", SCATTERED.values(), ids=list(SCATTERED))
+@pytest.mark.parametrize("weighted", [(), ("weight",), ("sample_weight",), ("weight", "sample_weight")], ids=str)
+def test_a_long_batch_counts_what_is_in_any_of_its_stretches(weighted, ignored, dtype, doors, rng):
+    logits, target = rng.normal(size=(LONG, CLASSES)).astype(dtype), rng.integers(0, CLASSES, LONG)
+    options = {name: {"weight": WEIGHT, "sample_weight": rng.random(LONG)}[name] for name in weighted}
+    counts = options.get("weight", np.ones(CLASSES))[target] * options.get("sample_weight", 1)
+    counts[ignored], target[ignored] = 0, -100
+    got = both(logits, target, **options)
+    total, grad = F.cross_entropy(logits, target, reduction="sum", return_grad=True, **options)
+    assert None not in doors
+    divisor = math.fsum(counts) or 1
+    np.testing.assert_allclose(got[0], total / divisor, rtol=4 * np.finfo(dtype).eps)
+    np.testing.assert_allclose(got[1], grad / divisor, rtol=4 * np.finfo(dtype).eps)
+    doors.close()
+    assert_same_bits(got, both(logits, target, **options))
+
+
+@by_dtype
+@pytest.mark.parametrize("row", [0, 1023, 1024, LONG - 1])
+def test_a_wrong_label_is_found_in_any_stretch_of_a_long_batch(row, dtype, doors, rng):
+    logits, target = rng.normal(size=(LONG, CLASSES)).astype(dtype), rng.integers(0, CLASSES, LONG)
+    target[::7], target[row] = -100, 2**62  # which has no weight
+    with pytest.raises(ValueError, match=rf"labels must be in 0 \.\.\. 4, got {2**62} in row {row}"):
+        both(logits, target, weight=WEIGHT, sample_weight=np.ones(LONG))
+    assert doors == [None]
 
 
 @by_dtype

@@ -739,22 +739,24 @@ def weighted_and_smoothed(x, label, weight, smoothing, gamma):
 
 
 def weights_of(kind, classes, dtype):
-    """Class weights: one that outweighs all others, one that is next to nothing, or tiny ones."""
-    w = {"one": np.full(classes, 1e-3), "none": np.ones(classes), "tiny": np.linspace(1e-25, 1e-24, classes)}[kind]
-    w[1] = {"one": 1, "none": 1e-9, "tiny": 0}[kind]
+    """Class weights: one that outweighs all others, one that is next to nothing, one with which a loss smoothed by an
+    eighth just cannot cancel (see `may_cancel`), or tiny ones."""
+    w = np.linspace(1e-25, 1e-24, classes) if kind == "tiny" else np.full(classes, 1e-3 if kind == "one" else 1.0)
+    w[1] = {"one": 1, "none": 1e-9, "just": 1.001 * (classes - 1) / (14 * classes - 1), "tiny": 0}[kind]
     return w.astype(dtype)
 
 
 @by_dtype
 @pytest.mark.parametrize("gamma", [0, 2])
-@pytest.mark.parametrize("kind", ["one", "none", "tiny"])
+@pytest.mark.parametrize("kind", ["one", "none", "just", "tiny"])
+@pytest.mark.parametrize("far", [12, 35])
 @pytest.mark.parametrize("classes", [2, 5, 70])
-def test_weighted_smoothed_rows_keep_their_digits_wherever_the_label_is(classes, kind, gamma, dtype, rng):
+def test_weighted_smoothed_rows_keep_their_digits_wherever_the_label_is(classes, far, kind, gamma, dtype, rng):
     # far below, where distances from its logit cancel, or far above; its class counts or does not
     x = rng.normal(size=(8, classes)).astype(dtype)
     y = rng.integers(0, 2, 8)
-    x[np.arange(8), y] += np.repeat([-35, -3, 3, 35], 2)
-    x[::2, 0] += 30
+    x[np.arange(8), y] += np.repeat([-far, -3, 3, far], 2)
+    x[::2, 0] += far - 5
     weight = weights_of(kind, classes, dtype)
     for smoothing in (0.125, 0.75):
         options = {"weight": weight, "label_smoothing": smoothing, "gamma": gamma, "reduction": "none"}
