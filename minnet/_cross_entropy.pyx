@@ -7,7 +7,7 @@ at: its loss and gradient are 0 whatever it holds.
 """
 
 from libc.math cimport INFINITY, M_PI, NAN, cos, log, pow
-from libc.stdint cimport INT64_MAX, INT64_MIN, int32_t, int64_t, uint64_t
+from libc.stdint cimport INT64_MAX, INT64_MIN, int32_t, int64_t, uint32_t, uint64_t
 from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy, memset
 
@@ -27,6 +27,7 @@ cdef extern from "_simd.h":
     bint can_stream "minnet_can_stream"() noexcept nogil
     void stream "minnet_stream"(void* to, const void* lines, size_t bytes) noexcept nogil
     void streamed "minnet_streamed"() noexcept nogil
+    uint32_t minnet_bits_f32(float x) noexcept nogil
     uint64_t minnet_bits_f64(double x) noexcept nogil
     ctypedef double lined "MINNET_LINED double"
     ctypedef int64_t lined_i64 "MINNET_LINED int64_t"
@@ -957,30 +958,50 @@ cdef inline inlined term(real z, real T, double m, double* loss) noexcept nogil:
 cdef double WHOLE = 1e15   # a gamma beyond counts as this, where it would leave float32
 
 
-cdef void fit(double f, double* c, Py_ssize_t terms) noexcept nogil:
-    """(1 - p)^f = sum_i c_i x^i with x = 4 p - 1 for 0 <= p <= 1/2, from the values at Chebyshev's nodes.
+cdef struct Basis:   # of polynomials with so many terms: what all fits have in common
+    Py_ssize_t terms
+    double nodes[TERMS]             # 1 - p at Chebyshev's nodes
+    double cosines[TERMS * TERMS]   # what each value there adds to the coefficients in Chebyshev's polynomials T_k
+    double powers[TERMS * TERMS]    # coefficients of each T_k by powers of x
+
+
+cdef Basis basis_of(Py_ssize_t terms):
+    cdef Basis b
+    cdef Py_ssize_t i, k, at
+    memset(&b, 0, sizeof(b))
+    b.terms = terms
+    for i in range(terms):
+        b.nodes[i] = (3 - cos(M_PI * (2 * i + 1) / (2 * terms))) / 4
+        for k in range(terms):   # of the angle modulo 2 pi, which keeps its digits
+            b.cosines[i * TERMS + k] = cos(M_PI * (k * (2 * i + 1) % (4 * terms)) / (2 * terms)) * (1.0 if k == 0 else 2.0) / terms
+    b.powers[0] = b.powers[TERMS + 1] = 1
+    for at in range(2 * TERMS, terms * TERMS):   # T_k = 2 x T_(k - 1) - T_(k - 2)
+        b.powers[at] = (2 * b.powers[at - TERMS - 1] if at % TERMS > 0 else 0.0) - b.powers[at - 2 * TERMS]
+    return b
+
+
+cdef Basis BASIS_OF_FLOATS = basis_of(10), BASIS_OF_DOUBLES = basis_of(20), BASIS_OF_ALL = basis_of(TERMS)
+
+
+cdef void fit(double f, const Basis* b, double* c) noexcept nogil:
+    """(1 - p)^f = sum_i c_i x^i with x = 4 p - 1 for 0 <= p <= 1/2, from the values at the nodes.
 
     The power has its singularity at x = 3, so that its series in Chebyshev's polynomials falls by 3 + sqrt(8) a term.
     """
-    cdef double cosine[4 * TERMS]     # of multiples of the first node's angle
-    cdef double y[TERMS]
-    cdef double t[TERMS]              # T_k, and T_(k - 1), by powers of x; T_-1 = T_1
-    cdef double t_before[TERMS]
-    cdef double a
+    cdef double a[TERMS]
+    cdef double y
     cdef Py_ssize_t i, k
-    for i in range(4 * terms):
-        cosine[i] = cos(M_PI * i / (2 * terms))
-    for i in range(terms):
-        y[i] = pow((3 - cosine[2 * i + 1]) / 4, f) - 1
-        t[i], t_before[i], c[i] = i == 0, i == 1, i == 0
-    for k in range(terms):
-        a = 0
-        for i in range(terms):
-            a += y[i] * cosine[k * (2 * i + 1) % (4 * terms)]
-        a *= (1.0 if k == 0 else 2.0) / terms
-        for i in range(terms - 1, -1, -1):
-            c[i] += a * t[i]
-            t[i], t_before[i] = (2 * t[i - 1] if i > 0 else 0.0) - t_before[i], t[i]
+    for k in range(TERMS):
+        a[k], c[k] = 0, k == 0
+    if f == 0:
+        return
+    for i in range(b.terms):
+        y = pow(b.nodes[i], f) - 1
+        for k in range(TERMS):
+            a[k] += y * b.cosines[i * TERMS + k]
+    for k in range(b.terms - 1, -1, -1):
+        for i in range(TERMS):
+            c[i] += a[k] * b.powers[k * TERMS + i]
 
 
 cdef inline inlined quad(real x, real x2, const real* c, real* sum) noexcept nogil:
@@ -1637,15 +1658,15 @@ cdef double batch(
 
 cdef Options options(const real* w, Py_ssize_t classes, double s, double gamma, bint shared) noexcept nogil:
     cdef Options o
+    cdef const Basis* basis
     cdef double rest = 0
     cdef Py_ssize_t k
     o.s, o.gamma, o.mass, o.ignored, o.masked, o.far = s, gamma, classes, 0, False, False
     o.of_rows.least = o.of_rows.most = 1
     if gamma > 0 and shared:
-        for k in range(TERMS):
-            o.fit[k] = 0
         o.whole = <Py_ssize_t>min(max(gamma - 1, 0), WHOLE)
-        fit(gamma - 1 - o.whole if gamma < WHOLE else 0.0, o.fit, 10 if real is float else 20 if gamma >= 1 else TERMS)
+        basis = &BASIS_OF_FLOATS if real is float else &BASIS_OF_DOUBLES if gamma >= 1 else &BASIS_OF_ALL
+        fit(gamma - 1 - o.whole if gamma < WHOLE else 0.0, basis, o.fit)
     if w != NULL:
         o.mass = 0
         for k in range(classes):
@@ -1844,7 +1865,7 @@ cdef Survey survey(
     cdef lined products[MANY_ROWS]
     cdef Limits limits
     cdef Survey all
-    cdef int64_t ignored
+    cdef int64_t ignored = 0
     cdef Py_ssize_t start = 0, end, i, j, rows
     all.wrong = all.ignored = 0
     no_limits(&limits)
@@ -1852,7 +1873,8 @@ cdef Survey survey(
         high[j] = low[j] = 0
     while start < n and all.wrong == 0:
         end = min(n, start + STRETCH)
-        count_wrong(y + start, end - start, classes, o.ignored, &all.wrong, &ignored)
+        if y != NULL:
+            count_wrong(y + start, end - start, classes, o.ignored, &all.wrong, &ignored)
         all.ignored += ignored
         o.masked = ignored > 0
         if weight != NULL:
@@ -1894,6 +1916,10 @@ def count_labels(
 
 # ---- the door: see _doors.pxd --------------------------------------------------------------------------------------
 
+cdef enum:
+    NONE_IGNORED = -100   # by default
+
+
 cdef inline bint are_plain(Bounds bounds) noexcept nogil:
     """Whether weights are far from overflow and underflow."""
     return bounds.least > 1e-90 and bounds.most < 1e90
@@ -1915,33 +1941,57 @@ cdef bint convert_weights(const Py_buffer* given, real* w, Py_ssize_t classes, b
     return plain
 
 
+cdef clones seek_outside_unit(const real* t, int* wrong, Py_ssize_t n) noexcept nogil:
+    """t - t^2 is from 0 to 1/4 for probabilities, and negative or NaN for all else: one of its first two bits is 1."""
+    cdef uint32_t narrow = 0
+    cdef uint64_t wide = 0
+    cdef real x
+    cdef Py_ssize_t i
+    for i in range(n):
+        x = t[i] + <real>0   # as -0 is one
+        if real is float:
+            narrow |= minnet_bits_f32(x - x * x)
+        else:
+            wide |= minnet_bits_f64(x - x * x)
+    wrong[0] = narrow >> 30 != 0 or wide >> 62 != 0
+
+
 cdef double small_batch(
     const real* z, const Py_buffer* v, double s, double gamma, int64_t ignored, bint mean, double divisor,
 ) noexcept nogil:
-    """The loss of a batch that is `fitting`, over `divisor` or what a mean divides by; -1 if labels or weights are wrong."""
+    """The loss of a batch that is `fitting`, over `divisor` or what a mean divides by; -1 if targets or weights are wrong."""
     cdef Py_ssize_t n = v[0].shape[0], classes = v[0].shape[1]
-    cdef const int64_t* y = <int64_t*>v[1].buf
+    cdef bint soft = v[1].ndim == 2
+    cdef const real* t = <real*>v[1].buf if soft else NULL
+    cdef const int64_t* y = NULL if soft else <int64_t*>v[1].buf
     cdef const double* weight = <double*>v[4].buf
     cdef real room[FEW]
     cdef double laid[FEW + 4]
     cdef const real* w = NULL
+    cdef bint classed   # whether the weight of its label is one of a row
     cdef double scale
+    cdef int wrong = 0
     cdef Survey all
     cdef Options o
+    if soft:
+        seek_outside_unit(t, &wrong, n * classes)
+    if wrong or soft and ignored != NONE_IGNORED:
+        return -1
     if v[3].buf != NULL:
-        if not convert_weights(&v[3], room, classes, mean):
+        if not convert_weights(&v[3], room, classes, mean and not soft):
             return -1
         w = room
         lay_out(w, laid, classes)
-    o = options(w, classes, s, gamma, s > 0)
+    classed = w != NULL and not soft
+    o = options(w, classes, s, gamma, soft or s > 0)
     o.ignored = ignored
-    all = survey(y, classes, NULL if w == NULL else laid, weight, n, mean and (w != NULL or weight != NULL), &o)
+    all = survey(y, classes, laid if classed else NULL, weight, n, mean and (classed or weight != NULL), &o)
     if all.wrong or not are_plain(o.of_rows):
         return -1
     divisor = all.total if mean else divisor
     scale = 1.0 / divisor if divisor > 0 else 0.0
     return scale * batch(
-        z, <const real*>NULL, y, w, weight, <real*>NULL, <real*>v[5].buf, <real*>v[2].buf, n, classes, scale, &o)
+        z, t, y, w, weight, <real*>NULL, <real*>v[5].buf, <real*>v[2].buf, n, classes, scale, &o)
 
 
 cdef bint is_vector(const Py_buffer* v, Py_ssize_t n, char kind, char other) noexcept:
@@ -1950,15 +2000,17 @@ cdef bint is_vector(const Py_buffer* v, Py_ssize_t n, char kind, char other) noe
 
 
 cdef bint fitting(const Py_buffer* v) noexcept:
-    """Whether z, y, dz, w, weight and loss have the shapes and dtypes they should have, and dz is memory of its own."""
+    """Whether z, target, dz, w, weight and loss have the shapes and dtypes they should have, and dz is memory of its own."""
     cdef char kind = v[0].format[0]
     cdef Py_ssize_t i
-    if v[0].ndim != 2 or v[1].ndim != 1 or kind not in (b"f", b"d") or v[2].buf != NULL and not alike(&v[0], &v[2]):
+    if v[0].ndim != 2 or kind not in (b"f", b"d") or v[2].buf != NULL and not alike(&v[0], &v[2]):
         return False
     for i in range(6):
         if i != 2 and not apart(&v[2], &v[i]):
             return False
-    if not labels_of(&v[1], v[0].shape[0]) or not 0 < v[0].shape[1] <= FEW:
+    if v[0].shape[0] == 0 or not 0 < v[0].shape[1] <= FEW:
+        return False
+    if not (alike(&v[0], &v[1]) if v[1].ndim == 2 else v[1].ndim == 1 and labels_of(&v[1], v[0].shape[0])):
         return False
     return (
         is_vector(&v[3], v[0].shape[1], b"f", b"d") and is_vector(&v[4], v[0].shape[0], b"d", b"d")
@@ -1966,12 +2018,12 @@ cdef bint fitting(const Py_buffer* v) noexcept:
 
 
 def cross_entropy_door(
-    z not None, y not None, dz, w, weight, loss, str reduction not None, smoothing, gamma, ignored,
+    z not None, target not None, dz, w, weight, loss, str reduction not None, smoothing, gamma, ignored,
 ):
     """The reduced cross-entropy and its gradient dz, if all is small and plain; else None, and nothing is done.
 
-    z: (N, C); y: (N,); dz: (N, C), w: (C,), weight, loss: (N,), or None. Options as in cross_entropy_index; where `reduction`
-    is "mean", w is divided by its largest.
+    z: (N, C); target: labels (N,) or probabilities (N, C); dz: (N, C), w: (C,), weight, loss: (N,), or None. Options as in
+    cross_entropy_index; for labels w is divided by its largest where `reduction` is "mean".
     """
     cdef Py_buffer v[6]
     cdef double s = 0, focus = 0, divisor, total = -1
@@ -1980,7 +2032,7 @@ def cross_entropy_door(
     cdef int held
     if not (is_plain(smoothing, 1, &s) and is_plain(gamma, most_gamma(), &focus) and is_whole(ignored, &left_out)):
         return None
-    held = enter_all((z, y, dz, w, weight, loss), v, DZ | LOSS)
+    held = enter_all((z, target, dz, w, weight, loss), v, DZ | LOSS)
     if held == 6 and fitting(v):
         divisor = divisor_of(reduction, v[0].shape[0], v[0].shape[0])
         with nogil:

@@ -39,6 +39,13 @@ def batch(rng, dtype, ignored=-100):
     return logits, np.where(rng.random(ROWS) < 0.3, ignored, rng.integers(0, CLASSES, ROWS))
 
 
+def soft_batch(rng, dtype):
+    logits, target = rng.normal(0, 3, (2, ROWS, CLASSES)).astype(dtype)
+    target = F.softmax(target)
+    target[:4] = [[0, 1, 0, 0, -0.0], [0.5, 0.5, 0, 0, 0], [1, 1, 1, 1, 1], [0] * 5]
+    return logits, target
+
+
 def both(logits, target, **options):
     return F.cross_entropy(logits, target, return_grad=True, **options)
 
@@ -47,6 +54,19 @@ def both(logits, target, **options):
 @by_reduction
 def test_every_combination_gives_the_same_bits_with_and_without_the_door(reduction, dtype, doors, rng):
     calls = [(*batch(rng, dtype, given["ignore_index"]), given | {"reduction": reduction}) for given in COMBINATIONS]
+    got = [both(logits, target, **options) for logits, target, options in calls]
+    assert len(doors) == len(calls)
+    assert None not in doors
+    doors.close()
+    for through, (logits, target, options) in zip(got, calls, strict=True):
+        assert_same_bits(through, both(logits, target, **options))
+
+
+@by_dtype
+@by_reduction
+def test_every_combination_with_probabilities_gives_the_same_bits(reduction, dtype, doors, rng):
+    given = [options | {"reduction": reduction} for options in COMBINATIONS if options["ignore_index"] == -100]
+    calls = [(*soft_batch(rng, dtype), options) for options in given]
     got = [both(logits, target, **options) for logits, target, options in calls]
     assert len(doors) == len(calls)
     assert None not in doors
@@ -117,6 +137,52 @@ def test_narrow_labels_and_weights_go_through_the_door(narrow, dtype, doors, rng
     got = both(logits, target.astype(narrow), **options)
     assert doors.pop() is not None
     assert_same_bits(got, both(logits, target, **options | {"sample_weight": options["sample_weight"].astype(float)}))
+
+
+BAD_SHARES = {
+    "a share below 0": lambda t: np.where(np.arange(CLASSES) == 1, -1e-30, t),
+    "a share above 1": lambda t: np.where(np.arange(CLASSES) == 1, 1 + 1e-6, t),
+    "a share that is NaN": lambda t: np.where(np.arange(t.size).reshape(t.shape) == t.size - 1, NAN, t),
+    "an infinite share": lambda t: np.where(np.arange(t.size).reshape(t.shape) == 3, INF, t),
+    "a row too few": lambda t: t[1:],
+    "a class too few": lambda t: t[:, 1:].copy(),
+    "three axes": lambda t: t[None],
+    "complex shares": lambda t: t * 1j,
+}
+
+
+@by_dtype
+@pytest.mark.parametrize("case", list(BAD_SHARES))
+def test_wrong_probabilities_are_refused_in_the_same_words(case, dtype, doors, rng):
+    logits, target = soft_batch(rng, dtype)
+    target = BAD_SHARES[case](target)
+    target = target if target.dtype.kind == "c" else target.astype(dtype)
+    out = np.full_like(logits, 7)
+    with pytest.raises((ValueError, TypeError)) as through:
+        both(logits, target, out=out)
+    assert np.all(out == 7)
+    assert doors == [None]
+    doors.close()
+    with pytest.raises((ValueError, TypeError)) as checked:
+        both(logits, target)
+    assert (through.type, str(through.value)) == (checked.type, str(checked.value))
+
+
+@by_dtype
+def test_probabilities_of_which_some_are_ignored_are_refused(dtype, doors, rng):
+    with pytest.raises(ValueError, match="ignore_index is for labels"):
+        both(*soft_batch(rng, dtype), ignore_index=3)
+    assert doors == [None]
+
+
+@by_dtype
+def test_probabilities_may_be_the_logits(dtype, doors, rng):
+    _, target = soft_batch(rng, dtype)
+    want = both(target, target.copy())
+    assert_same_bits(both(target, target), want)
+    assert None not in doors
+    assert_same_bits(both(target.copy(), target, out=target), want)
+    assert doors.pop() is None
 
 
 LONG = 3000  # rows: labels and weights are looked at in stretches of 1024
