@@ -120,8 +120,9 @@ def cross_entropy(
 
 def _widened(a, dtype, kinds):
     """`a` in the dtype that a door takes, if it is an array of a narrower one of these kinds."""
-    narrow = type(a) is np.ndarray and a.dtype.kind in kinds and a.dtype.itemsize < dtype.itemsize
-    return a.astype(dtype) if narrow else a
+    if type(a) is not np.ndarray or a.dtype is dtype:
+        return a
+    return a.astype(dtype) if a.dtype.kind in kinds and a.dtype.itemsize < dtype.itemsize else a
 
 
 def prepare(owner, z, target, *, label_smoothing, gamma, reduction, grad_output, single=False, **counting):
