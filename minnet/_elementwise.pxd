@@ -20,6 +20,7 @@ cdef struct Settings:
     double amount        # label smoothing, delta or eps
     double gamma
     bint weighted        # whether a and b are other than 1
+    bint single          # whether each of them is one number, repeated
     bint is_log          # log_target, log_input
     bint full
 

@@ -250,14 +250,14 @@ cdef inline inlined shares_of(
 
 cdef inline inlined labelled_terms(
     const real* z, const real* t, const real* positive, const real* negative, const real* Q, const real* s, real* loss,
-    real* dz, Py_ssize_t n, double factor,
+    real* dz, Py_ssize_t n, double factor, bint single,
 ) noexcept nogil:
     """Of labels one share is 0, and the other one is a weight of what `bce_terms` gives."""
-    cdef real g = factor
+    cdef real g = factor, yes = positive[0], no = negative[0]
     cdef real cost, slope, w
     cdef Py_ssize_t i
     for i in range(n):
-        w = _math.chosen(<real>0.5 - t[i], negative[i], positive[i])
+        w = _math.chosen(<real>0.5 - t[i], no if single else negative[i], yes if single else positive[i])
         bce_terms(z[i], t[i], Q[i], s[i], &cost, &slope)
         loss[i] = w * cost
         dz[i] = (w * g) * slope
@@ -277,27 +277,43 @@ cdef inline inlined smoothed_terms(
         dz[i] = g * (wrong - _math.with_sign(Q[i], z[i]))
 
 
+cdef inline inlined shared_terms(
+    const real* z, const real* t, const real* positive, const real* negative, const real* Q, const real* s, real* loss,
+    real* dz, Py_ssize_t n, double factor, double smoothing, bint single,
+) noexcept nogil:
+    cdef real g = factor, keep = 1 - smoothing, lift = smoothing / 2, yes = positive[0], no = negative[0]
+    cdef real wrong, right, slope
+    cdef Py_ssize_t i
+    for i in range(n):
+        shares_of(
+            z[i], t[i], yes if single else positive[i], no if single else negative[i], keep, lift, &wrong, &right)
+        loss[i] = wrong * _math.magnitude(z[i]) + (wrong + right) * _math.double_atanh(s[i])
+        slope = g * (wrong - (wrong + right) * Q[i])
+        dz[i] = _math.flipped(slope, z[i])
+
+
+# Where positive and negative are single numbers, the commonest loops keep them in registers: arrays of them would take a fifth
+# of the time of all else, and twice that where outputs and targets come from memory.
+
 cdef clones weighted_bce_loop(
     const real* z, const real* t, const real* positive, const real* negative, real* loss, real* dz, int* found,
-    Py_ssize_t n, double factor, double smoothing, bint weighted,
+    Py_ssize_t n, double factor, double smoothing, bint weighted, bint single,
 ) noexcept nogil:
     cdef real Q[CHUNK]
     cdef real s[CHUNK]
-    cdef real g = factor, keep = 1 - smoothing, lift = smoothing / 2
-    cdef real wrong, right, slope
-    cdef Py_ssize_t i
     cut(z, Q, s, n)
     quotients(z, t, Q, s, Q, s, found, n, False)
     if not weighted:
         smoothed_terms(z, t, Q, s, loss, dz, n, factor, smoothing)
     elif smoothing == 0 and not found[0] & (BETWEEN | OUTSIDE):
-        labelled_terms(z, t, positive, negative, Q, s, loss, dz, n, factor)
+        if single:
+            labelled_terms(z, t, positive, negative, Q, s, loss, dz, n, factor, True)
+        else:
+            labelled_terms(z, t, positive, negative, Q, s, loss, dz, n, factor, False)
+    elif single:
+        shared_terms(z, t, positive, negative, Q, s, loss, dz, n, factor, smoothing, True)
     else:
-        for i in range(n):
-            shares_of(z[i], t[i], positive[i], negative[i], keep, lift, &wrong, &right)
-            loss[i] = wrong * _math.magnitude(z[i]) + (wrong + right) * _math.double_atanh(s[i])
-            slope = g * (wrong - (wrong + right) * Q[i])
-            dz[i] = _math.flipped(slope, z[i])
+        shared_terms(z, t, positive, negative, Q, s, loss, dz, n, factor, smoothing, False)
 
 
 # Of an infinite logit a right share costs nothing, a wrong one inf, with the slope of its weight, whatever gamma is. A share
@@ -430,14 +446,15 @@ cdef inline inlined label_terms(
 cdef inline inlined share_terms(
     const real* z, const real* t, const real* positive, const real* negative, const real* Q, const real* L,
     const real* P_powers, const real* Q_powers, real* loss, real* dz, Py_ssize_t n, double factor, double smoothing,
-    double gamma, Way way,
+    double gamma, Way way, bint single,
 ) noexcept nogil:
     """The same for any targets."""
-    cdef real g = gamma, to_dz = factor, keep = 1 - smoothing, lift = smoothing / 2
+    cdef real g = gamma, to_dz = factor, keep = 1 - smoothing, lift = smoothing / 2, yes = positive[0], no = negative[0]
     cdef real wrong, right, P_power, Q_power, P, cost, slope
     cdef Py_ssize_t i
     for i in range(n):
-        shares_of(z[i], t[i], positive[i], negative[i], keep, lift, &wrong, &right)
+        shares_of(
+            z[i], t[i], yes if single else positive[i], no if single else negative[i], keep, lift, &wrong, &right)
         P = <real>1 - Q[i]
         power_by(way, P, &P_powers[i], gamma, &P_power)
         power_by(way, Q[i], &Q_powers[i], gamma, &Q_power)
@@ -461,7 +478,7 @@ cdef inline inlined label_terms_of(
 
 cdef clones focal_bce_loop(
     const real* z, const real* t, const real* positive, const real* negative, real* loss, real* dz, int* found,
-    Py_ssize_t n, double factor, double smoothing, double gamma, bint weighted,
+    Py_ssize_t n, double factor, double smoothing, double gamma, bint weighted, bint single,
 ) noexcept nogil:
     cdef real r[CHUNK]
     cdef real k[CHUNK]
@@ -485,15 +502,17 @@ cdef clones focal_bce_loop(
             label_powers(z, t, r, k, L, P_power, Q_power, n, gamma)
             label_terms_of(z, t, positive, negative, Q, L, P_power, loss, dz, n, factor, gamma, GIVEN, weighted)
         return
-    if gamma == 2:
-        share_terms(z, t, positive, negative, Q, L, P_power, Q_power, loss, dz, n, factor, smoothing, gamma, SQUARE)
+    if gamma == 2 and single:
+        share_terms(z, t, positive, negative, Q, L, P_power, Q_power, loss, dz, n, factor, smoothing, gamma, SQUARE, True)
+    elif gamma == 2:
+        share_terms(z, t, positive, negative, Q, L, P_power, Q_power, loss, dz, n, factor, smoothing, gamma, SQUARE, False)
     elif _math.is_rooted(gamma):
-        share_terms(z, t, positive, negative, Q, L, P_power, Q_power, loss, dz, n, factor, smoothing, gamma, ROOTED)
+        share_terms(z, t, positive, negative, Q, L, P_power, Q_power, loss, dz, n, factor, smoothing, gamma, ROOTED, False)
     elif _math.has_roots(gamma):
-        share_terms(z, t, positive, negative, Q, L, P_power, Q_power, loss, dz, n, factor, smoothing, gamma, WHOLE)
+        share_terms(z, t, positive, negative, Q, L, P_power, Q_power, loss, dz, n, factor, smoothing, gamma, WHOLE, False)
     else:
         both_powers(r, k, L, P_power, Q_power, n, gamma)
-        share_terms(z, t, positive, negative, Q, L, P_power, Q_power, loss, dz, n, factor, smoothing, gamma, GIVEN)
+        share_terms(z, t, positive, negative, Q, L, P_power, Q_power, loss, dz, n, factor, smoothing, gamma, GIVEN, False)
 
 
 # Other losses of logarithms and exponentials are computed in double throughout, in loops that come before the last one
@@ -675,9 +694,9 @@ cdef void chunk_of(
     if kind == BCE_WITH_LOGITS:
         bce_with_logits_loop(x, t, a, loss, dx, found, n, factor)
     elif kind == WEIGHTED_BCE:
-        weighted_bce_loop(x, t, a, b, loss, dx, found, n, factor, s.amount, s.weighted)
+        weighted_bce_loop(x, t, a, b, loss, dx, found, n, factor, s.amount, s.weighted, s.single)
     elif kind == FOCAL_BCE:
-        focal_bce_loop(x, t, a, b, loss, dx, found, n, factor, s.amount, s.gamma, s.weighted)
+        focal_bce_loop(x, t, a, b, loss, dx, found, n, factor, s.amount, s.gamma, s.weighted, s.single)
     elif kind == BCE:
         bce_loop(x, t, a, loss, dx, n, factor)
     elif kind == KL:
@@ -874,7 +893,8 @@ def focal_binary_cross_entropy_with_logits(
     cdef Settings s
     cdef double total
     s.a_period, s.b_period, s.amount, s.gamma = positive_period, negative_period, smoothing, gamma
-    s.weighted = positive_period > 1 or negative_period > 1 or positive[0] != 1 or negative[0] != 1
+    s.single = positive_period <= 1 and negative_period <= 1
+    s.weighted = not s.single or positive[0] != 1 or negative[0] != 1
     with nogil:
         total = elementwise(
             FOCAL_BCE if gamma > 0 else WEIGHTED_BCE, &z[0], &t[0], &positive[0], &negative[0],
@@ -1245,7 +1265,7 @@ cdef double small_batch(const real* z, const Py_buffer* v, const Binary* o, floa
     for i in range(1 + CHUNK):
         yes[i], no[i] = o.positive, o.negative
     s.a_period, s.b_period, s.amount, s.gamma = 1, 1, o.smoothing, o.gamma
-    s.weighted = o.positive != 1 or o.negative != 1
+    s.single, s.weighted = True, o.positive != 1 or o.negative != 1
     return scale * elementwise(
         FOCAL_BCE if o.gamma > 0 else WEIGHTED_BCE, z, t, yes, no, <const real*>weight, NULL, <real*>v[5].buf,
         <real*>v[2].buf, n, scale, &s, NULL)
