@@ -1234,7 +1234,21 @@ cdef double weigh_rows(const real* z, const Py_buffer* weight, float* room, cons
     return total if LOW < largest < HIGH and least >= LEAST else -1
 
 
-cdef double small_batch(const real* z, const Py_buffer* v, const Binary* o, float* room) noexcept nogil:
+cdef bint repeat(const Py_buffer* given, double factor, real* yes) noexcept nogil:
+    """yes = factor times what is given for each of the last axis, and CHUNK more; whether all are weights."""
+    cdef Py_ssize_t period = given.shape[0], i
+    cdef double w
+    cdef bint fit = True
+    for i in range(period):
+        w = (<float*>given.buf)[i] if given.itemsize == sizeof(float) else (<double*>given.buf)[i]
+        yes[i] = factor * w
+        fit = fit and w >= 0 and yes[i] < INFINITY
+    for i in range(period, period + CHUNK):
+        yes[i] = yes[i - period]
+    return fit
+
+
+cdef double small_batch(const real* z, const Py_buffer* v, const Binary* o, float* room, void* factors) noexcept nogil:
     """The loss of a batch that is `fitting`, over `divisor` or, as a mean, the sum of row weights; -1 if targets or weights
     are wrong, weights of rows far from 1, or those of elements beside other options."""
     cdef Py_ssize_t n = v[0].len // sizeof(real), i
@@ -1242,8 +1256,9 @@ cdef double small_batch(const real* z, const Py_buffer* v, const Binary* o, floa
     cdef const void* weight = v[3].buf
     cdef real yes[1 + CHUNK]
     cdef real no[1 + CHUNK]
+    cdef real* positive = yes
     cdef double total, largest, scale, divisor = o.divisor
-    cdef bint plain = o.positive == 1 and o.negative == 1 and o.smoothing == 0 and o.gamma == 0
+    cdef bint plain = v[6].buf == NULL and o.positive == 1 and o.negative == 1 and o.smoothing == 0 and o.gamma == 0
     cdef int found = 0
     cdef Settings s
     look(t, &found, n)
@@ -1265,9 +1280,14 @@ cdef double small_batch(const real* z, const Py_buffer* v, const Binary* o, floa
     for i in range(1 + CHUNK):
         yes[i], no[i] = o.positive, o.negative
     s.a_period, s.b_period, s.amount, s.gamma = 1, 1, o.smoothing, o.gamma
-    s.single, s.weighted = True, o.positive != 1 or o.negative != 1
+    if v[6].buf != NULL:
+        positive, s.a_period = <real*>factors, v[6].shape[0]
+        if not repeat(&v[6], o.positive, positive):
+            return -1
+    s.single = s.a_period == 1
+    s.weighted = not s.single or positive[0] != 1 or no[0] != 1
     return scale * elementwise(
-        FOCAL_BCE if o.gamma > 0 else WEIGHTED_BCE, z, t, yes, no, <const real*>weight, NULL, <real*>v[5].buf,
+        FOCAL_BCE if o.gamma > 0 else WEIGHTED_BCE, z, t, positive, no, <const real*>weight, NULL, <real*>v[5].buf,
         <real*>v[2].buf, n, scale, &s, NULL)
 
 
@@ -1280,26 +1300,33 @@ cdef bint are_rows(const Py_buffer* weight, const Py_buffer* z) noexcept:
     return weight.shape[0] == z.shape[0] and weight.shape[0] == z.len // z.itemsize
 
 
-cdef bint fitting(const Py_buffer* v) noexcept:
-    """Whether z, t, dz, weight, sample_weight and loss have the shapes and the dtype they should have, and dz is memory of its
-    own."""
-    cdef Py_ssize_t i
-    if v[0].format[0] not in (b"f", b"d") or v[0].len == 0 or not are_rows(&v[4], &v[0]):
+cdef bint are_factors(const Py_buffer* factors, const Py_buffer* z) noexcept:
+    """Whether factors are missing, or one for each of the last axis."""
+    if factors.buf == NULL:
+        return True
+    if factors.ndim != 1 or z.ndim == 0 or factors.format[0] not in (b"f", b"d"):
         return False
-    for i in range(6):
+    return factors.shape[0] == z.shape[z.ndim - 1]
+
+
+cdef bint fitting(const Py_buffer* v) noexcept:
+    """Whether z, t, dz, weight, sample_weight, loss and factors have the shapes and the dtype they should have, and dz is memory
+    of its own."""
+    cdef Py_ssize_t i
+    if v[0].format[0] not in (b"f", b"d") or v[0].len == 0 or not (are_rows(&v[4], &v[0]) and are_factors(&v[6], &v[0])):
+        return False
+    for i in range(7):
         if i != 2 and not apart(&v[2], &v[i]):
             return False
-        if i != 4 and v[i].buf != NULL and not alike(&v[0], &v[i]):
+        if i != 4 and i != 6 and v[i].buf != NULL and not alike(&v[0], &v[i]):
             return False
     return True
 
 
-cdef bint take_factors(object positive, object alpha, Binary* o) noexcept:
-    """Those of the terms of t and of 1 - t; whether they are plain numbers."""
+cdef bint take_alpha(object alpha, Binary* o) noexcept:
+    """What multiplies the terms of t, where it may be another number already, and of 1 - t; whether it is a plain number."""
     cdef double balance = 0
-    o.positive = o.negative = 1
-    if positive is not None and not is_plain(positive, most_gamma(), &o.positive):
-        return False
+    o.negative = 1
     if alpha is not None:
         if not is_plain(alpha, 1, &balance):
             return False
@@ -1312,30 +1339,38 @@ def binary_cross_entropy_with_logits_door(
 ):
     """The reduced loss and its gradient dz, if all are small and plain (N, ...); else None, and nothing is done.
 
-    dz, weight, loss: as z, sample_weight: (N,), or None; positive: the factor of the term of t, or None.
+    dz, weight, loss: as z, sample_weight: (N,), or None; positive: the factor of the term of t, or one for each of the last
+    axis, or None.
     """
-    cdef Py_buffer v[6]
+    cdef Py_buffer v[7]
     cdef Binary o
     cdef double total = -1
     cdef float* room = NULL   # to round weights of rows in double beside outputs in float
+    cdef void* factors = NULL
     cdef int held
     if not (is_plain(smoothing, 1, &o.smoothing) and is_plain(gamma, most_gamma(), &o.gamma)):
         return None
-    if not take_factors(positive, alpha, &o):
+    o.positive = 1
+    if is_plain(positive, most_gamma(), &o.positive):
+        positive = None
+    if not take_alpha(alpha, &o):
         return None
-    held = enter_all((z, t, dz, weight, sample_weight, loss), v, DZ | LOSS)
-    if held == 6 and fitting(v):
+    held = enter_all((z, t, dz, weight, sample_weight, loss, positive), v, DZ | LOSS)
+    if held == 7 and fitting(v):
         o.mean = reduction == "mean"
         o.divisor = divisor_of(reduction, v[0].shape[0] if v[0].ndim > 0 else 1, v[0].len // v[0].itemsize)
         with nogil:
             if v[4].itemsize > v[0].itemsize:
                 room = <float*>malloc(v[0].len)
-            if o.divisor == 0 or room == NULL and v[4].itemsize > v[0].itemsize:
+            if v[6].buf != NULL:
+                factors = malloc((v[6].shape[0] + CHUNK) * v[0].itemsize)
+            if o.divisor == 0 or room == NULL and v[4].itemsize > v[0].itemsize or factors == NULL and v[6].buf != NULL:
                 pass
             elif v[0].format[0] == b"f":
-                total = small_batch(<float*>v[0].buf, v, &o, room)
+                total = small_batch(<float*>v[0].buf, v, &o, room, factors)
             else:
-                total = small_batch(<double*>v[0].buf, v, &o, room)
+                total = small_batch(<double*>v[0].buf, v, &o, room, factors)
             free(room)
+            free(factors)
     leave(v, held)
     return None if total == -1 else total
