@@ -1234,61 +1234,74 @@ cdef double weigh_rows(const real* z, const Py_buffer* weight, float* room, cons
     return total if LOW < largest < HIGH and least >= LEAST else -1
 
 
-cdef bint repeat(const Py_buffer* given, double factor, real* yes) noexcept nogil:
-    """yes = factor times what is given for each of the last axis, and CHUNK more; whether all are weights."""
-    cdef Py_ssize_t period = given.shape[0], i
-    cdef double w
-    cdef bint fit = True
-    for i in range(period):
-        w = (<float*>given.buf)[i] if given.itemsize == sizeof(float) else (<double*>given.buf)[i]
-        yes[i] = factor * w
-        fit = fit and w >= 0 and yes[i] < INFINITY
+cdef Py_ssize_t period_of(const Py_buffer* v) noexcept nogil:
+    """After how many elements factors of a small batch repeat themselves: those of elements, of the last axis, or one for all."""
+    return v[3].len // v[3].itemsize if v[3].buf != NULL else v[6].shape[0] if v[6].buf != NULL else 1
+
+
+cdef bint take_factors(const Py_buffer* given, double factor, real* to, Py_ssize_t period) noexcept nogil:
+    """to = factor, times what is given if anything is, and CHUNK more; whether all are weights."""
+    cdef const float* narrow = <float*>given.buf
+    cdef const double* wide = <double*>given.buf
+    cdef int wrong = 0, beyond = 0
+    cdef Py_ssize_t i
+    if given.buf == NULL:
+        for i in range(period):
+            to[i] = factor
+    elif given.itemsize == sizeof(float):
+        seek_unfit(narrow, &wrong, period)
+        for i in range(period):
+            to[i] = factor * narrow[i]
+    else:
+        seek_unfit(wide, &wrong, period)
+        for i in range(period):
+            to[i] = factor * wide[i]
+    seek_unfit(<const real*>to, &beyond, period)
     for i in range(period, period + CHUNK):
-        yes[i] = yes[i - period]
-    return fit
+        to[i] = to[i - period]
+    return not (wrong or beyond)
 
 
 cdef double small_batch(const real* z, const Py_buffer* v, const Binary* o, float* room, void* factors) noexcept nogil:
     """The loss of a batch that is `fitting`, over `divisor` or, as a mean, the sum of row weights; -1 if targets or weights
-    are wrong, weights of rows far from 1, or those of elements beside other options."""
-    cdef Py_ssize_t n = v[0].len // sizeof(real), i
+    are wrong, weights of rows far from 1, or beside those of elements."""
+    cdef Py_ssize_t n = v[0].len // sizeof(real), period = period_of(v)
     cdef const real* t = <real*>v[1].buf
     cdef const void* weight = v[3].buf
-    cdef real yes[1 + CHUNK]
-    cdef real no[1 + CHUNK]
-    cdef real* positive = yes
+    cdef real* yes = <real*>factors
+    cdef real* no = yes + period + CHUNK
     cdef double total, largest, scale, divisor = o.divisor
     cdef bint plain = v[6].buf == NULL and o.positive == 1 and o.negative == 1 and o.smoothing == 0 and o.gamma == 0
     cdef int found = 0
     cdef Settings s
     look(t, &found, n)
-    if found & OUTSIDE or v[3].buf != NULL and (v[4].buf != NULL or not plain):
+    if found & OUTSIDE or v[3].buf != NULL and (v[4].buf != NULL or v[6].buf != NULL):
         return -1
-    if v[3].buf != NULL:
-        survey(<const real*>weight, &total, &largest, n)
-        if not largest < INFINITY:
-            return -1
-    elif v[4].buf != NULL:
+    if v[4].buf != NULL:
         total = weigh_rows(z, &v[4], room, &weight)
         if total < 0:
             return -1
         divisor = total if o.mean else divisor
     scale = 1.0 / divisor
     if plain:
+        if v[3].buf != NULL:
+            survey(<const real*>weight, &total, &largest, n)
+            if not largest < INFINITY:
+                return -1
         return scale * binary_sum(
             z, t, <const real*>weight, NULL, <real*>v[5].buf, <real*>v[2].buf, n, scale, &s, NULL)
-    for i in range(1 + CHUNK):
-        yes[i], no[i] = o.positive, o.negative
-    s.a_period, s.b_period, s.amount, s.gamma = 1, 1, o.smoothing, o.gamma
-    if v[6].buf != NULL:
-        positive, s.a_period = <real*>factors, v[6].shape[0]
-        if not repeat(&v[6], o.positive, positive):
-            return -1
-    s.single = s.a_period == 1
-    s.weighted = not s.single or positive[0] != 1 or no[0] != 1
+    if not take_factors(&v[6] if v[6].buf != NULL else &v[3], o.positive, yes, period):
+        return -1
+    if v[3].buf != NULL and o.positive == o.negative:
+        no = yes
+    elif not take_factors(&v[3], o.negative, no, period):
+        return -1
+    s.a_period, s.b_period, s.amount, s.gamma = period, period, o.smoothing, o.gamma
+    s.single = period == 1
+    s.weighted = not s.single or yes[0] != 1 or no[0] != 1
     return scale * elementwise(
-        FOCAL_BCE if o.gamma > 0 else WEIGHTED_BCE, z, t, positive, no, <const real*>weight, NULL, <real*>v[5].buf,
-        <real*>v[2].buf, n, scale, &s, NULL)
+        FOCAL_BCE if o.gamma > 0 else WEIGHTED_BCE, z, t, yes, no, <const real*>(NULL if v[3].buf != NULL else weight), NULL,
+        <real*>v[5].buf, <real*>v[2].buf, n, scale, &s, NULL)
 
 
 cdef bint are_rows(const Py_buffer* weight, const Py_buffer* z) noexcept:
@@ -1362,9 +1375,8 @@ def binary_cross_entropy_with_logits_door(
         with nogil:
             if v[4].itemsize > v[0].itemsize:
                 room = <float*>malloc(v[0].len)
-            if v[6].buf != NULL:
-                factors = malloc((v[6].shape[0] + CHUNK) * v[0].itemsize)
-            if o.divisor == 0 or room == NULL and v[4].itemsize > v[0].itemsize or factors == NULL and v[6].buf != NULL:
+            factors = malloc(2 * (period_of(v) + CHUNK) * v[0].itemsize)
+            if o.divisor == 0 or factors == NULL or room == NULL and v[4].itemsize > v[0].itemsize:
                 pass
             elif v[0].format[0] == b"f":
                 total = small_batch(<float*>v[0].buf, v, &o, room, factors)

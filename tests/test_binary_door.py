@@ -49,9 +49,7 @@ def test_every_combination_gives_the_same_bits_with_and_without_the_door(weights
     given = {weights: np.linspace(0, 2, ROWS).astype(dtype)} if weights else {}
     calls = [(*batch(rng, dtype), options | given | {"reduction": reduction}) for options in COMBINATIONS]
     got = [both(logits, target, **options) for logits, target, options in calls]
-    plain = {"pos_weight": None, "alpha": None, "label_smoothing": 0.0, "gamma": 0}
-    through = [weights != "weight" or options == plain for options in COMBINATIONS]
-    assert [value is not None for value in doors] == through
+    assert None not in doors
     doors.close()
     for value, (logits, target, options) in zip(got, calls, strict=True):
         assert_same_bits(value, both(logits, target, **options))
@@ -67,6 +65,32 @@ def test_every_shape_gives_the_same_bits_with_and_without_the_door(shape, reduct
     doors.close()
     for value, options in zip(got, calls, strict=True):
         assert_same_bits(value, both(logits, target, **options))
+
+
+@by_dtype
+@by_reduction
+@pytest.mark.parametrize("kind", ["float32", "float64"])
+@pytest.mark.parametrize("shape", [(1,), (5,), (700, 1), (5, 3), (2, 3, 4), (60, 300)], ids=str)
+def test_weights_of_the_positives_of_each_class_give_the_same_bits(shape, kind, reduction, dtype, doors, rng):
+    logits, target = batch(rng, dtype, shape)
+    weights = np.linspace(0, 3, shape[-1]).astype(kind) if shape[-1] > 1 else np.ones(1, kind)
+    calls = [options | {"reduction": reduction, "pos_weight": weights} for options in COMBINATIONS]
+    got = [both(logits, target, **options) for options in calls]
+    assert None not in doors
+    doors.close()
+    for value, options in zip(got, calls, strict=True):
+        assert_same_bits(value, both(logits, target, **options))
+
+
+@by_dtype
+def test_weights_of_positives_beside_those_of_elements_are_checked_in_python(dtype, doors, rng):
+    logits, target = batch(rng, dtype, (5, 3))
+    given = {"pos_weight": np.arange(3.0), "weight": rng.random((5, 3)).astype(dtype)}
+    value, grad = both(logits, target, **given)
+    assert doors == [None]
+    scaled, slopes = both(logits, target, pos_weight=given["pos_weight"], reduction="none")
+    np.testing.assert_allclose(value, (scaled * given["weight"]).mean(), rtol=4 * np.finfo(dtype).eps)
+    np.testing.assert_allclose(grad, slopes * given["weight"] / 15, rtol=8 * np.finfo(dtype).eps)
 
 
 CORNERS = {
@@ -146,7 +170,20 @@ BAD = {
     "target": [np.full(ROWS, 1.5), np.full(ROWS, -1e-30), np.full(ROWS, NAN), np.ones(4), np.ones(ROWS, complex)],
     "weight": [np.full(ROWS, -1.0), np.full(ROWS, INF), np.full(ROWS, NAN), np.ones((2, 3)), "heavy"],
     "sample_weight": [np.full(ROWS, -1.0), np.full(ROWS, INF), np.full(ROWS, NAN), np.ones(4), np.ones((ROWS, 1))],
-    "pos_weight": [-1.0, NAN, INF, "much", 10**400],
+    "pos_weight": [
+        -1.0,
+        NAN,
+        INF,
+        "much",
+        10**400,
+        np.full(ROWS, -1.0),
+        np.full(ROWS, NAN),
+        np.full(ROWS, INF),
+        np.ones(4),
+        np.ones((ROWS, 1)),
+        np.ones(ROWS, complex),
+        [1.0, -1.0],
+    ],
     "alpha": [-0.1, 1.1, NAN, "much", True],
     "label_smoothing": [-0.1, 1.1, NAN, "much", None, True],
     "gamma": [-0.1, NAN, INF, "much", None],

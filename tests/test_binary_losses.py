@@ -809,7 +809,8 @@ def test_the_sum_over_a_batch_is_that_over_its_parts(problem, data):
         bce(z[rows], t[rows], reduction="sum", return_grad=True, **options) for rows in (slice(cut), slice(cut, None))
     ]
     assert whole[0] == pytest.approx(parts[0][0] + parts[1][0], rel=1e-13, abs=1e-300)
-    np.testing.assert_array_equal(whole[1], np.concatenate([part[1] for part in parts]))
+    # Labels round once more or less where none of their neighbours is between 0 and 1.
+    np.testing.assert_allclose(whole[1], np.concatenate([part[1] for part in parts]), rtol=1e-15, atol=1e-300)
 
 
 @given(
