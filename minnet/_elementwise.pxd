@@ -21,6 +21,7 @@ cdef struct Settings:
     double gamma
     bint weighted        # whether a and b are other than 1
     bint single          # whether each of them is one number, repeated
+    bint unseen          # whether a is b, and nobody has looked at what it holds
     bint is_log          # log_target, log_input
     bint full
 

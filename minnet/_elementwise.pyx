@@ -685,12 +685,26 @@ cdef clones poisson_loop(
         loss[i] = K[i] + (<double>INFINITY if r[i] == INFINITY else cost)
 
 
+cdef clones seek_unfit(const real* w, int* wrong, Py_ssize_t n) noexcept nogil:
+    """0 times a weight is +0; times anything else -0 or NaN."""
+    cdef uint32_t narrow = 0
+    cdef uint64_t wide = 0
+    cdef Py_ssize_t i
+    for i in range(n):   # + 0, as -0 is a weight
+        if real is float:
+            narrow |= minnet_bits_f32((w[i] + <real>0) * <real>0)
+        else:
+            wide |= minnet_bits_f64((w[i] + <real>0) * <real>0)
+    wrong[0] = narrow != 0 or wide != 0
+
+
 # ---- all of them, chunk by chunk -----------------------------------------------------------------------------------
 
 cdef void chunk_of(
     Kind kind, const real* x, const real* t, const real* a, const real* b, real* loss, real* dx, int* found,
     Py_ssize_t n, double factor, Settings* s,
 ) noexcept nogil:
+    cdef int wrong = 0
     if kind == BCE_WITH_LOGITS:
         bce_with_logits_loop(x, t, a, loss, dx, found, n, factor)
     elif kind == WEIGHTED_BCE:
@@ -714,6 +728,9 @@ cdef void chunk_of(
     if (kind == WEIGHTED_BCE or kind == FOCAL_BCE) and found[0] & OUTSIDE:
         look(t, found, n)
         mend(x, t, a, b, loss, dx, n, factor, s.amount)
+    if (kind == WEIGHTED_BCE or kind == FOCAL_BCE) and s.unseen:
+        seek_unfit(a, &wrong, n)
+        found[0] |= OUTSIDE if wrong else 0
 
 
 cdef inline void count(
@@ -815,7 +832,7 @@ cdef double elementwise(
     or both kinds of weights.
 
     Losses of logits look at their targets: where one is outside [0, 1], the sum is NaN. So it is where a light weight of a
-    plain one is negative; where one is inf or NaN, the sum is.
+    plain one is negative; where one is inf or NaN, the sum is. At `unseen` weights they look, too.
     """
     cdef Work w
     cdef double high = 0, low = 0
@@ -894,6 +911,7 @@ def focal_binary_cross_entropy_with_logits(
     cdef double total
     s.a_period, s.b_period, s.amount, s.gamma = positive_period, negative_period, smoothing, gamma
     s.single = positive_period <= 1 and negative_period <= 1
+    s.unseen = &positive[0] == &negative[0] and positive_period == z.shape[0]
     s.weighted = not s.single or positive[0] != 1 or negative[0] != 1
     with nogil:
         total = elementwise(
@@ -1177,19 +1195,6 @@ def round_weights(const double[::1] w not None, float[::1] rounded not None):
     return total, largest, least
 
 
-cdef clones seek_unfit(const real* w, int* wrong, Py_ssize_t n) noexcept nogil:
-    """0 times a weight is +0; times anything else -0 or NaN."""
-    cdef uint32_t narrow = 0
-    cdef uint64_t wide = 0
-    cdef Py_ssize_t i
-    for i in range(n):   # + 0, as -0 is a weight
-        if real is float:
-            narrow |= minnet_bits_f32((w[i] + <real>0) * <real>0)
-        else:
-            wide |= minnet_bits_f64((w[i] + <real>0) * <real>0)
-    wrong[0] = narrow != 0 or wide != 0
-
-
 def are_weights(const real[::1] w not None):
     """Whether 0 <= w_i < inf for all i; w: (N,)."""
     cdef int wrong = 0
@@ -1245,8 +1250,8 @@ cdef bint take_factors(const Py_buffer* given, double factor, real* to, Py_ssize
     cdef const double* wide = <double*>given.buf
     cdef int wrong = 0, beyond = 0
     cdef Py_ssize_t i
-    if given.buf == NULL:
-        for i in range(period):
+    if given.buf == NULL:   # one by one from their neighbours they would wait for each other
+        for i in range(period + CHUNK):
             to[i] = factor
     elif given.itemsize == sizeof(float):
         seek_unfit(narrow, &wrong, period)
@@ -1257,7 +1262,7 @@ cdef bint take_factors(const Py_buffer* given, double factor, real* to, Py_ssize
         for i in range(period):
             to[i] = factor * wide[i]
     seek_unfit(<const real*>to, &beyond, period)
-    for i in range(period, period + CHUNK):
+    for i in range(period, period if given.buf == NULL else period + CHUNK):
         to[i] = to[i - period]
     return not (wrong or beyond)
 
@@ -1272,7 +1277,7 @@ cdef double small_batch(const real* z, const Py_buffer* v, const Binary* o, floa
     cdef real* no = yes + period + CHUNK
     cdef double total, largest, scale, divisor = o.divisor
     cdef bint plain = v[6].buf == NULL and o.positive == 1 and o.negative == 1 and o.smoothing == 0 and o.gamma == 0
-    cdef int found = 0
+    cdef int found = 0, wrong = 0
     cdef Settings s
     look(t, &found, n)
     if found & OUTSIDE or v[3].buf != NULL and (v[4].buf != NULL or v[6].buf != NULL):
@@ -1290,14 +1295,16 @@ cdef double small_batch(const real* z, const Py_buffer* v, const Binary* o, floa
                 return -1
         return scale * binary_sum(
             z, t, <const real*>weight, NULL, <real*>v[5].buf, <real*>v[2].buf, n, scale, &s, NULL)
-    if not take_factors(&v[6] if v[6].buf != NULL else &v[3], o.positive, yes, period):
-        return -1
-    if v[3].buf != NULL and o.positive == o.negative:
-        no = yes
-    elif not take_factors(&v[3], o.negative, no, period):
+    if v[3].buf != NULL and o.positive == 1 and o.negative == 1:
+        yes = no = <real*>v[3].buf
+        seek_unfit(<const real*>yes, &wrong, n)
+    else:
+        wrong = not take_factors(&v[6] if v[6].buf != NULL else &v[3], o.positive, yes, period)
+        wrong |= not take_factors(&v[3], o.negative, no, period)
+    if wrong:
         return -1
     s.a_period, s.b_period, s.amount, s.gamma = period, period, o.smoothing, o.gamma
-    s.single = period == 1
+    s.single, s.unseen = period == 1, False
     s.weighted = not s.single or yes[0] != 1 or no[0] != 1
     return scale * elementwise(
         FOCAL_BCE if o.gamma > 0 else WEIGHTED_BCE, z, t, yes, no, <const real*>(NULL if v[3].buf != NULL else weight), NULL,

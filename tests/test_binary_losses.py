@@ -788,6 +788,20 @@ def problems(draw):
     return z, t, options
 
 
+@by_dtype
+@pytest.mark.parametrize(
+    "options", [{"gamma": 2.0}, {"label_smoothing": 0.1}, {"gamma": 1.7, "pos_weight": 0.0}], ids=str
+)
+@pytest.mark.parametrize("bad", [-1e-30, np.nan, np.inf])
+@pytest.mark.parametrize("size", [100, 200_000])
+def test_a_wrong_weight_beside_other_options_is_named(size, bad, options, dtype, rng):
+    z, t, w = rng.normal(size=size).astype(dtype), rng.integers(0, 2, size).astype(dtype), np.ones(size, dtype)
+    w[size // 3] = bad
+    for reduction in ("mean", "none"):
+        with pytest.raises(ValueError, match=f"weight must be finite and not negative, got .* in row {size // 3}"):
+            bce(z, t, weight=w, reduction=reduction, return_grad=True, **options)
+
+
 @given(problems(), st.data())
 def test_weights_of_0_and_1_choose_a_subset(problem, data):
     z, t, options = problem

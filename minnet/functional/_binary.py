@@ -123,11 +123,12 @@ def binary_cross_entropy_with_logits(
             fit_weights(owner, "weight", w)
         return unit_array(owner, "target", target, z.dtype)
 
-    # The kernel looks at targets, and at single weights; what it has written is thrown away if one is wrong.
+    # The kernel looks at targets, and at weights of elements that come alone; what it has written is thrown away if one
+    # is wrong.
     t = target
     if out is not None or t.dtype != z.dtype:
         t = check()
-    elif not (single or w is None):
+    elif not (single or w is None or (pos_weight is alpha is None and w.dtype == z.dtype and w.shape == z.shape)):
         fit_weights(owner, "weight", w)
     t = t.reshape(-1)
     grad = gradient(owner, z, return_grad, out)
