@@ -1383,10 +1383,11 @@ cdef enum:
 
 
 cdef whole_clones weigh(
-    const int64_t* y, const double* w, Py_ssize_t classes, const double* weight, double* products, Py_ssize_t rows,
-    const Options* o,
+    const int64_t* y, const double* w, Py_ssize_t classes, const double* weight, double* products, int64_t* labels,
+    Py_ssize_t rows, const Options* o,
 ) noexcept nogil:
-    """Weights of some rows times those of their classes, 0 for ignored rows; zeros follow, up to whole tiles.
+    """Weights of some rows times those of their classes, 0 for ignored rows; zeros follow, up to whole tiles. With `masked`, if
+    `labels` are asked for: y, or class 0 for ignored rows.
 
     What is fetched by its label is fetched by a loop of its own, without conversion: all else comes in vectors."""
     cdef int64_t ignored = o.ignored if o.masked else NO_LABEL
@@ -1401,15 +1402,10 @@ cdef whole_clones weigh(
     else:
         for j in range(rows):
             products[j] = 1.0 if weight == NULL else weight[j]
+    for j in range(rows if o.masked and labels != NULL else 0):
+        labels[j] = 0 if y[j] == ignored else y[j]
     for j in range(rows, (rows + ROWS - 1) // ROWS * ROWS):
         products[j] = 0
-
-
-cdef whole_clones mask(const int64_t* y, int64_t ignored, int64_t* labels, Py_ssize_t rows) noexcept nogil:
-    """labels = y, or class 0 for those ignored."""
-    cdef Py_ssize_t j
-    for j in range(rows):
-        labels[j] = 0 if y[j] == ignored else y[j]
 
 
 # Doubles that are positive stand in the order of their bits; inf, NaN and all with a sign come behind.
@@ -1615,7 +1611,7 @@ cdef double batch(
     cdef bint flat = label and is_near(w, o) and 4 <= classes <= FEW
     cdef bint odd = False, faint = False
     cdef bint of_rows = w != NULL and label and o.s == 0   # the weight of the class is one of the row
-    cdef Py_ssize_t i = 0, j, rows, many, at
+    cdef Py_ssize_t i = 0, j, rows, at
     for j in range(ROWS):
         high[j] = low[j] = 0
     if classes > FEW and t == NULL and not label:
@@ -1636,10 +1632,9 @@ cdef double batch(
         u = NULL if weight == NULL else weight + i
         if of_rows or o.masked or (weight != NULL and n - i < ROWS):
             if i % MANY_ROWS == 0 or not (of_rows or o.masked):
-                many = min(<Py_ssize_t>MANY_ROWS, n - i)
-                weigh(labels, laid if of_rows else <double*>NULL, classes, u, products + i % MANY_ROWS, many, o)
-                if o.masked:
-                    mask(labels, o.ignored, checked, many)
+                weigh(
+                    labels, laid if of_rows else <double*>NULL, classes, u, products + i % MANY_ROWS, checked,
+                    min(<Py_ssize_t>MANY_ROWS, n - i), o)
             u = products + i % MANY_ROWS
             if o.masked:
                 labels = checked + i % MANY_ROWS
@@ -1831,8 +1826,10 @@ def first_outside_range(const int64_t[::1] y not None, Py_ssize_t classes, ignor
     return -1
 
 
-cdef clones add_products(const double* products, double* high, double* low, Py_ssize_t rows) noexcept nogil:
-    """Whole tiles, each row to a lane; of many equal weights all roundings may be alike."""
+cdef clones add_products(
+    const double* products, const double* weight, double* high, double* low, Py_ssize_t rows,
+) noexcept nogil:
+    """Whole tiles, each row to a lane, times a weight if there is one; of many equal ones all roundings may be alike."""
     cdef double sums[ROWS]
     cdef double rests[ROWS]
     cdef Py_ssize_t i = 0, j
@@ -1840,7 +1837,7 @@ cdef clones add_products(const double* products, double* high, double* low, Py_s
         sums[j], rests[j] = high[j], low[j]
     while i < rows:
         for j in range(ROWS):
-            add(&sums[j], &rests[j], products[i + j])
+            add(&sums[j], &rests[j], products[i + j] if weight == NULL else products[i + j] * weight[i + j])
         i += ROWS
     for j in range(ROWS):
         high[j], low[j] = sums[j], rests[j]
@@ -1863,6 +1860,7 @@ cdef Survey survey(
     cdef lined high[ROWS]
     cdef lined low[ROWS]
     cdef lined products[MANY_ROWS]
+    cdef const double* of_rows
     cdef Limits limits
     cdef Survey all
     cdef int64_t ignored = 0
@@ -1882,11 +1880,15 @@ cdef Survey survey(
         i = start
         while i < end and all.wrong == 0 and weighed:
             rows = min(<Py_ssize_t>MANY_ROWS, end - i)
+            of_rows = NULL if weight == NULL else weight + i
             if w == NULL and not o.masked and rows % ROWS == 0:
-                add_products(weight + i, high, low, rows)
+                add_products(of_rows, NULL, high, low, rows)
+            elif w != NULL and rows % ROWS == 0:
+                weigh(y + i, w, classes, NULL, products, NULL, rows, o)
+                add_products(products, of_rows, high, low, rows)
             else:
-                weigh(y + i, w, classes, weight if weight == NULL else weight + i, products, rows, o)
-                add_products(products, high, low, rows)
+                weigh(y + i, w, classes, of_rows, products, NULL, rows, o)
+                add_products(products, NULL, high, low, rows)
             i += rows
         start = end
     o.masked = all.ignored > 0
