@@ -82,6 +82,7 @@ def binary_calls(rng, elements, dtype):
         ("gamma = 1.5", t, {"gamma": 1.5}),
         ("gamma = 1.7", t, {"gamma": 1.7}),
         ("weights, gamma = 2", t, {"weight": weight.astype(dtype), "gamma": 2.0}),
+        ("sample weights, gamma = 2", t, {"sample_weight": weight.astype(dtype), "gamma": 2.0}),
         ("pos_weight, smoothing, gamma = 2", t, {"pos_weight": 3.0, "label_smoothing": 0.1, "gamma": 2.0}),
     )
 

@@ -1881,7 +1881,7 @@ cdef Survey survey(
         while i < end and all.wrong == 0 and weighed:
             rows = min(<Py_ssize_t>MANY_ROWS, end - i)
             of_rows = NULL if weight == NULL else weight + i
-            if w == NULL and not o.masked and rows % ROWS == 0:
+            if w == NULL and not o.masked and rows % ROWS == 0:   # whole tiles of weights are read where they are
                 add_products(of_rows, NULL, high, low, rows)
             elif w != NULL and rows % ROWS == 0:
                 weigh(y + i, w, classes, NULL, products, NULL, rows, o)

@@ -50,29 +50,27 @@ def both(logits, target, **options):
     return F.cross_entropy(logits, target, return_grad=True, **options)
 
 
-@by_dtype
-@by_reduction
-def test_every_combination_gives_the_same_bits_with_and_without_the_door(reduction, dtype, doors, rng):
-    calls = [(*batch(rng, dtype, given["ignore_index"]), given | {"reduction": reduction}) for given in COMBINATIONS]
+def assert_same_through(doors, calls):
     got = [both(logits, target, **options) for logits, target, options in calls]
     assert len(doors) == len(calls)
     assert None not in doors
     doors.close()
     for through, (logits, target, options) in zip(got, calls, strict=True):
         assert_same_bits(through, both(logits, target, **options))
+
+
+@by_dtype
+@by_reduction
+def test_every_combination_gives_the_same_bits_with_and_without_the_door(reduction, dtype, doors, rng):
+    calls = [(*batch(rng, dtype, given["ignore_index"]), given | {"reduction": reduction}) for given in COMBINATIONS]
+    assert_same_through(doors, calls)
 
 
 @by_dtype
 @by_reduction
 def test_every_combination_with_probabilities_gives_the_same_bits(reduction, dtype, doors, rng):
     given = [options | {"reduction": reduction} for options in COMBINATIONS if options["ignore_index"] == -100]
-    calls = [(*soft_batch(rng, dtype), options) for options in given]
-    got = [both(logits, target, **options) for logits, target, options in calls]
-    assert len(doors) == len(calls)
-    assert None not in doors
-    doors.close()
-    for through, (logits, target, options) in zip(got, calls, strict=True):
-        assert_same_bits(through, both(logits, target, **options))
+    assert_same_through(doors, [(*soft_batch(rng, dtype), options) for options in given])
 
 
 CORNERS = {
