@@ -22,5 +22,5 @@ cdef struct Options:
     bint far         # whether gradients go past the caches
 
 cdef double batch(
-    const real* z, const real* t, const int64_t* y, const real* w, const double* weight, real* work, real* loss, real* dz,
-    Py_ssize_t n, Py_ssize_t classes, double scale, const Options* o) noexcept nogil
+    const real* z, const real* t, const int64_t* y, const real* w, const double* weight, const double* upstream, real* work,
+    real* loss, real* dz, Py_ssize_t n, Py_ssize_t classes, double scale, const Options* o) noexcept nogil

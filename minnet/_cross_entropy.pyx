@@ -13,7 +13,7 @@ from libc.string cimport memcpy, memset
 
 from minnet cimport _math
 from minnet._doors cimport (
-    DZ, LOSS, alike, apart, divisor_of, enter_all, is_plain, is_whole, labels_of, leave, most_gamma,
+    DZ, LOSS, alike, apart, divisor_of, enter_all, is_factor, is_plain, is_whole, labels_of, leave, most_gamma,
 )
 from minnet._loops cimport LANES, clones, pointer, whole_clones
 from minnet._math cimport inlined, real
@@ -1466,6 +1466,30 @@ cdef Bounds bounds_of_all(const double* w, Py_ssize_t n) noexcept nogil:
     return bounds
 
 
+cdef Bounds bounds_of_pulls(const double* weight, const double* upstream, Py_ssize_t n) noexcept nogil:
+    """The same for weights, or 1, times upstream gradients, whose signs do not matter."""
+    cdef double sizes[MANY_ROWS]
+    cdef Limits limits
+    cdef Bounds bounds
+    cdef Bounds of_rows
+    cdef Py_ssize_t i = 0, j, rows
+    of_rows.least = of_rows.most = 1
+    if weight != NULL:
+        of_rows = bounds_of_all(weight, n)
+    if upstream != NULL:
+        no_limits(&limits)
+        while i < n:
+            rows = min(<Py_ssize_t>MANY_ROWS, n - i)
+            for j in range(rows):
+                sizes[j] = _math.magnitude(upstream[i + j])
+            widen(&limits, sizes, rows)
+            i += rows
+        bounds_of(&limits, &bounds)
+        of_rows.least *= bounds.least
+        of_rows.most *= bounds.most
+    return of_rows
+
+
 cdef void bound_pulls(
     const real* w, Py_ssize_t n, const Options* o, double scale, bint* odd, bint* faint,
 ) noexcept nogil:
@@ -1539,8 +1563,8 @@ cdef void long_row(
 
 
 cdef void long_rows(
-    const real* z, const real* t, const int64_t* y, const real* w, const double* weight, real* work, double* loss, real* dz,
-    Py_ssize_t rows, Py_ssize_t n, double scale, const Options* o,
+    const real* z, const real* t, const int64_t* y, const real* w, const double* weight, const double* pull, real* work,
+    double* loss, real* dz, Py_ssize_t rows, Py_ssize_t n, double scale, const Options* o,
 ) noexcept nogil:
     """Up to ROWS of them. dz may be z: the row that is read is then a copy, as loops over one array that is read and written
     under two names would not vectorise."""
@@ -1562,7 +1586,9 @@ cdef void long_rows(
                 row = work + 2 * padded(n)
             long_row(
                 row, z + next * n, NULL if t == NULL else t + j * n, NULL if y == NULL else y + j, w, work, &losses[j],
-                slope, n, scale if weight == NULL else scale * weight[j], o)
+                slope, n, scale if pull == NULL else scale * pull[j], o)
+            if slope != NULL and pull != NULL and pull[j] == 0:
+                fill(slope, n, <real>0)
         if slope == work:
             put_far(slope, dz + j * n, n)
     finish_rows(losses, loss, rows)
@@ -1591,19 +1617,31 @@ cdef void tile(
         label_tile(z, y, w, weight, loss, dz, rows, n, scale, o)
 
 
+cdef whole_clones pull_rows(const double* weight, const double* upstream, double* pull, Py_ssize_t rows) noexcept nogil:
+    """What multiplies gradients of a tile of rows: nothing that an upstream gradient holds makes a row of weight 0 count."""
+    cdef Py_ssize_t j
+    for j in range(rows):
+        pull[j] = upstream[j] if weight == NULL else 0.0 if weight[j] == 0 else weight[j] * upstream[j]
+    for j in range(rows, ROWS):
+        pull[j] = 0
+
+
 cdef double batch(
-    const real* z, const real* t, const int64_t* y, const real* w, const double* weight, real* work, real* loss, real* dz,
-    Py_ssize_t n, Py_ssize_t classes, double scale, const Options* o,
+    const real* z, const real* t, const int64_t* y, const real* w, const double* weight, const double* upstream, real* work,
+    real* loss, real* dz, Py_ssize_t n, Py_ssize_t classes, double scale, const Options* o,
 ) noexcept nogil:
-    """The sum of the losses of n rows; anything but z may be NULL, and one of t and y is. dz may be z."""
+    """The sum of the losses of n rows; anything but z may be NULL, and one of t and y is. dz may be z. `upstream` multiplies
+    gradients alone."""
     cdef lined values[ROWS]
     cdef lined products[MANY_ROWS]
     cdef lined_i64 checked[MANY_ROWS]
+    cdef lined pulls[ROWS]
     cdef Layout f
     cdef double* laid = &f.laid[0] if classes <= FEW else <double*>(work + 4 * padded(classes))
     cdef lined high[ROWS]
     cdef lined low[ROWS]
     cdef const double* u
+    cdef const double* pull
     cdef const int64_t* labels
     cdef const real* shares
     cdef real* slope
@@ -1638,10 +1676,14 @@ cdef double batch(
             u = products + i % MANY_ROWS
             if o.masked:
                 labels = checked + i % MANY_ROWS
+        pull = u
+        if upstream != NULL:
+            pull_rows(u, upstream + i, pulls, rows)
+            pull = pulls
         if classes <= FEW:
-            tile(z + at, shares, labels, w, &f, u, values, slope, rows, classes, scale, o, faint, &flat)
+            tile(z + at, shares, labels, w, &f, pull, values, slope, rows, classes, scale, o, faint, &flat)
         else:
-            long_rows(z + at, shares, labels, w, u, work, values, slope, rows, classes, scale, o)
+            long_rows(z + at, shares, labels, w, u, pull, work, values, slope, rows, classes, scale, o)
         settle_rows(values, u, rows, high, low)
         for j in range(rows if loss != NULL else 0):
             loss[i + j] = values[j]
@@ -1682,6 +1724,7 @@ cdef struct Work:   # what is void is float or double
     const int64_t* y
     const void* w
     const double* weight
+    const double* upstream
     void* loss
     void* dz
     bint doubles
@@ -1700,12 +1743,13 @@ cdef void do_rows(Work* work, const real* z, Py_ssize_t part) noexcept nogil:
     if room == NULL:
         work.failed = True
         return
-    if work.weight != NULL:
-        o.of_rows = bounds_of_all(work.weight + start, min(work.piece, work.rows - start))
+    o.of_rows = bounds_of_pulls(
+        NULL if work.weight == NULL else work.weight + start, NULL if work.upstream == NULL else work.upstream + start,
+        min(work.piece, work.rows - start))
     work.sums[part] = batch(
         z + at, NULL if work.t == NULL else <const real*>work.t + at, NULL if work.y == NULL else work.y + start,
         <const real*>work.w, NULL if work.weight == NULL else work.weight + start,
-        <real*>(<char*>room + LINE - <size_t>room % LINE), NULL if work.loss == NULL else <real*>work.loss + start,
+        NULL if work.upstream == NULL else work.upstream + start, <real*>(<char*>room + LINE - <size_t>room % LINE), NULL if work.loss == NULL else <real*>work.loss + start,
         NULL if work.dz == NULL else <real*>work.dz + at, min(work.piece, work.rows - start), classes, work.scale, &o)
     free(room)
 
@@ -1740,16 +1784,17 @@ cdef inline const real* given(const real[::1] a) noexcept nogil:
 
 def cross_entropy_index(
     const real[:, ::1] z not None, const int64_t[::1] y not None, const real[::1] w not None,
-    const double[::1] weight not None, real[::1] loss not None, real[:, ::1] dz not None,
-    double scale, double s, double gamma, int64_t ignored, bint masked, Team team=None,
+    const double[::1] upstream not None, const double[::1] weight not None, real[::1] loss not None,
+    real[:, ::1] dz not None, double scale, double s, double gamma, int64_t ignored, bint masked, Team team=None,
 ):
     """loss = weight sum_k T_k (1 - p_k)^gamma (-log p_k), p = softmax(z), T_k = w_k ((1 - s) [k = y] + s / C),
-    dz = scale times its gradient; z, dz: (N, C), w: (C,), the others (N,). Returns the sum of the losses.
+    dz = scale times its gradient, and times `upstream`; z, dz: (N, C), w: (C,), the others (N,). Returns the sum of the
+    losses.
 
     With `masked`, rows whose label is `ignored` have the weight 0."""
     cdef Work work
     cdef double total
-    work.t, work.y, work.w, work.weight = NULL, &y[0], given(w), given(weight)
+    work.t, work.y, work.w, work.weight, work.upstream = NULL, &y[0], given(w), given(weight), given(upstream)
     work.loss, work.scale, work.failed = pointer(loss), scale, False
     with nogil:
         work.options = options(given(w), z.shape[1], s, gamma, s > 0)
@@ -1762,13 +1807,13 @@ def cross_entropy_index(
 
 def cross_entropy_soft(
     const real[:, ::1] z not None, const real[:, ::1] t not None, const real[::1] w not None,
-    const double[::1] weight not None, real[::1] loss not None, real[:, ::1] dz not None,
-    double scale, double s, double gamma, Team team=None,
+    const double[::1] upstream not None, const double[::1] weight not None, real[::1] loss not None,
+    real[:, ::1] dz not None, double scale, double s, double gamma, Team team=None,
 ):
     """The same for probabilities t, T_k = w_k ((1 - s) t_k + s / C); z, t, dz: (N, C), w: (C,), the others (N,)."""
     cdef Work work
     cdef double total
-    work.t, work.y, work.w, work.weight = &t[0, 0], NULL, given(w), given(weight)
+    work.t, work.y, work.w, work.weight, work.upstream = &t[0, 0], NULL, given(w), given(weight), given(upstream)
     work.loss, work.scale, work.failed = pointer(loss), scale, False
     with nogil:
         work.options = options(given(w), z.shape[1], s, gamma, True)
@@ -1959,7 +2004,7 @@ cdef clones seek_outside_unit(const real* t, int* wrong, Py_ssize_t n) noexcept 
 
 
 cdef double small_batch(
-    const real* z, const Py_buffer* v, double s, double gamma, int64_t ignored, bint mean, double divisor,
+    const real* z, const Py_buffer* v, double s, double gamma, int64_t ignored, bint mean, double divisor, double factor,
 ) noexcept nogil:
     """The loss of a batch that is `fitting`, over `divisor` or what a mean divides by; -1 if targets or weights are wrong."""
     cdef Py_ssize_t n = v[0].shape[0], classes = v[0].shape[1]
@@ -1990,10 +2035,12 @@ cdef double small_batch(
     all = survey(y, classes, laid if classed else NULL, weight, n, mean and (classed or weight != NULL), &o)
     if all.wrong or not are_plain(o.of_rows):
         return -1
+    if v[6].buf != NULL:
+        o.of_rows = bounds_of_pulls(weight, <double*>v[6].buf, n)
     divisor = all.total if mean else divisor
     scale = 1.0 / divisor if divisor > 0 else 0.0
     return scale * batch(
-        z, t, y, w, weight, <real*>NULL, <real*>v[5].buf, <real*>v[2].buf, n, classes, scale, &o)
+        z, t, y, w, weight, <double*>v[6].buf, <real*>NULL, <real*>v[5].buf, <real*>v[2].buf, n, classes, scale * factor, &o)
 
 
 cdef bint is_vector(const Py_buffer* v, Py_ssize_t n, char kind, char other) noexcept:
@@ -2002,12 +2049,13 @@ cdef bint is_vector(const Py_buffer* v, Py_ssize_t n, char kind, char other) noe
 
 
 cdef bint fitting(const Py_buffer* v) noexcept:
-    """Whether z, target, dz, w, weight and loss have the shapes and dtypes they should have, and dz is memory of its own."""
+    """Whether z, target, dz, w, weight, loss and upstream have the shapes and dtypes they should have, and dz is memory of its
+    own."""
     cdef char kind = v[0].format[0]
     cdef Py_ssize_t i
     if v[0].ndim != 2 or kind not in (b"f", b"d") or v[2].buf != NULL and not alike(&v[0], &v[2]):
         return False
-    for i in range(6):
+    for i in range(7):
         if i != 2 and not apart(&v[2], &v[i]):
             return False
     if v[0].shape[0] == 0 or not 0 < v[0].shape[1] <= FEW:
@@ -2016,33 +2064,38 @@ cdef bint fitting(const Py_buffer* v) noexcept:
         return False
     return (
         is_vector(&v[3], v[0].shape[1], b"f", b"d") and is_vector(&v[4], v[0].shape[0], b"d", b"d")
-        and is_vector(&v[5], v[0].shape[0], kind, kind))
+        and is_vector(&v[5], v[0].shape[0], kind, kind) and is_vector(&v[6], v[0].shape[0], b"d", b"d"))
 
 
 def cross_entropy_door(
-    z not None, target not None, dz, w, weight, loss, str reduction not None, smoothing, gamma, ignored,
+    z not None, target not None, dz, w, weight, loss, upstream, str reduction not None, smoothing, gamma, ignored,
 ):
     """The reduced cross-entropy and its gradient dz, if all is small and plain; else None, and nothing is done.
 
-    z: (N, C); target: labels (N,) or probabilities (N, C); dz: (N, C), w: (C,), weight, loss: (N,), or None. Options as in
-    cross_entropy_index; for labels w is divided by its largest where `reduction` is "mean".
+    z: (N, C); target: labels (N,) or probabilities (N, C); dz: (N, C), w: (C,), weight, loss: (N,), or None; upstream: a number,
+    or (N,) beside loss, or None. Options as in cross_entropy_index; for labels w is divided by its largest where `reduction` is
+    "mean".
     """
-    cdef Py_buffer v[6]
-    cdef double s = 0, focus = 0, divisor, total = -1
+    cdef Py_buffer v[7]
+    cdef double s = 0, focus = 0, factor = 1, divisor, total = -1
     cdef int64_t left_out = 0
     cdef bint mean = reduction == "mean"
     cdef int held
     if not (is_plain(smoothing, 1, &s) and is_plain(gamma, most_gamma(), &focus) and is_whole(ignored, &left_out)):
         return None
-    held = enter_all((z, target, dz, w, weight, loss), v, DZ | LOSS)
-    if held == 6 and fitting(v):
+    if is_factor(upstream, &factor):
+        upstream = None
+    if (factor != 1 and dz is None) or (upstream is not None and loss is None):
+        return None
+    held = enter_all((z, target, dz, w, weight, loss, upstream), v, DZ | LOSS)
+    if held == 7 and fitting(v):
         divisor = divisor_of(reduction, v[0].shape[0], v[0].shape[0])
         with nogil:
             if divisor == 0:
                 pass
             elif v[0].format[0] == b"f":
-                total = small_batch(<float*>v[0].buf, v, s, focus, left_out, mean, divisor)
+                total = small_batch(<float*>v[0].buf, v, s, focus, left_out, mean, divisor, factor)
             else:
-                total = small_batch(<double*>v[0].buf, v, s, focus, left_out, mean, divisor)
+                total = small_batch(<double*>v[0].buf, v, s, focus, left_out, mean, divisor, factor)
     leave(v, held)
     return None if total == -1 else total

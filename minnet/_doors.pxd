@@ -97,6 +97,18 @@ cdef inline bint is_plain(object x, double most, double* value) noexcept:
     return 0 <= value[0] <= most
 
 
+cdef inline bint is_factor(object x, double* value) noexcept:
+    """Whether x is a float or an int of moderate size, of any sign, and which."""
+    cdef int64_t whole = 0
+    if PyFloat_CheckExact(x):
+        value[0] = PyFloat_AS_DOUBLE(x)
+    elif is_whole(x, &whole):
+        value[0] = whole
+    else:
+        return False
+    return -1e30 <= value[0] <= 1e30
+
+
 cdef inline double most_gamma() noexcept:
     """Beyond, products with it might leave float32: MOST_GAMMA of functional/_binary.py."""
     return 1e30

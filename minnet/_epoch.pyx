@@ -437,7 +437,7 @@ cdef double criterion_of(
     o.masked = o.far = False
     if criterion == CROSS_ENTROPY:
         return scale * _cross_entropy.batch(
-            z, t, y, <const real*>NULL, NULL, work, <real*>NULL, dz, rows, outputs, scale, &o)
+            z, t, y, <const real*>NULL, NULL, NULL, work, <real*>NULL, dz, rows, outputs, scale, &o)
     return scale * _elementwise.elementwise(
         _elementwise.BCE_WITH_LOGITS if criterion == BCE else _elementwise.SQUARED_ERROR, z, t, <real*>NULL, <real*>NULL,
         <real*>NULL, NULL, <real*>NULL, dz, n, scale, &s, NULL)

@@ -73,6 +73,62 @@ def test_every_combination_with_probabilities_gives_the_same_bits(reduction, dty
     assert_same_through(doors, [(*soft_batch(rng, dtype), options) for options in given])
 
 
+def assert_near(grad, want, pull, size=1.0):
+    """Within rounding; smoothed gradients are differences of terms as large as what multiplies the row."""
+    info = np.finfo(grad.dtype)
+    bound = 8 * info.eps * np.abs(want) + info.eps * np.abs(pull)[:, None] + float(info.tiny) * max(size, 1)
+    assert np.all(np.abs(grad.astype(float) - want) <= bound)
+
+
+UPSTREAM = np.where(np.arange(ROWS) % 9 == 4, 0, np.linspace(-2, 3, ROWS))
+
+
+@by_dtype
+@pytest.mark.parametrize("soft", [False, True], ids=["labels", "probabilities"])
+@pytest.mark.parametrize("upstream", [-2.5, 3, UPSTREAM, UPSTREAM.astype(np.float32)], ids=str)
+def test_every_combination_with_an_upstream_gradient_gives_the_same_bits(upstream, soft, dtype, doors, rng):
+    options = {"grad_output": upstream, "reduction": "none" if isinstance(upstream, np.ndarray) else "mean"}
+    given = [given for given in COMBINATIONS if not soft or given["ignore_index"] == -100]
+    batches = [soft_batch(rng, dtype) if soft else batch(rng, dtype, known["ignore_index"]) for known in given]
+    assert_same_through(doors, [(*arrays, known | options) for arrays, known in zip(batches, given, strict=True)])
+
+
+@by_dtype
+@pytest.mark.parametrize("classes", [3, CLASSES, 40, 64, 65, 300])
+@pytest.mark.parametrize("given", [{}, {"label_smoothing": 0.1}, {"gamma": 1.5}, {"label_smoothing": 0.1, "gamma": 2}])
+@pytest.mark.parametrize("size", [1.0, 1e-20, 1e20])
+def test_an_upstream_gradient_multiplies_gradients_and_no_loss(size, given, classes, dtype, rng):
+    logits, target = rng.normal(0, 3, (ROWS, classes)).astype(dtype), rng.integers(0, classes, ROWS)
+    given = given | {"reduction": "none", "sample_weight": SAMPLE_WEIGHT}
+    losses, plain = both(logits, target, **given)
+    got, grad = both(logits, target, grad_output=UPSTREAM * size, **given)
+    np.testing.assert_allclose(got, losses, rtol=(4 if size != 1 else 0) * np.finfo(dtype).eps)  # by other ways, if odd
+    assert_near(grad, plain.astype(float) * (UPSTREAM * size)[:, None], SAMPLE_WEIGHT * UPSTREAM * size, size)
+    assert not grad[UPSTREAM == 0].any()
+
+
+@by_dtype
+@pytest.mark.parametrize("classes", [CLASSES, 100])
+@pytest.mark.parametrize("given", [{}, {"label_smoothing": 0.1}, {"gamma": 1.5}, {"label_smoothing": 0.1, "gamma": 2}])
+def test_a_row_that_counts_nowhere_has_no_gradient_whatever_comes_from_above(given, classes, dtype, rng):
+    logits, target = rng.normal(0, 3, (ROWS, classes)).astype(dtype), rng.integers(0, classes, ROWS)
+    weight, upstream = np.ones(ROWS), np.ones(ROWS)
+    target[:8], weight[8:16] = -100, 0
+    upstream[0:16:4], upstream[1:16:4], logits[2:16:4] = NAN, INF, NAN
+    logits[20], upstream[20], upstream[30] = NAN, 0, NAN
+    options = given | {"sample_weight": weight, "reduction": "none"}
+    losses, grad = both(logits, target, grad_output=upstream, **options)
+    assert not grad[:16].any()
+    assert not losses[:16].any()
+    assert np.isnan(losses[20])
+    assert not grad[20].any()
+    assert np.isnan(grad[30]).all()
+    rest = np.setdiff1d(np.arange(16, ROWS), [20, 30])
+    want = both(logits[rest], target[rest], **given, reduction="none")
+    np.testing.assert_allclose(losses[rest], want[0], rtol=4 * np.finfo(dtype).eps)
+    assert_near(grad[rest], want[1], np.ones(len(rest)))
+
+
 CORNERS = {
     "nan in an ignored row": lambda z, y: (np.where(y[:, None] < 0, NAN, z), y, {}),
     "inf in an ignored row": lambda z, y: (np.where(y[:, None] < 0, INF, z), y, {}),

@@ -351,9 +351,10 @@ def test_a_gradient_may_take_the_place_of_logits(gamma, s, classes, body):
         (_cross_entropy.cross_entropy_index, y, (3, True)),
         (_cross_entropy.cross_entropy_soft, np.full_like(z, 1 / classes), ()),
     ):
-        want = kernel[body](z, target, w, np.empty(0), none, dz, 0.3, s, gamma, *rest)
+        given = w, np.empty(0), np.empty(0), none
+        want = kernel[body](z, target, *given, dz, 0.3, s, gamma, *rest)
         same[...] = z
-        assert kernel[body](same, target, w, np.empty(0), none, same, 0.3, s, gamma, *rest) == want
+        assert kernel[body](same, target, *given, same, 0.3, s, gamma, *rest) == want
         np.testing.assert_array_equal(same, dz)
 
 
@@ -448,7 +449,7 @@ def test_a_door_takes_no_none(name):
 
 
 def plain_loss(z, y, dz):
-    return _cross_entropy.cross_entropy_door(z, y, dz, None, None, None, "mean", 0.0, 0.0, -100)
+    return _cross_entropy.cross_entropy_door(z, y, dz, None, None, None, None, "mean", 0.0, 0.0, -100)
 
 
 BAD_BATCHES = {

@@ -96,26 +96,27 @@ def cross_entropy(
     Inception Architecture, 2016 (smoothing); T.-Y. Lin et al., Focal Loss for Dense Object Detection, 2017 (gamma).
     """
     owner = "cross_entropy"
-    direct = grad_output is None and (return_grad or out is None) and type(reduction) is str
+    direct = (return_grad or out is grad_output is None) and type(reduction) is str
     if direct and type(logits) is type(target) is np.ndarray:
         if target.dtype is not INT64:
             target = _widened(target, INT64, "iu")
         if sample_weight is not None:
             sample_weight = _widened(sample_weight, FLOAT64, "f")
+        upstream = 1.0 if grad_output is None else _widened(grad_output, FLOAT64, "f")
         grad = np.empty_like(logits) if return_grad and out is None else out
-        given = weight, sample_weight, np.empty(logits.shape[:1], logits.dtype) if reduction == "none" else None
-        value = kernels.cross_entropy_door(
-            logits, target, grad, *given, reduction, label_smoothing, gamma, ignore_index
-        )
+        losses = np.empty(logits.shape[:1], logits.dtype) if reduction == "none" else None
+        given = weight, sample_weight, losses, upstream, reduction, label_smoothing, gamma, ignore_index
+        value = kernels.cross_entropy_door(logits, target, grad, *given)
         if value is not None:
-            value = value if given[2] is None else given[2]
+            value = value if losses is None else losses
             return (value, grad) if return_grad else value
     logits = real_array(owner, "logits", logits)
     z = matrix(owner, "logits", logits[None] if logits.ndim == 1 else logits)
     options = {"weight": weight, "sample_weight": sample_weight, "ignore_index": ignore_index, "gamma": gamma}
     options |= {"label_smoothing": label_smoothing, "reduction": reduction, "grad_output": grad_output}
     kernel, t, losses = prepare(owner, z, target, single=logits.ndim == 1, **options)
-    return losses.run({z.dtype.char: kernel}, z, t, gradient(owner, logits, return_grad, out), size=len(z))
+    grad = gradient(owner, logits, return_grad, out)
+    return losses.run({z.dtype.char: kernel}, z, t, grad, losses.take_upstream(grad), size=len(z))
 
 
 def _widened(a, dtype, kinds):

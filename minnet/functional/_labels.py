@@ -72,13 +72,13 @@ def _generalized(q, z, y, counts, loss, dx, scale):
     """With c = -log(p_y): (1 - exp(-q c)) / q, and the kernel of cross-entropy with rows weighed by exp(-q c)."""
     char = z.dtype.char
     costs, plain = np.empty(len(z), z.dtype), (0.0, 0.0, 0, False)
-    _cross_entropy[char](z, y, NONE[char], (counts != 0) * 1.0, costs, NO_ROWS[char], 1.0, *plain)
+    _cross_entropy[char](z, y, NONE[char], NONE["d"], (counts != 0) * 1.0, costs, NO_ROWS[char], 1.0, *plain)
     exponents = -q * costs.astype(np.float64)
     values = counts * -np.expm1(exponents) / q
     if len(loss):
         loss[...] = values
     if len(dx):
-        _cross_entropy[char](z, y, NONE[char], counts * np.exp(exponents), NONE[char], dx, scale, *plain)
+        _cross_entropy[char](z, y, NONE[char], NONE["d"], counts * np.exp(exponents), NONE[char], dx, scale, *plain)
     return float(values.sum())
 
 

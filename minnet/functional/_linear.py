@@ -5,7 +5,7 @@ import numpy as np
 from minnet._checks import bad_value, matrix, out_array, real_array
 from minnet.functional._cross_entropy import prepare
 from minnet.functional._product import multiply
-from minnet.functional._share import NO_ROWS
+from minnet.functional._share import NO_ROWS, NONE
 
 # Bytes of logits, or of their gradient, which takes their place, that exist at once: as large as 100 MB in all allow,
 # because each block reads and writes dW, and large matrix products are the faster ones.
@@ -79,10 +79,11 @@ def linear_cross_entropy(
     kernel, t, losses = prepare(owner, logits, target, **options)
     grads = _gradients(owner, x, W, b, return_grad, out)
     if grads is None:
-        return losses.run({x.dtype.char: _Blocks(kernel, W, b)}, x, t, None, size=len(x))
+        return losses.run({x.dtype.char: _Blocks(kernel, W, b)}, x, t, None, NONE["d"], size=len(x))
     dx, dW, db = grads
     W, b = (_apart(a, grads) for a in (W, b))
-    value, _ = losses.run({x.dtype.char: _Blocks(kernel, W, b, dW, db)}, x, t, dx, size=len(x))
+    blocks = {x.dtype.char: _Blocks(kernel, W, b, dW, db)}
+    value, _ = losses.run(blocks, x, t, dx, losses.take_upstream(dx), size=len(x))
     return value, grads
 
 
@@ -122,7 +123,7 @@ class _Blocks:
     def __init__(self, kernel, W, b, dW=None, db=None):
         self.kernel, self.W, self.b, self.dW, self.db = kernel, W, b, dW, db
 
-    def __call__(self, x, t, weight, losses, dx, scale):
+    def __call__(self, x, t, upstream, weight, losses, dx, scale):
         """The sum of the losses; gradients, if `dx` is wanted."""
         classes = self.W.shape[1]
         blocks = -(-len(x) * classes * x.itemsize // BLOCK) or 1
@@ -134,7 +135,7 @@ class _Blocks:
             part = slice(start, start + rows)
             dz = z[: len(x[part])]
             multiply(x[part], self.W, dz, self.b)
-            arrays = dz, t[part], weight[part], losses[part], dz if len(dx) else NO_ROWS[x.dtype.char]
+            arrays = dz, t[part], upstream[part], weight[part], losses[part], dz if len(dx) else NO_ROWS[x.dtype.char]
             total += self.kernel(*arrays, scale)
             if len(dx):
                 multiply(dz, self.W.T, dx[part])

@@ -99,6 +99,13 @@ class Losses:
         self.weight = weight.reshape(-1)
         return True
 
+    def take_upstream(self, grad):
+        """Factors (N,) of the gradients of the losses, for a kernel that multiplies them itself; empty if there are none."""
+        if grad is None or type(self.upstream) is not np.ndarray:
+            return NONE["d"]
+        upstream, self.upstream = self.upstream, None
+        return upstream
+
     def _factors(self, grad_output):
         """One factor for all gradients, or one for each loss."""
         factors = real_array(self.owner, "grad_output", grad_output)
