@@ -5,9 +5,12 @@
 from libc.math cimport INFINITY, NAN
 from libc.stdint cimport uint32_t, uint64_t
 from libc.stdlib cimport free, malloc
+from libc.string cimport memcpy, memset
 
 from minnet cimport _math
-from minnet._doors cimport DZ, LOSS, alike, apart, divisor_of, enter_all, is_plain, leave, most_gamma
+from minnet._doors cimport (
+    DZ, LOSS, acquire, alike, apart, divisor_of, enter_all, is_factor, is_plain, leave, most_gamma,
+)
 from minnet._math cimport inlined, real
 from minnet._loops cimport clones, pointer
 from minnet._rows cimport add, minnet_prefetch
@@ -16,6 +19,7 @@ from minnet._team cimport PIECES, Meeting, Team, meeting_of, parts_of, piece_of,
 cdef extern from "_simd.h":
     uint32_t minnet_bits_f32(float x) noexcept nogil
     uint64_t minnet_bits_f64(double x) noexcept nogil
+    ctypedef double lined "MINNET_LINED double"
 
 cdef enum:
     CHUNK = 256   # elements whose losses are held on the stack between two passes
@@ -129,6 +133,7 @@ cdef clones add_weighed(const real* losses, const heft* weight, double* sums, Py
 cdef enum:
     BETWEEN = 1   # a target is neither 0 nor 1
     OUTSIDE = 2   # a target is outside [0, 1], or NaN
+    UNFIT = 4     # a weight is negative, inf or NaN
 
 cdef inline inlined look_at(real t, real zero, uint32_t* narrow, uint64_t* wide) noexcept nogil:
     if real is float:   # + 0, as -0 has a sign
@@ -140,6 +145,14 @@ cdef inline inlined look_at(real t, real zero, uint32_t* narrow, uint64_t* wide)
 cdef inline int found_in(uint32_t narrow, uint64_t wide) noexcept nogil:
     cdef uint64_t bits = wide | <uint64_t>narrow << 32
     return (BETWEEN if bits > 0 else 0) | (OUTSIDE if bits >> 62 > 0 else 0)
+
+
+cdef inline inlined look_at_weight(real w, uint32_t* narrow, uint64_t* wide) noexcept nogil:
+    """0 times a weight is +0; times anything else -0 or NaN."""
+    if real is float:   # + 0, as -0 is a weight
+        narrow[0] |= minnet_bits_f32((w + <real>0) * <real>0)
+    else:
+        wide[0] |= minnet_bits_f64((w + <real>0) * <real>0)
 
 
 cdef clones look(const real* t, int* found, Py_ssize_t n) noexcept nogil:
@@ -229,7 +242,7 @@ cdef clones bce_with_logits_loop(
             loss[i] = weighed(w, cost, <real>1)
             dz[i] = weighed(w, slope, g)
         if narrow >> 31 > 0 or wide >> 63 > 0:
-            found[0] |= OUTSIDE
+            found[0] |= UNFIT
 
 
 # With options the target is smoothed, t' = t (1 - s) + s / 2, and its two shares are weighed: yes = positive t' and
@@ -250,17 +263,22 @@ cdef inline inlined shares_of(
 
 cdef inline inlined labelled_terms(
     const real* z, const real* t, const real* positive, const real* negative, const real* Q, const real* s, real* loss,
-    real* dz, Py_ssize_t n, double factor, bint single,
+    real* dz, int* found, Py_ssize_t n, double factor, bint single,
 ) noexcept nogil:
     """Of labels one share is 0, and the other one is a weight of what `bce_terms` gives."""
     cdef real g = factor, yes = positive[0], no = negative[0]
     cdef real cost, slope, w
+    cdef uint32_t narrow = 0
+    cdef uint64_t wide = 0
     cdef Py_ssize_t i
     for i in range(n):
+        if not single:
+            look_at_weight(positive[i], &narrow, &wide)
         w = _math.chosen(<real>0.5 - t[i], no if single else negative[i], yes if single else positive[i])
         bce_terms(z[i], t[i], Q[i], s[i], &cost, &slope)
         loss[i] = w * cost
         dz[i] = (w * g) * slope
+    found[0] |= UNFIT if narrow != 0 or wide != 0 else 0
 
 
 cdef inline inlined smoothed_terms(
@@ -279,17 +297,22 @@ cdef inline inlined smoothed_terms(
 
 cdef inline inlined shared_terms(
     const real* z, const real* t, const real* positive, const real* negative, const real* Q, const real* s, real* loss,
-    real* dz, Py_ssize_t n, double factor, double smoothing, bint single,
+    real* dz, int* found, Py_ssize_t n, double factor, double smoothing, bint single,
 ) noexcept nogil:
     cdef real g = factor, keep = 1 - smoothing, lift = smoothing / 2, yes = positive[0], no = negative[0]
     cdef real wrong, right, slope
+    cdef uint32_t narrow = 0
+    cdef uint64_t wide = 0
     cdef Py_ssize_t i
     for i in range(n):
+        if not single:
+            look_at_weight(positive[i], &narrow, &wide)
         shares_of(
             z[i], t[i], yes if single else positive[i], no if single else negative[i], keep, lift, &wrong, &right)
         loss[i] = wrong * _math.magnitude(z[i]) + (wrong + right) * _math.double_atanh(s[i])
         slope = g * (wrong - (wrong + right) * Q[i])
         dz[i] = _math.flipped(slope, z[i])
+    found[0] |= UNFIT if narrow != 0 or wide != 0 else 0
 
 
 # Where positive and negative are single numbers, the commonest loops keep them in registers: arrays of them would take a fifth
@@ -307,13 +330,13 @@ cdef clones weighted_bce_loop(
         smoothed_terms(z, t, Q, s, loss, dz, n, factor, smoothing)
     elif smoothing == 0 and not found[0] & (BETWEEN | OUTSIDE):
         if single:
-            labelled_terms(z, t, positive, negative, Q, s, loss, dz, n, factor, True)
+            labelled_terms(z, t, positive, negative, Q, s, loss, dz, found, n, factor, True)
         else:
-            labelled_terms(z, t, positive, negative, Q, s, loss, dz, n, factor, False)
+            labelled_terms(z, t, positive, negative, Q, s, loss, dz, found, n, factor, False)
     elif single:
-        shared_terms(z, t, positive, negative, Q, s, loss, dz, n, factor, smoothing, True)
+        shared_terms(z, t, positive, negative, Q, s, loss, dz, found, n, factor, smoothing, True)
     else:
-        shared_terms(z, t, positive, negative, Q, s, loss, dz, n, factor, smoothing, False)
+        shared_terms(z, t, positive, negative, Q, s, loss, dz, found, n, factor, smoothing, False)
 
 
 # Of an infinite logit a right share costs nothing, a wrong one inf, with the slope of its weight, whatever gamma is. A share
@@ -424,13 +447,17 @@ cdef inline inlined power_by(Way way, real u, const real* given, double gamma, r
 
 cdef inline inlined label_terms(
     const real* z, const real* t, const real* positive, const real* negative, const real* Q, const real* L,
-    const real* power, real* loss, real* dz, Py_ssize_t n, double factor, double gamma, Way way, bint weighted,
+    const real* power, real* loss, real* dz, int* found, Py_ssize_t n, double factor, double gamma, Way way, bint weighted,
 ) noexcept nogil:
     """`weighted` is a constant to the caller, too."""
     cdef real g = gamma, to_dz = factor
     cdef real side, x, P, own, other, cost, weight
+    cdef uint32_t narrow = 0
+    cdef uint64_t wide = 0
     cdef Py_ssize_t i
     for i in range(n):
+        if weighted:
+            look_at_weight(positive[i], &narrow, &wide)
         side = <real>0.5 - t[i]
         x = _math.flipped(z[i], side)
         P = <real>1 - Q[i]
@@ -441,18 +468,23 @@ cdef inline inlined label_terms(
             weight *= _math.chosen(side, negative[i], positive[i])
         loss[i] = weight * cost
         dz[i] = _math.flipped(to_dz * (weight * (own + g * (other * cost))), side)
+    found[0] |= UNFIT if narrow != 0 or wide != 0 else 0
 
 
 cdef inline inlined share_terms(
     const real* z, const real* t, const real* positive, const real* negative, const real* Q, const real* L,
-    const real* P_powers, const real* Q_powers, real* loss, real* dz, Py_ssize_t n, double factor, double smoothing,
-    double gamma, Way way, bint single,
+    const real* P_powers, const real* Q_powers, real* loss, real* dz, int* found, Py_ssize_t n, double factor,
+    double smoothing, double gamma, Way way, bint single,
 ) noexcept nogil:
     """The same for any targets."""
     cdef real g = gamma, to_dz = factor, keep = 1 - smoothing, lift = smoothing / 2, yes = positive[0], no = negative[0]
     cdef real wrong, right, P_power, Q_power, P, cost, slope
+    cdef uint32_t narrow = 0
+    cdef uint64_t wide = 0
     cdef Py_ssize_t i
     for i in range(n):
+        if not single:
+            look_at_weight(positive[i], &narrow, &wide)
         shares_of(
             z[i], t[i], yes if single else positive[i], no if single else negative[i], keep, lift, &wrong, &right)
         P = <real>1 - Q[i]
@@ -464,16 +496,17 @@ cdef inline inlined share_terms(
         loss[i] = wrong * cost + right * L[i]
         slope = to_dz * (wrong * (P + g * (Q[i] * cost)) - right * (Q[i] + g * (P * L[i])))
         dz[i] = _math.flipped(slope, z[i])
+    found[0] |= UNFIT if narrow != 0 or wide != 0 else 0
 
 
 cdef inline inlined label_terms_of(
     const real* z, const real* t, const real* positive, const real* negative, const real* Q, const real* L,
-    const real* power, real* loss, real* dz, Py_ssize_t n, double factor, double gamma, Way way, bint weighted,
+    const real* power, real* loss, real* dz, int* found, Py_ssize_t n, double factor, double gamma, Way way, bint weighted,
 ) noexcept nogil:
     if weighted:
-        label_terms(z, t, positive, negative, Q, L, power, loss, dz, n, factor, gamma, way, True)
+        label_terms(z, t, positive, negative, Q, L, power, loss, dz, found, n, factor, gamma, way, True)
     else:
-        label_terms(z, t, positive, negative, Q, L, power, loss, dz, n, factor, gamma, way, False)
+        label_terms(z, t, positive, negative, Q, L, power, loss, dz, found, n, factor, gamma, way, False)
 
 
 cdef clones focal_bce_loop(
@@ -493,26 +526,31 @@ cdef clones focal_bce_loop(
         L[i] = _math.double_atanh(L[i])
     if smoothing == 0 and not found[0] & (BETWEEN | OUTSIDE):
         if gamma == 2:
-            label_terms_of(z, t, positive, negative, Q, L, P_power, loss, dz, n, factor, gamma, SQUARE, weighted)
+            label_terms_of(z, t, positive, negative, Q, L, P_power, loss, dz, found, n, factor, gamma, SQUARE, weighted)
         elif _math.is_rooted(gamma):
-            label_terms_of(z, t, positive, negative, Q, L, P_power, loss, dz, n, factor, gamma, ROOTED, weighted)
+            label_terms_of(z, t, positive, negative, Q, L, P_power, loss, dz, found, n, factor, gamma, ROOTED, weighted)
         elif _math.has_roots(gamma):
-            label_terms_of(z, t, positive, negative, Q, L, P_power, loss, dz, n, factor, gamma, WHOLE, weighted)
+            label_terms_of(z, t, positive, negative, Q, L, P_power, loss, dz, found, n, factor, gamma, WHOLE, weighted)
         else:
             label_powers(z, t, r, k, L, P_power, Q_power, n, gamma)
-            label_terms_of(z, t, positive, negative, Q, L, P_power, loss, dz, n, factor, gamma, GIVEN, weighted)
+            label_terms_of(z, t, positive, negative, Q, L, P_power, loss, dz, found, n, factor, gamma, GIVEN, weighted)
         return
     if gamma == 2 and single:
-        share_terms(z, t, positive, negative, Q, L, P_power, Q_power, loss, dz, n, factor, smoothing, gamma, SQUARE, True)
+        share_terms(
+            z, t, positive, negative, Q, L, P_power, Q_power, loss, dz, found, n, factor, smoothing, gamma, SQUARE, True)
     elif gamma == 2:
-        share_terms(z, t, positive, negative, Q, L, P_power, Q_power, loss, dz, n, factor, smoothing, gamma, SQUARE, False)
+        share_terms(
+            z, t, positive, negative, Q, L, P_power, Q_power, loss, dz, found, n, factor, smoothing, gamma, SQUARE, False)
     elif _math.is_rooted(gamma):
-        share_terms(z, t, positive, negative, Q, L, P_power, Q_power, loss, dz, n, factor, smoothing, gamma, ROOTED, False)
+        share_terms(
+            z, t, positive, negative, Q, L, P_power, Q_power, loss, dz, found, n, factor, smoothing, gamma, ROOTED, False)
     elif _math.has_roots(gamma):
-        share_terms(z, t, positive, negative, Q, L, P_power, Q_power, loss, dz, n, factor, smoothing, gamma, WHOLE, False)
+        share_terms(
+            z, t, positive, negative, Q, L, P_power, Q_power, loss, dz, found, n, factor, smoothing, gamma, WHOLE, False)
     else:
         both_powers(r, k, L, P_power, Q_power, n, gamma)
-        share_terms(z, t, positive, negative, Q, L, P_power, Q_power, loss, dz, n, factor, smoothing, gamma, GIVEN, False)
+        share_terms(
+            z, t, positive, negative, Q, L, P_power, Q_power, loss, dz, found, n, factor, smoothing, gamma, GIVEN, False)
 
 
 # Other losses of logarithms and exponentials are computed in double throughout, in loops that come before the last one
@@ -686,32 +724,20 @@ cdef clones poisson_loop(
 
 
 cdef clones seek_unfit(const real* w, int* wrong, Py_ssize_t n) noexcept nogil:
-    """0 times a weight is +0; times anything else -0 or NaN."""
     cdef uint32_t narrow = 0
     cdef uint64_t wide = 0
     cdef Py_ssize_t i
-    for i in range(n):   # + 0, as -0 is a weight
-        if real is float:
-            narrow |= minnet_bits_f32((w[i] + <real>0) * <real>0)
-        else:
-            wide |= minnet_bits_f64((w[i] + <real>0) * <real>0)
-    wrong[0] = narrow != 0 or wide != 0
+    for i in range(n):
+        look_at_weight(w[i], &narrow, &wide)
+    wrong[0] = UNFIT if narrow != 0 or wide != 0 else 0
 
 
 # ---- all of them, chunk by chunk -----------------------------------------------------------------------------------
 
 cdef void chunk_of(
-    Kind kind, const real* x, const real* t, const real* a, const real* b, real* loss, real* dx, int* found,
-    Py_ssize_t n, double factor, Settings* s,
+    Kind kind, const real* x, const real* t, const real* a, real* loss, real* dx, Py_ssize_t n, double factor, Settings* s,
 ) noexcept nogil:
-    cdef int wrong = 0
-    if kind == BCE_WITH_LOGITS:
-        bce_with_logits_loop(x, t, a, loss, dx, found, n, factor)
-    elif kind == WEIGHTED_BCE:
-        weighted_bce_loop(x, t, a, b, loss, dx, found, n, factor, s.amount, s.weighted, s.single)
-    elif kind == FOCAL_BCE:
-        focal_bce_loop(x, t, a, b, loss, dx, found, n, factor, s.amount, s.gamma, s.weighted, s.single)
-    elif kind == BCE:
+    if kind == BCE:
         bce_loop(x, t, a, loss, dx, n, factor)
     elif kind == KL:
         kl_loop(x, t, loss, dx, n, factor, s.is_log)
@@ -725,12 +751,6 @@ cdef void chunk_of(
         gaussian_loop(x, t, a, loss, dx, n, factor, s.amount, s.full)
     else:
         poisson_loop(x, t, loss, dx, n, factor, s.amount, s.is_log, s.full)
-    if (kind == WEIGHTED_BCE or kind == FOCAL_BCE) and found[0] & OUTSIDE:
-        look(t, found, n)
-        mend(x, t, a, b, loss, dx, n, factor, s.amount)
-    if (kind == WEIGHTED_BCE or kind == FOCAL_BCE) and s.unseen:
-        seek_unfit(a, &wrong, n)
-        found[0] |= OUTSIDE if wrong else 0
 
 
 cdef inline void count(
@@ -745,8 +765,8 @@ cdef inline void count(
 
 
 cdef double stretch(
-    Kind kind, const real* x, const real* t, const real* a, const real* b, const real* light, const double* weight,
-    real* loss, real* dx, Py_ssize_t start, Py_ssize_t end, double scale, Settings* s,
+    Kind kind, const real* x, const real* t, const real* a, const real* light, const double* weight, real* loss, real* dx,
+    Py_ssize_t start, Py_ssize_t end, double scale, Settings* s,
 ) noexcept nogil:
     """The sum of the losses from start to end.
 
@@ -763,7 +783,6 @@ cdef double stretch(
     cdef double* sums = <double*>((<size_t>&sum_room[0] + LINE - 1) // LINE * LINE)
     cdef real* losses
     cdef real* slopes
-    cdef int found = 0, all_found = 0
     cdef Py_ssize_t i, size
     for i in range(SUMS):
         sums[i] = high[i] = low[i] = 0
@@ -773,10 +792,8 @@ cdef double stretch(
         losses = chunk_loss if loss == NULL else loss + i
         slopes = &chunk_dx[0] if dx == NULL else dx + i
         chunk_of(
-            kind, x + i, t + i, a + (i % s.a_period if s.a_period > 0 else 0),
-            b + (i % s.b_period if s.b_period > 0 else 0), losses, slopes, &found, size,
+            kind, x + i, t + i, a + (i % s.period if s.period > 0 else 0), losses, slopes, size,
             scale if light == NULL and weight == NULL else 1.0, s)
-        all_found |= found
         if light != NULL:
             count(light + i, losses, slopes, sums, size, scale, loss != NULL, dx != NULL)
         elif weight != NULL:
@@ -787,7 +804,247 @@ cdef double stretch(
         if real is double and i % (4 * CHUNK) == 0:   # floats leave a double 29 digits to spare
             settle(sums, high, low)
     finish(sums, high, low, &total)
-    return <double>NAN if all_found & OUTSIDE else total
+    return total
+
+
+# ---- binary losses of logits ---------------------------------------------------------------------------------------
+# Weights and gradients from above are read where they stand, chunk by chunk, in their dtype: copies of them would cost more
+# than all else. Those of a loss are multiplied into its shares of the target, products in double, but where that could lose
+# digits of floats: then losses and slopes are multiplied by them in the end, in double.
+
+cdef enum:
+    SPAN = 8      # elements that are stored at once, maybe too many, which the next come over
+
+cdef Binary no_options() noexcept nogil:
+    cdef Binary b
+    memset(&b, 0, sizeof(b))
+    b.yes = b.no = 1
+    return b
+
+
+cdef clones narrow(const double* x, float* y, Py_ssize_t n) noexcept nogil:
+    """Weights in float; a negative one, however small, stays so."""
+    cdef Py_ssize_t i
+    for i in range(n):
+        y[i] = <double>-1 if x[i] < 0 else x[i]
+
+
+cdef clones widen(const float* x, double* y, Py_ssize_t n) noexcept nogil:
+    cdef Py_ssize_t i
+    for i in range(n):
+        y[i] = x[i]
+
+
+cdef clones repeat(const heft* x, heft* y, Py_ssize_t each, Py_ssize_t skipped, Py_ssize_t n) noexcept nogil:
+    """y_i = x[(i + skipped) / each], and SPAN more."""
+    cdef Py_ssize_t row = 0, start = 0, end = each - skipped, i, j
+    cdef heft w
+    while start < n:
+        w, i, end = x[row], start, min(end, n)
+        while i < end:
+            for j in range(SPAN):
+                y[i + j] = w
+            i += SPAN
+        start, end, row = end, end + each, row + 1
+
+
+cdef inline void take(const Source* s, Py_ssize_t first, heft* to, Py_ssize_t n) noexcept nogil:
+    """n numbers from the first on, all before they repeat."""
+    if s.wide and heft is float:
+        narrow(<const double*>s.of + first, <float*>to, n)
+    elif heft is double and not s.wide:
+        widen(<const float*>s.of + first, <double*>to, n)
+    else:
+        memcpy(to, <const heft*>s.of + first, n * sizeof(heft))
+
+
+cdef inline const heft* in_order(const Source* s, Py_ssize_t first, Py_ssize_t n, heft* room) noexcept nogil:
+    """n numbers from the first on: where they stand, if all do so in that dtype, or else in `room`."""
+    cdef Py_ssize_t run = min(n, s.size - first), period = min(n - run, s.size)
+    if run == n and s.wide == (sizeof(heft) == sizeof(double)):
+        return <const heft*>s.of + first
+    take(s, first, room, run)
+    take(s, 0, room + run, period)
+    while run + period < n:   # once more all that has been repeated
+        memcpy(room + run + period, room + run, min(period, n - run - period) * sizeof(heft))
+        period *= 2
+    return room
+
+
+cdef const heft* laid(const Source* s, Py_ssize_t start, Py_ssize_t n, heft* room) noexcept nogil:
+    """The numbers of n elements, `in_order`, but each as often as it counts."""
+    cdef heft numbers[CHUNK]
+    if s.each == 1:
+        return in_order(s, start % s.size, n, room)
+    repeat(
+        in_order(s, start // s.each % s.size, (start % s.each + n - 1) // s.each + 1, <heft*>numbers), room, s.each,
+        start % s.each, n)
+    return room
+
+
+cdef clones share_products(
+    const double* common, const double* positive, double yes, double no, real* to_yes, real* to_no, Py_ssize_t n,
+) noexcept nogil:
+    cdef Py_ssize_t i
+    for i in range(n):
+        to_no[i] = no * common[i]
+        to_yes[i] = yes * common[i] * positive[i]
+
+
+cdef clones multiply(const double* a, const double* b, double* products, Py_ssize_t n) noexcept nogil:
+    cdef Py_ssize_t i
+    for i in range(n):
+        products[i] = a[i] * b[i]
+
+
+cdef struct Rooms:   # for a chunk, of real or double
+    lined yes[CHUNK + SPAN]
+    lined no[CHUNK + SPAN]
+    lined first[CHUNK + SPAN]
+    lined second[CHUNK + SPAN]
+    lined ones[CHUNK]
+
+
+cdef inline const double* weights_of(const Binary* b, Py_ssize_t start, Py_ssize_t n, Rooms* room) noexcept nogil:
+    """Those of elements times those of their rows, of which there is one at least; the second room is free."""
+    if b.weight.of == NULL or b.rows.of == NULL:
+        return laid(&b.weight if b.rows.of == NULL else &b.rows, start, n, &room.first[0])
+    multiply(laid(&b.weight, start, n, &room.first[0]), laid(&b.rows, start, n, &room.second[0]), room.first, n)
+    return room.first
+
+
+
+
+cdef bint are_unfit(const Source* s, Py_ssize_t start, Py_ssize_t n, real* room) noexcept nogil:
+    """Whether some are no weights in the dtype of `room`, of numbers that are one an element."""
+    cdef int wrong = 0
+    if s.of != NULL and s.size >= start + n:
+        seek_unfit(laid(s, start, n, room), &wrong, n)
+    return wrong != 0
+
+
+cdef inline bint is_alone(const Binary* b) noexcept nogil:
+    """Whether the terms of an element are multiplied by one array at most, and by no number."""
+    cdef int arrays = (b.positive.of != NULL) + (0 if b.apart else (b.weight.of != NULL) + (b.rows.of != NULL))
+    return b.yes == b.no == 1 and arrays < 2
+
+
+cdef int weigh_terms(
+    const Binary* b, Py_ssize_t start, Py_ssize_t n, Rooms* room, const real** yes, const real** no,
+) noexcept nogil:
+    """What multiplies the terms of t and of 1 - t, in a chunk where they are not just numbers, and whether products of these are
+    UNFIT. `no` is left as it is, where it is a number."""
+    cdef bint counted = not b.apart and (b.weight.of != NULL or b.rows.of != NULL)
+    cdef const Source* alone = &b.positive if not counted else &b.rows if b.weight.of == NULL else &b.weight
+    cdef const double* common = room.ones
+    cdef const double* positive = room.ones
+    cdef int first = 0, second = 0
+    cdef Py_ssize_t i
+    if is_alone(b):
+        yes[0] = laid(alone, start, n, <real*>room.yes)
+        no[0] = yes[0] if counted else no[0]
+        return 0
+    for i in range(n if not (counted and b.positive.of != NULL) else 0):
+        room.ones[i] = 1
+    if counted:
+        common = weights_of(b, start, n, room)
+    if b.positive.of != NULL:
+        positive = laid(&b.positive, start, n, &room.second[0])
+    share_products(common, positive, b.yes, b.no, <real*>room.yes, <real*>room.no, n)
+    yes[0], no[0] = <real*>room.yes, <real*>room.no
+    seek_unfit(yes[0], &first, n)
+    seek_unfit(no[0], &second, n)
+    return first | second
+
+
+cdef inline bint is_plain_loss(const Binary* b) noexcept nogil:
+    """Whether all terms of an element weigh the same, and there are no other options."""
+    return b.positive.of == NULL and b.yes == b.no and b.smoothing == 0 and b.gamma == 0
+
+
+cdef void binary_chunk(
+    const Binary* b, const real* z, const real* t, const real* yes, const real* no, real* loss, real* dz, int* found,
+    Py_ssize_t n, double factor, bint single,
+) noexcept nogil:
+    """Where yes and no are `single` numbers, all of each are alike. Arrays of them are looked at."""
+    cdef bint weighted = not single or b.yes != 1 or b.no != 1
+    cdef int unfit
+    if is_plain_loss(b):
+        bce_with_logits_loop(z, t, yes if weighted else NULL, loss, dz, found, n, factor)
+        return
+    if b.gamma > 0:
+        focal_bce_loop(z, t, yes, no, loss, dz, found, n, factor, b.smoothing, b.gamma, weighted, single)
+    else:
+        weighted_bce_loop(z, t, yes, no, loss, dz, found, n, factor, b.smoothing, weighted, single)
+    if found[0] & OUTSIDE:
+        unfit = found[0] & UNFIT
+        look(t, found, n)
+        found[0] |= unfit
+        mend(z, t, yes, no, loss, dz, n, factor, b.smoothing)
+
+
+cdef clones pull(real* slopes, const heft* upstream, Py_ssize_t n) noexcept nogil:
+    """slopes *= upstream; nothing that an upstream gradient holds makes anything of a slope of 0, and the other way round."""
+    cdef heft product
+    cdef Py_ssize_t i
+    for i in range(n):
+        product = slopes[i] * upstream[i]
+        slopes[i] = <heft>0 if (slopes[i] == 0) | (upstream[i] == 0) else product
+
+
+cdef double binary_stretch(
+    const Binary* b, const real* z, const real* t, real* loss, real* dz, Py_ssize_t start, Py_ssize_t end, double scale,
+) noexcept nogil:
+    """As `stretch`; NaN where a target or a weight is wrong. Loops look at what is in one array; else it is looked at, where nobody
+    has before."""
+    cdef lined losses_room[CHUNK]
+    cdef lined slopes_room[CHUNK]
+    cdef lined yes_room[CHUNK]
+    cdef lined no_room[CHUNK]
+    cdef lined sums[SUMS]
+    cdef double high[SUMS]
+    cdef double low[SUMS]
+    cdef Rooms rooms
+    cdef const real* yes = <real*>yes_room
+    cdef const real* no = <real*>no_room
+    cdef real* losses
+    cdef real* slopes
+    cdef double total
+    cdef bint counted = b.weight.of != NULL or b.rows.of != NULL
+    cdef bint single = not (counted and not b.apart or b.positive.of != NULL)
+    cdef bint unseen = b.unseen and (b.apart or not is_alone(b))
+    cdef int found = 0, all_found = 0
+    cdef Py_ssize_t i, size
+    for i in range(SUMS):
+        sums[i] = high[i] = low[i] = 0
+    for i in range(0 if is_plain_loss(b) and b.yes == 1 else min(<Py_ssize_t>CHUNK, end - start)):
+        (<real*>yes_room)[i], (<real*>no_room)[i] = b.yes, b.no
+    i = start
+    while i < end:
+        size = min(<Py_ssize_t>CHUNK, end - i)
+        losses = <real*>losses_room if loss == NULL else loss + i
+        slopes = <real*>slopes_room if dz == NULL else dz + i
+        if unseen and (
+                are_unfit(&b.weight, i, size, <real*>rooms.yes) or are_unfit(&b.positive, i, size, <real*>rooms.yes)):
+            all_found |= UNFIT
+        if not single:
+            all_found |= weigh_terms(b, i, size, &rooms, &yes, &no)
+        binary_chunk(
+            b, z + i, t + i, yes, no, losses, slopes, &found, size, 1.0 if counted and b.apart else scale, single)
+        all_found |= found
+        if counted and b.apart:
+            count(weights_of(b, i, size, &rooms), losses, slopes, sums, size, scale, loss != NULL, dz != NULL)
+        else:
+            add_up(<const real*>losses, sums, size)
+        if b.upstream.of != NULL and b.upstream.wide:
+            pull(slopes, laid(&b.upstream, i, size, &rooms.first[0]), size)
+        elif b.upstream.of != NULL:
+            pull(slopes, laid(&b.upstream, i, size, <float*>rooms.first), size)
+        i += size
+        if real is double and i % (4 * CHUNK) == 0:   # floats leave a double 29 digits to spare
+            settle(sums, high, low)
+    finish(sums, high, low, &total)
+    return <double>NAN if all_found & (OUTSIDE | UNFIT) else total
 
 
 cdef struct Work:    # what is void is float or double
@@ -795,7 +1052,6 @@ cdef struct Work:    # what is void is float or double
     const void* x
     const void* t
     const void* a
-    const void* b
     const void* light
     const double* weight
     void* loss
@@ -808,9 +1064,12 @@ cdef struct Work:    # what is void is float or double
 
 
 cdef double lose(const Work* w, const real* x, Py_ssize_t start, Py_ssize_t end) noexcept nogil:
+    if w.kind == BCE_WITH_LOGITS:
+        return binary_stretch(
+            w.settings.binary, x, <const real*>w.t, <real*>w.loss, <real*>w.dx, start, end, w.scale)
     return stretch(
-        w.kind, x, <const real*>w.t, <const real*>w.a, <const real*>w.b, <const real*>w.light, w.weight, <real*>w.loss,
-        <real*>w.dx, start, end, w.scale, w.settings)
+        w.kind, x, <const real*>w.t, <const real*>w.a, <const real*>w.light, w.weight, <real*>w.loss, <real*>w.dx, start, end,
+        w.scale, w.settings)
 
 
 cdef void do_part(void* argument, Py_ssize_t part) noexcept nogil:
@@ -825,19 +1084,15 @@ cdef void do_part(void* argument, Py_ssize_t part) noexcept nogil:
 
 
 cdef double elementwise(
-    Kind kind, const real* x, const real* t, const real* a, const real* b, const real* light, const double* weight,
-    real* loss, real* dx, Py_ssize_t n, double scale, Settings* s, Meeting* team,
+    Kind kind, const real* x, const real* t, const real* a, const real* light, const double* weight, real* loss, real* dx,
+    Py_ssize_t n, double scale, Settings* s, Meeting* team,
 ) noexcept nogil:
-    """The sum of the losses, by the team, if there is one; a and b may be NULL where their periods are 0, loss, dx and one
-    or both kinds of weights.
-
-    Losses of logits look at their targets: where one is outside [0, 1], the sum is NaN. So it is where a light weight of a
-    plain one is negative; where one is inf or NaN, the sum is. At `unseen` weights they look, too.
-    """
+    """The sum of the losses, by the team, if there is one; a may be NULL where its period is 0, loss, dx and one or both kinds
+    of weights."""
     cdef Work w
     cdef double high = 0, low = 0
     cdef Py_ssize_t i
-    w.kind, w.x, w.t, w.a, w.b, w.light, w.weight, w.loss, w.dx = kind, x, t, a, b, light, weight, loss, dx
+    w.kind, w.x, w.t, w.a, w.light, w.weight, w.loss, w.dx = kind, x, t, a, light, weight, loss, dx
     w.doubles, w.n, w.scale, w.settings = real is double, n, scale, s
     share_standing(team, do_part, &w, parts_of(n))
     for i in range(parts_of(n)):
@@ -861,63 +1116,79 @@ cdef double plain(
 ) noexcept nogil:
     """A loss of an output and its target alone."""
     return elementwise(
-        kind, &x[0], &t[0], <real*>NULL, <real*>NULL, first(light), first(weight), pointer(loss), pointer(dx), x.shape[0],
-        scale, s, team)
+        kind, &x[0], &t[0], <real*>NULL, first(light), first(weight), pointer(loss), pointer(dx), x.shape[0], scale, s, team)
 
 
 cdef double binary_sum(
-    const real* z, const real* t, const real* light, const double* weight, real* loss, real* dz, Py_ssize_t n, double scale,
-    Settings* s, Meeting* team,
+    const real* z, const real* t, const Binary* b, real* loss, real* dz, Py_ssize_t n, double scale, Meeting* team,
 ) noexcept nogil:
-    """Binary cross-entropy. Light weights are multiplied in where losses are made, in their dtype, and once more in double
-    where a sum of floats would lose digits."""
+    """The sum of binary losses; NaN where a target is outside [0, 1], or an unseen weight is none. Floats may lose digits in
+    products with weights, or leave their range: then all is done once more, without."""
+    cdef Settings s
+    cdef Binary again = b[0]
     cdef double total
-    s.a_period, s.b_period = n if light != NULL else 0, 0
-    total = elementwise(BCE_WITH_LOGITS, z, t, light, <real*>NULL, <real*>NULL, weight, loss, dz, n, scale, s, team)
-    if real is float and light != NULL and total == total and not is_kept(total, n):
-        s.a_period = 0
-        total = elementwise(BCE_WITH_LOGITS, z, t, <real*>NULL, <real*>NULL, light, weight, loss, dz, n, scale, s, team)
-    return total
+    s.binary = b
+    total = elementwise(BCE_WITH_LOGITS, z, t, <real*>NULL, <real*>NULL, NULL, loss, dz, n, scale, &s, team)
+    if real is double or b.apart or (b.weight.of == NULL and b.rows.of == NULL) or is_kept(total, n):
+        return total
+    again.apart, s.binary = True, &again
+    return elementwise(BCE_WITH_LOGITS, z, t, <real*>NULL, <real*>NULL, NULL, loss, dz, n, scale, &s, team)
 
 
-# All take weights (N,) in two arrays, `light` and `weight`, of which one or both are empty, and a team to share the work.
+cdef enum:
+    ARRAYS = 4
+
+cdef int take_sources(tuple arrays, Py_buffer* views, Source* sources) except -1:
+    """Acquire arrays of floats or doubles, one number an element; empty ones are none."""
+    cdef Py_ssize_t i
+    for i in range(ARRAYS):
+        if not acquire(arrays[i], &views[i], False, <Py_ssize_t>1 << 56):
+            leave(views, i)
+            raise TypeError("weights and upstream gradients must be contiguous arrays")
+        if views[i].format[0] not in (b"f", b"d"):
+            leave(views, i + 1)
+            raise TypeError("weights and upstream gradients must be floats or doubles")
+        sources[i] = source_of(&views[i], 1)
+    return 0
+
+
+cdef inline Source source_of(const Py_buffer* view, Py_ssize_t each) noexcept nogil:
+    cdef Source s
+    s.size = view.len // view.itemsize if view.buf != NULL else 0
+    s.of, s.wide, s.each = view.buf if s.size > 0 else NULL, view.itemsize == sizeof(double), each
+    return s
 
 
 def binary_cross_entropy_with_logits(
-    const real[::1] z not None, const real[::1] t not None, const real[::1] light not None,
-    const double[::1] weight not None, real[::1] loss not None, real[::1] dz not None, double scale, Team team=None,
+    const real[::1] z not None, const real[::1] t not None, weight not None, positive not None, upstream not None,
+    rows not None, real[::1] loss not None, real[::1] dz not None, double scale, Py_ssize_t each, double yes, double no,
+    double smoothing, double gamma, bint unseen, Team team=None,
 ):
-    """loss = weight (softplus(z) - t z), dz = scale weight (sigmoid(z) - t); all (N,). Returns the sum of the losses."""
-    cdef Settings s
+    """loss = -w (yes t' (1 - a)^gamma log(a) + no (1 - t') a^gamma log(1 - a)), a = sigmoid(z),
+    t' = t (1 - smoothing) + smoothing / 2; dz = scale upstream d loss / d z; all (N,), a row of `each` after the other.
+
+    w = weight rows, and `yes` is multiplied by `positive`: arrays of floats or doubles, of N, or of so many as repeat after
+    that; `rows` and `upstream` may be one a row. What is empty counts as 1. Returns the sum of the losses; NaN where a target
+    is outside [0, 1], or a weight is none, if they are `unseen`."""
+    cdef Py_buffer views[ARRAYS]
+    cdef Source sources[ARRAYS]
+    cdef Binary b
     cdef double total
+    take_sources((weight, positive, upstream, rows), views, sources)
+    b.weight, b.positive, b.upstream, b.rows = sources[0], sources[1], sources[2], sources[3]
+    b.yes, b.no, b.smoothing, b.gamma = yes, no, smoothing, gamma
+    b.rows.each = each
+    b.upstream.each = each if b.upstream.size * each == z.shape[0] else 1
+    b.apart = real is float and b.rows.of != NULL and b.rows.wide
+    b.unseen = unseen
     with nogil:
-        total = binary_sum(
-            &z[0], &t[0], first(light), first(weight), pointer(loss), pointer(dz), z.shape[0], scale, &s,
-            meeting_of(team))
+        total = binary_sum(&z[0], &t[0], &b, pointer(loss), pointer(dz), z.shape[0], scale, meeting_of(team))
+    leave(views, ARRAYS)
     return total
 
 
-def focal_binary_cross_entropy_with_logits(
-    const real[::1] z not None, const real[::1] t not None, const real[::1] positive not None,
-    const real[::1] negative not None, const real[::1] light not None, const double[::1] weight not None,
-    real[::1] loss not None, real[::1] dz not None, double scale, Py_ssize_t positive_period,
-    Py_ssize_t negative_period, double smoothing, double gamma, Team team=None,
-):
-    """loss = -weight (yes (1 - a)^gamma log(a) + no a^gamma log(1 - a)), a = sigmoid(z); dz = scale d loss / d z; (N,).
-
-    yes = positive t', no = negative (1 - t') with t' = t (1 - smoothing) + smoothing / 2. The length of positive is N,
-    which is then its period, or its period + WRAP; so is that of negative. Returns the sum of the losses."""
-    cdef Settings s
-    cdef double total
-    s.a_period, s.b_period, s.amount, s.gamma = positive_period, negative_period, smoothing, gamma
-    s.single = positive_period <= 1 and negative_period <= 1
-    s.unseen = &positive[0] == &negative[0] and positive_period == z.shape[0]
-    s.weighted = not s.single or positive[0] != 1 or negative[0] != 1
-    with nogil:
-        total = elementwise(
-            FOCAL_BCE if gamma > 0 else WEIGHTED_BCE, &z[0], &t[0], &positive[0], &negative[0],
-            first(light), first(weight), pointer(loss), pointer(dz), z.shape[0], scale, &s, meeting_of(team))
-    return total
+# Those below take weights (N,) in two arrays, `light` and `weight`, of which one or both are empty, and a team to share the
+# work.
 
 
 def binary_cross_entropy(
@@ -930,11 +1201,11 @@ def binary_cross_entropy(
     element_weight may have the length period + WRAP instead. Returns the sum of the losses."""
     cdef Settings s
     cdef double total
-    s.a_period, s.b_period = period, 0
+    s.period = period
     with nogil:
         total = elementwise(
-            BCE, &p[0], &t[0], &element_weight[0], <real*>NULL, first(light), first(weight), pointer(loss), pointer(dp),
-            p.shape[0], scale, &s, meeting_of(team))
+            BCE, &p[0], &t[0], &element_weight[0], first(light), first(weight), pointer(loss), pointer(dp), p.shape[0], scale,
+            &s, meeting_of(team))
     return total
 
 
@@ -948,7 +1219,7 @@ def divergence(
     Returns the sum of the losses."""
     cdef Settings s
     cdef double total
-    s.a_period = s.b_period = 0
+    s.period = 0
     s.is_log = log_target
     with nogil:
         total = plain(KL, log_q, t, light, weight, loss, dx, scale, &s, meeting_of(team))
@@ -962,7 +1233,7 @@ def squared_error(
     """loss = weight (x - t)^2, dx = scale weight 2 (x - t); all (N,). Returns the sum of the losses."""
     cdef Settings s
     cdef double total
-    s.a_period = s.b_period = 0
+    s.period = 0
     with nogil:
         total = plain(SQUARED_ERROR, x, t, light, weight, loss, dx, scale, &s, meeting_of(team))
     return total
@@ -975,7 +1246,7 @@ def absolute_error(
     """loss = weight |x - t|, dx = scale weight sign(x - t); all (N,). Returns the sum of the losses."""
     cdef Settings s
     cdef double total
-    s.a_period = s.b_period = 0
+    s.period = 0
     with nogil:
         total = plain(ABSOLUTE_ERROR, x, t, light, weight, loss, dx, scale, &s, meeting_of(team))
     return total
@@ -991,7 +1262,7 @@ def huber(
     Returns the sum of the losses."""
     cdef Settings s
     cdef double total
-    s.a_period = s.b_period = 0
+    s.period = 0
     s.amount = delta
     with nogil:
         total = plain(HUBER, x, t, light, weight, loss, dx, scale, &s, meeting_of(team))
@@ -1008,11 +1279,11 @@ def gaussian_nll(
     var may have the length period + WRAP instead; full adds log(2 pi) / 2. Returns the sum of the losses."""
     cdef Settings s
     cdef double total
-    s.a_period, s.b_period, s.amount, s.full = period, 0, eps, full
+    s.period, s.amount, s.full = period, eps, full
     with nogil:
         total = elementwise(
-            GAUSSIAN, &x[0], &t[0], &var[0], <real*>NULL, first(light), first(weight), pointer(loss), pointer(dx),
-            x.shape[0], scale, &s, meeting_of(team))
+            GAUSSIAN, &x[0], &t[0], &var[0], first(light), first(weight), pointer(loss), pointer(dx), x.shape[0], scale, &s,
+            meeting_of(team))
     return total
 
 
@@ -1026,7 +1297,7 @@ def poisson_nll(
     Without log_input: loss = weight (x - t log(x + eps)); full adds Stirling's t log(t) - t + log(2 pi t) / 2, t > 1."""
     cdef Settings s
     cdef double total
-    s.a_period = s.b_period = 0
+    s.period = 0
     s.amount, s.is_log, s.full = eps, log_input, full
     with nogil:
         total = plain(POISSON, x, t, light, weight, loss, dx, scale, &s, meeting_of(team))
@@ -1220,11 +1491,6 @@ def first_outside_unit(const real[::1] x not None):
 
 # ---- the door: see _doors.pxd --------------------------------------------------------------------------------------
 
-cdef struct Binary:   # options of a small batch
-    double positive, negative, smoothing, gamma, divisor
-    bint mean
-
-
 cdef double weigh_rows(const real* z, const Py_buffer* weight, float* room, const void** light) noexcept nogil:
     """The sum of row weights, and these in the dtype of z, to which `room` is for rounding them; -1 if they are not
     moderate there (_reduce.py)."""
@@ -1239,157 +1505,129 @@ cdef double weigh_rows(const real* z, const Py_buffer* weight, float* room, cons
     return total if LOW < largest < HIGH and least >= LEAST else -1
 
 
-cdef Py_ssize_t period_of(const Py_buffer* v) noexcept nogil:
-    """After how many elements factors of a small batch repeat themselves: those of elements, of the last axis, or one for all."""
-    return v[3].len // v[3].itemsize if v[3].buf != NULL else v[6].shape[0] if v[6].buf != NULL else 1
+cdef double largest_of(const Source* s) noexcept nogil:
+    """The largest weight, 1 if there are none; NaN if one is negative, inf or NaN."""
+    cdef double total, largest = 1
+    if s.of != NULL and s.wide:
+        survey(<const double*>s.of, &total, &largest, s.size)
+    elif s.of != NULL:
+        survey(<const float*>s.of, &total, &largest, s.size)
+    return largest if largest < INFINITY else NAN
 
 
-cdef bint take_factors(const Py_buffer* given, double factor, real* to, Py_ssize_t period) noexcept nogil:
-    """to = factor, times what is given if anything is, and CHUNK more; whether all are weights."""
-    cdef const float* narrow = <float*>given.buf
-    cdef const double* wide = <double*>given.buf
-    cdef int wrong = 0, beyond = 0
-    cdef Py_ssize_t i
-    if given.buf == NULL:   # one by one from their neighbours they would wait for each other
-        for i in range(period + CHUNK):
-            to[i] = factor
-    elif given.itemsize == sizeof(float):
-        seek_unfit(narrow, &wrong, period)
-        for i in range(period):
-            to[i] = factor * narrow[i]
-    else:
-        seek_unfit(wide, &wrong, period)
-        for i in range(period):
-            to[i] = factor * wide[i]
-    seek_unfit(<const real*>to, &beyond, period)
-    for i in range(period, period if given.buf == NULL else period + CHUNK):
-        to[i] = to[i - period]
-    return not (wrong or beyond)
-
-
-cdef double small_batch(const real* z, const Py_buffer* v, const Binary* o, float* room, void* factors) noexcept nogil:
+cdef double small_batch(const real* z, const Py_buffer* v, Binary* b, bint mean, double divisor, double factor) noexcept nogil:
     """The loss of a batch that is `fitting`, over `divisor` or, as a mean, the sum of row weights; -1 if targets or weights
-    are wrong, weights of rows far from 1, or beside those of elements."""
-    cdef Py_ssize_t n = v[0].len // sizeof(real), period = period_of(v)
-    cdef const real* t = <real*>v[1].buf
-    cdef const void* weight = v[3].buf
-    cdef real* yes = <real*>factors
-    cdef real* no = yes + period + CHUNK
-    cdef double total, largest, scale, divisor = o.divisor
-    cdef bint plain = v[6].buf == NULL and o.positive == 1 and o.negative == 1 and o.smoothing == 0 and o.gamma == 0
-    cdef int found = 0, wrong = 0
-    cdef Settings s
-    look(t, &found, n)
-    if found & OUTSIDE or v[3].buf != NULL and (v[4].buf != NULL or v[6].buf != NULL):
+    are wrong, weights of rows far from 1, or products of weights beyond the dtype."""
+    cdef double MOST = 3.4028234663852886e38 if real is float else 1.7976931348623157e308
+    cdef Py_ssize_t n = v[0].len // sizeof(real)
+    cdef const void* light = NULL
+    cdef float* room = NULL   # for row weights in double beside outputs in float
+    cdef double total, value = -1, largest = 1
+    cdef int found = 0
+    look(<real*>v[1].buf, &found, n)
+    largest = largest_of(&b.weight) * max(b.yes * largest_of(&b.positive), b.no)
+    if found & OUTSIDE or not largest <= MOST:
         return -1
-    if v[4].buf != NULL:
-        total = weigh_rows(z, &v[4], room, &weight)
-        if total < 0:
-            return -1
-        divisor = total if o.mean else divisor
-    scale = 1.0 / divisor
-    if plain:
-        if v[3].buf != NULL:
-            survey(<const real*>weight, &total, &largest, n)
-            if not largest < INFINITY:
-                return -1
-        return scale * binary_sum(
-            z, t, <const real*>weight, NULL, <real*>v[5].buf, <real*>v[2].buf, n, scale, &s, NULL)
-    if v[3].buf != NULL and o.positive == 1 and o.negative == 1:
-        yes = no = <real*>v[3].buf
-        seek_unfit(<const real*>yes, &wrong, n)
-    else:
-        wrong = not take_factors(&v[6] if v[6].buf != NULL else &v[3], o.positive, yes, period)
-        wrong |= not take_factors(&v[3], o.negative, no, period)
-    if wrong:
-        return -1
-    s.a_period, s.b_period, s.amount, s.gamma = period, period, o.smoothing, o.gamma
-    s.single, s.unseen = period == 1, False
-    s.weighted = not s.single or yes[0] != 1 or no[0] != 1
-    return scale * elementwise(
-        FOCAL_BCE if o.gamma > 0 else WEIGHTED_BCE, z, t, yes, no, <const real*>(NULL if v[3].buf != NULL else weight), NULL,
-        <real*>v[5].buf, <real*>v[2].buf, n, scale, &s, NULL)
+    if b.rows.of != NULL:
+        if b.rows.wide and real is float:
+            room = <float*>malloc(v[4].shape[0] * sizeof(float))
+        total = -1 if b.rows.wide and real is float and room == NULL else weigh_rows(z, &v[4], room, &light)
+        b.rows.of, b.rows.wide = light, sizeof(real) == sizeof(double)
+        divisor = total * b.rows.each if mean else divisor
+    if b.rows.of == NULL or total >= 0:
+        value = 1.0 / divisor * binary_sum(
+            z, <real*>v[1].buf, b, <real*>v[5].buf, <real*>v[2].buf, n, factor / divisor, NULL)
+    free(room)
+    return value
 
 
-cdef bint are_rows(const Py_buffer* weight, const Py_buffer* z) noexcept:
-    """Whether weights of rows are missing, or one an element, in the dtype of z or in double."""
-    if weight.buf == NULL:
+cdef bint of_losses(const Py_buffer* v, const Py_buffer* z) noexcept:
+    """Whether numbers are missing, or one a loss."""
+    cdef Py_ssize_t i
+    if v.buf == NULL:
         return True
-    if weight.ndim != 1 or z.ndim == 0 or weight.format[0] not in (z.format[0], b"d"):
+    if v.format[0] not in (b"f", b"d") or v.ndim != z.ndim:
         return False
-    return weight.shape[0] == z.shape[0] and weight.shape[0] == z.len // z.itemsize
+    for i in range(z.ndim):
+        if v.shape[i] != z.shape[i]:
+            return False
+    return True
 
 
-cdef bint are_factors(const Py_buffer* factors, const Py_buffer* z) noexcept:
-    """Whether factors are missing, or one for each of the last axis."""
-    if factors.buf == NULL:
-        return True
-    if factors.ndim != 1 or z.ndim == 0 or factors.format[0] not in (b"f", b"d"):
+cdef bint along(const Py_buffer* v, const Py_buffer* z, int axis) noexcept:
+    """Whether there is a number for each of the first or the last axis."""
+    if v.buf == NULL or v.format[0] not in (b"f", b"d") or v.ndim != 1 or z.ndim == 0:
         return False
-    return factors.shape[0] == z.shape[z.ndim - 1]
+    return v.shape[0] == z.shape[axis]
 
 
 cdef bint fitting(const Py_buffer* v) noexcept:
-    """Whether z, t, dz, weight, sample_weight, loss and factors have the shapes and the dtype they should have, and dz is memory
-    of its own."""
+    """Whether z, t, dz, weight, sample_weight, loss, pos_weight and upstream have the shapes and the dtype they should have,
+    and dz is memory of its own."""
+    cdef int last = v[0].ndim - 1
     cdef Py_ssize_t i
-    if v[0].format[0] not in (b"f", b"d") or v[0].len == 0 or not (are_rows(&v[4], &v[0]) and are_factors(&v[6], &v[0])):
+    if v[0].format[0] not in (b"f", b"d") or v[0].len == 0 or v[4].buf != NULL and not along(&v[4], &v[0], 0):
         return False
-    for i in range(7):
+    for i in range(3, 8):   # what belongs to elements, or to each of an axis
+        if i in (3, 6, 7) and not of_losses(&v[i], &v[0]) and not along(&v[i], &v[0], 0 if i == 7 else last):
+            return False
+    for i in range(8):
         if i != 2 and not apart(&v[2], &v[i]):
             return False
-        if i != 4 and i != 6 and v[i].buf != NULL and not alike(&v[0], &v[i]):
-            return False
-    return True
+    return alike(&v[0], &v[1]) and (v[2].buf == NULL or alike(&v[0], &v[2])) and (v[5].buf == NULL or alike(&v[0], &v[5]))
 
 
-cdef bint take_alpha(object alpha, Binary* o) noexcept:
-    """What multiplies the terms of t, where it may be another number already, and of 1 - t; whether it is a plain number."""
-    cdef double balance = 0
-    o.negative = 1
-    if alpha is not None:
-        if not is_plain(alpha, 1, &balance):
-            return False
-        o.positive, o.negative = balance * o.positive, 1 - balance
-    return True
+cdef object take_number(object x, double most, double* value):
+    """What is left of x: None if it is None or a number up to `most`, which multiplies the value."""
+    cdef double number = 1
+    if x is not None and is_plain(x, most, &number):
+        value[0] *= number
+        return None
+    return x
 
 
 def binary_cross_entropy_with_logits_door(
-    z not None, t not None, dz, weight, sample_weight, loss, str reduction not None, positive, alpha, smoothing, gamma,
+    z not None, t not None, dz, weight, sample_weight, loss, upstream, str reduction not None, positive, alpha, smoothing,
+    gamma,
 ):
     """The reduced loss and its gradient dz, if all are small and plain (N, ...); else None, and nothing is done.
 
-    dz, weight, loss: as z, sample_weight: (N,), or None; positive: the factor of the term of t, or one for each of the last
-    axis, or None.
+    dz, loss: as z; weight, positive: numbers, or one for each of the last axis, or as z; sample_weight: (N,); upstream: a
+    number, or, beside loss, (N,) or as z; or None.
     """
-    cdef Py_buffer v[7]
-    cdef Binary o
-    cdef double total = -1
-    cdef float* room = NULL   # to round weights of rows in double beside outputs in float
-    cdef void* factors = NULL
+    cdef Py_buffer v[8]
+    cdef Binary b = no_options()
+    cdef double total = -1, factor = 1, divisor, balance = 1, weighed = 1
+    cdef Py_ssize_t n, rows
+    cdef bint mean = reduction == "mean"
     cdef int held
-    if not (is_plain(smoothing, 1, &o.smoothing) and is_plain(gamma, most_gamma(), &o.gamma)):
+    if not (is_plain(smoothing, 1, &b.smoothing) and is_plain(gamma, most_gamma(), &b.gamma)):
         return None
-    o.positive = 1
-    if is_plain(positive, most_gamma(), &o.positive):
-        positive = None
-    if not take_alpha(alpha, &o):
+    if alpha is not None:
+        if not is_plain(alpha, 1, &balance):
+            return None
+        b.yes, b.no = balance, 1 - balance
+    positive = take_number(positive, most_gamma(), &b.yes)
+    weight = take_number(weight, most_gamma(), &weighed)
+    b.yes, b.no = b.yes * weighed, b.no * weighed
+    if upstream is None or is_factor(upstream, &factor):
+        upstream = None
+    if (factor != 1 and dz is None) or (upstream is not None and (loss is None or dz is None)):
         return None
-    held = enter_all((z, t, dz, weight, sample_weight, loss, positive), v, DZ | LOSS)
-    if held == 7 and fitting(v):
-        o.mean = reduction == "mean"
-        o.divisor = divisor_of(reduction, v[0].shape[0] if v[0].ndim > 0 else 1, v[0].len // v[0].itemsize)
+    held = enter_all((z, t, dz, weight, sample_weight, loss, positive, upstream), v, DZ | LOSS)
+    if held == 8 and fitting(v):
+        n = v[0].len // v[0].itemsize
+        rows = v[0].shape[0] if v[0].ndim > 0 else 1
+        b.weight, b.rows, b.positive = source_of(&v[3], 1), source_of(&v[4], n // rows), source_of(&v[6], 1)
+        b.upstream = source_of(&v[7], 1)
+        b.upstream.each = n // rows if b.upstream.size == rows else 1
+        divisor = divisor_of(reduction, rows, n)
         with nogil:
-            if v[4].itemsize > v[0].itemsize:
-                room = <float*>malloc(v[0].len)
-            factors = malloc(2 * (period_of(v) + CHUNK) * v[0].itemsize)
-            if o.divisor == 0 or factors == NULL or room == NULL and v[4].itemsize > v[0].itemsize:
+            if divisor == 0:
                 pass
             elif v[0].format[0] == b"f":
-                total = small_batch(<float*>v[0].buf, v, &o, room, factors)
+                total = small_batch(<float*>v[0].buf, v, &b, mean, divisor, factor)
             else:
-                total = small_batch(<double*>v[0].buf, v, &o, room, factors)
-            free(room)
-            free(factors)
+                total = small_batch(<double*>v[0].buf, v, &b, mean, divisor, factor)
     leave(v, held)
     return None if total == -1 else total

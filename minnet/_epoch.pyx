@@ -430,17 +430,19 @@ cdef double criterion_of(
     """The mean loss and its gradient."""
     cdef _cross_entropy.Options o
     cdef _elementwise.Settings s
+    cdef _elementwise.Binary plain = _elementwise.no_options()
     cdef Py_ssize_t n = rows if criterion == CROSS_ENTROPY else rows * outputs
     cdef double scale = 1.0 / n
-    o.s = o.gamma = s.a_period = s.b_period = 0
+    o.s = o.gamma = s.period = 0
+    s.binary = &plain
     o.of_rows.least = o.of_rows.most = 1
     o.masked = o.far = False
     if criterion == CROSS_ENTROPY:
         return scale * _cross_entropy.batch(
             z, t, y, <const real*>NULL, NULL, NULL, work, <real*>NULL, dz, rows, outputs, scale, &o)
     return scale * _elementwise.elementwise(
-        _elementwise.BCE_WITH_LOGITS if criterion == BCE else _elementwise.SQUARED_ERROR, z, t, <real*>NULL, <real*>NULL,
-        <real*>NULL, NULL, <real*>NULL, dz, n, scale, &s, NULL)
+        _elementwise.BCE_WITH_LOGITS if criterion == BCE else _elementwise.SQUARED_ERROR, z, t, <real*>NULL, <real*>NULL, NULL,
+        <real*>NULL, dz, n, scale, &s, NULL)
 
 
 cdef double lose(const Plan* plan, real* work, Criterion criterion, bint labels, Py_ssize_t rows) noexcept nogil:

@@ -83,11 +83,11 @@ def test_weights_of_the_positives_of_each_class_give_the_same_bits(shape, kind, 
 
 
 @by_dtype
-def test_weights_of_positives_beside_those_of_elements_are_checked_in_python(dtype, doors, rng):
+def test_weights_of_positives_beside_those_of_elements_multiply_them(dtype, doors, rng):
     logits, target = batch(rng, dtype, (5, 3))
     given = {"pos_weight": np.arange(3.0), "weight": rng.random((5, 3)).astype(dtype)}
     value, grad = both(logits, target, **given)
-    assert doors == [None]
+    assert None not in doors
     scaled, slopes = both(logits, target, pos_weight=given["pos_weight"], reduction="none")
     np.testing.assert_allclose(value, (scaled * given["weight"]).mean(), rtol=4 * np.finfo(dtype).eps)
     np.testing.assert_allclose(grad, slopes * given["weight"] / 15, rtol=8 * np.finfo(dtype).eps)

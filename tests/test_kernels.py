@@ -39,8 +39,15 @@ def is_array(parameter):
     return "[" in parameter
 
 
+def is_source(parameter):
+    """Whether it is an array of floats or doubles, whatever those of other parameters are."""
+    return re.fullmatch(r"\w+ not None", parameter) is not None
+
+
 def argument(parameter, dtype, shape=(2, 3)):
     """Something that fits a parameter: an array of zeros of its dtype and dimensions, or a number."""
+    if is_source(parameter):
+        return np.ones(shape[:1])
     if not is_array(parameter):
         return None if parameter.startswith("Team ") else 1
     named = {"int64_t": np.int64, "double[": np.float64, "float[": np.float32}
@@ -84,7 +91,7 @@ def test_every_array_is_contiguous(name):
 
 @by_kernel
 def test_parameters_are_const_inputs_then_outputs_then_scalars(name):
-    ranks = [0 if p.startswith("const ") else 1 if is_array(p) else 2 for p in parameters(name)]
+    ranks = [0 if p.startswith("const ") or is_source(p) else 1 if is_array(p) else 2 for p in parameters(name)]
     assert ranks == sorted(ranks)
 
 
@@ -133,6 +140,7 @@ def places(name):
     return [place for place, parameter in enumerate(parameters(name)) if is_array(parameter)]
 
 
+SOURCED = [(name, place) for name in SIGNATURES for place, p in enumerate(parameters(name)) if is_source(p)]
 ARRAYS = [(name, place) for name in SIGNATURES for place in places(name)]
 INPUTS = [(name, place) for name, place in ARRAYS if parameters(name)[place].startswith("const ")]
 OUTPUTS = [pair for pair in ARRAYS if pair not in INPUTS]
@@ -448,6 +456,16 @@ def test_a_door_takes_no_none(name):
             KERNELS[name](*arguments)
 
 
+@by_body
+@pytest.mark.parametrize(("name", "place"), SOURCED)
+@pytest.mark.parametrize("wrong", [None, 1.0, "x", np.ones(2, int), np.ones(2, complex), np.ones(4)[::2]], ids=repr)
+def test_a_source_that_is_no_array_of_floats_or_doubles_is_refused(wrong, name, place, body):
+    given = arguments(name, body)
+    given[place] = wrong
+    with pytest.raises(TypeError):
+        body_of(name, body)(*given)
+
+
 def plain_loss(z, y, dz):
     return _cross_entropy.cross_entropy_door(z, y, dz, None, None, None, None, "mean", 0.0, 0.0, -100)
 
@@ -479,7 +497,7 @@ def test_the_door_of_cross_entropy_takes_labels_of_64_bits_alone():
 
 
 def plain_binary_loss(z, t, dz):
-    options = None, None, None, "mean", None, None, 0.0, 0.0
+    options = None, None, None, None, "mean", None, None, 0.0, 0.0
     return _elementwise.binary_cross_entropy_with_logits_door(z, t, dz, *options)
 
 
@@ -509,6 +527,7 @@ def test_the_door_of_binary_cross_entropy_does_what_the_kernel_does(body, rng):
     z, t, dz = (rng.random((20, 30)).astype(BODIES[body]) for _ in range(3))
     twin, none = np.empty(600, z.dtype), np.empty(0, z.dtype)
     value = plain_binary_loss(z, t, dz)
-    kernel = body_of("binary_cross_entropy_with_logits", body)
-    assert value == pytest.approx(kernel(z.reshape(-1), t.reshape(-1), none, np.empty(0), none, twin, 1 / 600) / 600)
+    kernel, options = body_of("binary_cross_entropy_with_logits", body), (1, 1.0, 1.0, 0.0, 0.0, False)
+    total = kernel(z.reshape(-1), t.reshape(-1), *[none] * 5, twin, 1 / 600, *options)
+    assert value == pytest.approx(total / 600)
     np.testing.assert_array_equal(dz.reshape(-1), twin)

@@ -5,9 +5,9 @@ import math
 import numpy as np
 
 from minnet import _elementwise as kernels
-from minnet._checks import number, real_array
+from minnet._checks import bad_value, number, real_array
 from minnet.functional._reduce import (
-    ONES,
+    LARGEST,
     Losses,
     element_array,
     fit_weights,
@@ -17,12 +17,11 @@ from minnet.functional._reduce import (
     spread,
     unit_array,
 )
-from minnet.functional._share import by_dtype
+from minnet.functional._share import NONE, by_dtype
 
 MOST_GAMMA = 1e30  # beyond, products with it would leave float32
 
-_plain = by_dtype(kernels.binary_cross_entropy_with_logits)
-_focal = by_dtype(kernels.focal_binary_cross_entropy_with_logits)
+_with_logits = by_dtype(kernels.binary_cross_entropy_with_logits)
 _bce = by_dtype(kernels.binary_cross_entropy)
 
 
@@ -100,11 +99,11 @@ def binary_cross_entropy_with_logits(
     C. Szegedy et al., Rethinking the Inception Architecture for Computer Vision, 2015, arXiv:1512.00567 (smoothing).
     """
     owner = "binary_cross_entropy_with_logits"
-    direct = grad_output is None and (return_grad or out is None) and type(reduction) is str
+    direct = (return_grad or out is grad_output is None) and type(reduction) is str
     if direct and type(logits) is type(target) is np.ndarray:
         grad = np.empty_like(logits) if return_grad and out is None else out
         losses = np.empty_like(logits) if reduction == "none" else None
-        given = weight, sample_weight, losses, reduction, pos_weight, alpha, label_smoothing, gamma
+        given = weight, sample_weight, losses, grad_output, reduction, pos_weight, alpha, label_smoothing, gamma
         value = kernels.binary_cross_entropy_with_logits_door(logits, target, grad, *given)
         if value is not None:
             value = value if losses is None else losses
@@ -115,50 +114,53 @@ def binary_cross_entropy_with_logits(
     smoothing = number(owner, "label_smoothing", label_smoothing, 0, 1)
     gamma = number(owner, "gamma", gamma, 0, MOST_GAMMA)
     losses = Losses(owner, z.shape, sample_weight, reduction, grad_output, z.dtype.char)
-    w = None if weight is None else shaped_array(owner, "weight", weight, z.shape)
-    single = pos_weight is alpha is None and smoothing == gamma == 0 and (w is None or losses.take(w))
+    factors = _Factors(owner, z, weight, pos_weight, alpha)
 
     def check():
-        if w is not None:
-            fit_weights(owner, "weight", w)
+        factors.check()
         return unit_array(owner, "target", target, z.dtype)
 
-    # The kernel looks at targets, and at weights of elements that come alone; what it has written is thrown away if one
-    # is wrong.
-    t = target
-    if out is not None or t.dtype != z.dtype:
-        t = check()
-    elif not (single or w is None or (pos_weight is alpha is None and w.dtype == z.dtype and w.shape == z.shape)):
-        fit_weights(owner, "weight", w)
-    t = t.reshape(-1)
+    # The kernel looks at targets and weights; what it has written is thrown away if one is wrong.
+    t = check() if out is not None or target.dtype != z.dtype else target
     grad = gradient(owner, z, return_grad, out)
-    if single:
-        return losses.run(_plain, z.reshape(-1), t, grad, check=check)
-    weights = _shares(owner, w, pos_weight, alpha, z.shape)
-    periods, shares = (1, 1), [ONES[z.dtype.char]] * 2
-    if weights is not None:
-        periods, shares = spread(owner, "weight and pos_weight", z, *weights)
-    return losses.run(_focal, z.reshape(-1), t, grad, *shares, scalars=(*periods, smoothing, gamma), check=check)
+    inputs = *factors.arrays, losses.take_upstream(grad)
+    scalars = losses.per_row, *factors.numbers, smoothing, gamma, True
+    return losses.run(
+        _with_logits, z.reshape(-1), t.reshape(-1), grad, *inputs, scalars=scalars, check=check, by_row=True
+    )
 
 
-def _shares(owner, w, pos_weight, alpha, shape):
-    """What multiplies the terms of t and of 1 - t, or None if nothing does."""
-    if w is pos_weight is alpha is None:
-        return None
-    positive = None if pos_weight is None else element_array(owner, "pos_weight", pos_weight, shape)
-    if positive is not None and positive.ndim == 0:
-        positive = float(positive)  # numpy takes a microsecond or two for each step
-    balance = (None, None) if alpha is None else (number(owner, "alpha", alpha, 0, 1), 1.0 - alpha)
-    with np.errstate(all="ignore"):
-        return _product(balance[0], positive, w), _product(balance[1], w)
+class _Factors:
+    """What multiplies the terms of t and of 1 - t: two numbers, times arrays `weight` (both) and `pos_weight` (the first)."""
+
+    def __init__(self, owner, z, weight, pos_weight, alpha):
+        self.owner, self.dtype = owner, z.dtype
+        yes, no = (1.0, 1.0) if alpha is None else _balance(owner, alpha)
+        self.given = {"weight": weight, "pos_weight": pos_weight}
+        self.given = {name: _elements(owner, name, a, z.shape) for name, a in self.given.items()}
+        weight, positive = (float(a) if a is not None and a.ndim == 0 else 1.0 for a in self.given.values())
+        self.numbers = yes * positive * weight, no * weight
+        self.arrays = [NONE["d"] if a is None or a.ndim == 0 else a.reshape(-1) for a in self.given.values()]
+        if any(a.size != z.size for a in self.given.values() if a is not None):
+            self.check()  # few numbers are looked at here
+
+    def check(self):
+        """Raise an error unless all are finite and not negative, and so are their products in the dtype of the logits."""
+        for name, a in self.given.items():
+            if a is not None:
+                fit_weights(self.owner, name, a)
+        largest = max(self.numbers) * math.prod(float(a.max(initial=0.0)) for a in self.arrays if len(a))
+        if not largest <= LARGEST[self.dtype.char]:
+            raise bad_value(self.owner, f"weight and pos_weight must be finite in {self.dtype}", largest)
 
 
-def _product(*factors):
-    """The product, in float64, of the factors that are given; a single one as it is."""
-    factors = [factor for factor in factors if factor is not None]
-    if len(factors) < 2:
-        return factors[0] if factors else 1.0
-    return math.prod(factor if type(factor) is float else factor.astype(np.float64) for factor in factors)
+def _balance(owner, alpha):
+    alpha = number(owner, "alpha", alpha, 0, 1)
+    return alpha, 1.0 - alpha
+
+
+def _elements(owner, name, values, shape):
+    return None if values is None else np.ascontiguousarray(shaped_array(owner, name, values, shape))
 
 
 def binary_cross_entropy(

@@ -14,7 +14,6 @@ from minnet._cross_entropy import first_outside_range
 from minnet.functional._share import NO_ROWS, NONE, by_dtype, rows_a_share, share, team_for
 
 REDUCTIONS = ("mean", "sum", "none", "batchmean")
-ONES = {char: np.ones(1 + kernels.WRAP, char) for char in "fd"}  # the weight of elements without one, as by `spread`
 # Weights whose sums and products, with weights of classes, too, are far from overflow and underflow.
 MODERATE = {"f": (1e-15, 1e15), "d": (1e-90, 1e90)}
 LEAST_FLOAT = 2.0**-126  # with all digits
@@ -75,14 +74,13 @@ class Losses:
     """
 
     def __init__(self, owner, shape, sample_weight, reduction, grad_output=None, light=None):
-        rows, per_row = (shape[0], math.prod(shape[1:])) if shape else (1, 1)
+        rows, self.per_row = (shape[0], math.prod(shape[1:])) if shape else (1, 1)
         self.owner, self.shape, self.reduction = owner, shape, choice(owner, "reduction", reduction, REDUCTIONS)
         self.light = light
-        weight, total = NONE["d"], rows
+        self.weight, total = NONE["d"], rows
         if sample_weight is not None:
-            weight, total = _row_weights(owner, sample_weight, rows, reduction == "mean", light)
-        self.weight = weight if per_row == 1 or not len(weight) else np.repeat(weight, per_row)
-        count = {"mean": total * per_row, "batchmean": rows, "sum": 1, "none": 1}[reduction]
+            self.weight, total = _row_weights(owner, sample_weight, rows, reduction == "mean", light)
+        count = {"mean": total * self.per_row, "batchmean": rows, "sum": 1, "none": 1}[reduction]
         self.scale = 1.0 / count if count else 0.0
         self.upstream = None if grad_output is None else self._factors(grad_output)
 
@@ -91,16 +89,8 @@ class Losses:
         if self.reduction == "mean":
             self.scale = 1.0 / total if total else 0.0
 
-    def take(self, weight):
-        """Whether weights of elements could be taken as those of the losses, which costs less than shares do."""
-        fits = weight is not None and weight.shape == self.shape and weight.dtype.char == self.light
-        if not fits or len(self.weight) or self.upstream is not None:
-            return False
-        self.weight = weight.reshape(-1)
-        return True
-
     def take_upstream(self, grad):
-        """Factors (N,) of the gradients of the losses, for a kernel that multiplies them itself; empty if there are none."""
+        """Factors of the gradients of the losses, or rows, for a kernel that multiplies them itself; empty if there are none."""
         if grad is None or type(self.upstream) is not np.ndarray:
             return NONE["d"]
         upstream, self.upstream = self.upstream, None
@@ -119,14 +109,14 @@ class Losses:
         if factors.shape not in (self.shape, self.shape[:1]):
             rule = f"grad_output must be a number or have shape {self.shape} or {self.shape[:1]}"
             raise bad_value(self.owner, rule, factors.shape)
-        return np.repeat(factors, math.prod(self.shape) // max(factors.size, 1))
+        return np.ascontiguousarray(factors).reshape(-1)
 
-    def run(self, kernel, x, target, grad, *inputs, scalars=(), size=None, check=None):
+    def run(self, kernel, x, target, grad, *inputs, scalars=(), size=None, check=None, by_row=False):
         """The reduced value; with it, unless `grad` is None, the gradient, written there.
 
-        A kernel takes x, target, further `inputs`, weights (see `_kinds`), losses, dx and the factor of dx, then other
-        `scalars`. One of elements gets all of them, and a team to share the work; one of rows chunks of `size` rows, or
-        all at once if it cuts them itself.
+        A kernel takes x, target, further `inputs`, weights (see `_kinds`; those of rows, `by_row`), losses, dx and the
+        factor of dx, then other `scalars`. One of elements gets all of them, and a team to share the work; one of rows
+        chunks of `size` rows, or all at once if it cuts them itself.
         One that looks at its targets and weights itself gives a sum of NaN or inf where one is wrong: `check` raises
         the error then, unless it came from elsewhere.
         """
@@ -143,7 +133,8 @@ class Losses:
             )
 
         def call(weight, loss, dx, scale):
-            arrays = x, target, *inputs, *self._kinds(weight), loss, dx
+            weights = (weight,) if by_row else self._kinds(weight)
+            arrays = x, target, *inputs, *weights, loss, dx
             if x.ndim == 1:
                 return kernel[char](*arrays, scale, *scalars, team_for(x.size))
             rows = rows_a_share(x.shape[1]) if size is None else size
@@ -161,16 +152,23 @@ class Losses:
         return value if grad is None else (value, grad)
 
     def _kinds(self, weight):
-        """Weights as the arguments of a kernel."""
+        """Weights as the arguments of a kernel, one a loss."""
         if self.light is None:
             return (weight,)
+        weight = self._whole(weight)
         return (weight, NONE["d"]) if weight.dtype.char == self.light else (NONE[self.light], weight)
+
+    def _whole(self, a):
+        """What belongs to losses, or to rows of them, as one a loss."""
+        size = math.prod(self.shape)
+        return a if len(a) in (0, size) else np.repeat(a, size // len(a))
 
     def _upstream_weight(self):
         if not len(self.weight):
             return self.upstream
+        weight, upstream = self._whole(self.weight), self._whole(self.upstream)
         with np.errstate(all="ignore"):  # nothing that an upstream gradient holds makes a loss of weight 0 count
-            return np.where(self.weight == 0, 0.0, np.multiply(self.weight, self.upstream, dtype=np.float64))
+            return np.where(weight == 0, 0.0, np.multiply(weight, upstream, dtype=np.float64))
 
     def _refuse_upstream(self):
         if self.upstream is not None:
