@@ -16,6 +16,7 @@ cdef struct Source:   # numbers that belong to elements
     const void* of    # NULL if there are none
     bint wide         # whether they are doubles, or floats
     Py_ssize_t size   # after so many they repeat
+    Py_ssize_t stand  # so many stand in order
     Py_ssize_t each   # elements in a row that have one together
 
 cdef struct Binary:   # what a binary loss of logits is made of
@@ -28,7 +29,6 @@ cdef struct Binary:   # what a binary loss of logits is made of
     double smoothing
     double gamma
     bint apart        # whether weights are multiplied in after all else, in double
-    bint unseen       # whether nobody has looked at what `weight` and `positive` hold
 
 cdef struct Settings:
     const Binary* binary

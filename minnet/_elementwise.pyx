@@ -809,11 +809,12 @@ cdef double stretch(
 
 # ---- binary losses of logits ---------------------------------------------------------------------------------------
 # Weights and gradients from above are read where they stand, chunk by chunk, in their dtype: copies of them would cost more
-# than all else. Those of a loss are multiplied into its shares of the target, products in double, but where that could lose
-# digits of floats: then losses and slopes are multiplied by them in the end, in double.
+# than all else. Those of a loss are multiplied into its shares of the target, but where that could lose digits of floats: then
+# losses and slopes are multiplied by them in the end, in double.
 
 cdef enum:
     SPAN = 8      # elements that are stored at once, maybe too many, which the next come over
+    LEAD = 16     # room before the first, which begins at a line of the cache
 
 cdef Binary no_options() noexcept nogil:
     cdef Binary b
@@ -835,21 +836,31 @@ cdef clones widen(const float* x, double* y, Py_ssize_t n) noexcept nogil:
         y[i] = x[i]
 
 
+cdef inline inlined store_span(heft w, heft* y) noexcept nogil:
+    cdef Py_ssize_t i
+    for i in range(SPAN):
+        y[i] = w
+
+
 cdef clones repeat(const heft* x, heft* y, Py_ssize_t each, Py_ssize_t skipped, Py_ssize_t n) noexcept nogil:
-    """y_i = x[(i + skipped) / each], and SPAN more."""
-    cdef Py_ssize_t row = 0, start = 0, end = each - skipped, i, j
-    cdef heft w
+    """y_i = x[(i + skipped) / each], and up to SPAN more on both sides."""
+    cdef Py_ssize_t row = 0, start = -skipped, end = each - skipped, i
+    if each <= SPAN:
+        while start < n:
+            store_span(x[row], y + start)
+            start, row = start + each, row + 1
+        return
+    start = 0
     while start < n:
-        w, i, end = x[row], start, min(end, n)
+        i, end = start, min(end, n)
         while i < end:
-            for j in range(SPAN):
-                y[i + j] = w
+            store_span(x[row], y + i)
             i += SPAN
         start, end, row = end, end + each, row + 1
 
 
 cdef inline void take(const Source* s, Py_ssize_t first, heft* to, Py_ssize_t n) noexcept nogil:
-    """n numbers from the first on, all before they repeat."""
+    """n numbers from the first on, all of which stand in order."""
     if s.wide and heft is float:
         narrow(<const double*>s.of + first, <float*>to, n)
     elif heft is double and not s.wide:
@@ -860,7 +871,7 @@ cdef inline void take(const Source* s, Py_ssize_t first, heft* to, Py_ssize_t n)
 
 cdef inline const heft* in_order(const Source* s, Py_ssize_t first, Py_ssize_t n, heft* room) noexcept nogil:
     """n numbers from the first on: where they stand, if all do so in that dtype, or else in `room`."""
-    cdef Py_ssize_t run = min(n, s.size - first), period = min(n - run, s.size)
+    cdef Py_ssize_t run = min(n, s.stand - first), period = min(n - run, s.size)
     if run == n and s.wide == (sizeof(heft) == sizeof(double)):
         return <const heft*>s.of + first
     take(s, first, room, run)
@@ -872,55 +883,69 @@ cdef inline const heft* in_order(const Source* s, Py_ssize_t first, Py_ssize_t n
 
 
 cdef const heft* laid(const Source* s, Py_ssize_t start, Py_ssize_t n, heft* room) noexcept nogil:
-    """The numbers of n elements, `in_order`, but each as often as it counts."""
+    """The numbers of n elements, `in_order`, but each as often as it counts; in the middle of a room."""
     cdef heft numbers[CHUNK]
     if s.each == 1:
-        return in_order(s, start % s.size, n, room)
+        return in_order(s, start % s.size, n, room + LEAD)
     repeat(
-        in_order(s, start // s.each % s.size, (start % s.each + n - 1) // s.each + 1, <heft*>numbers), room, s.each,
+        in_order(s, start // s.each % s.size, (start % s.each + n - 1) // s.each + 1, <heft*>numbers), room + LEAD, s.each,
         start % s.each, n)
-    return room
+    return room + LEAD
+
+
+cdef void unroll(Source* s, Py_ssize_t n, heft* room) noexcept nogil:
+    """Let numbers of few classes stand in order for any chunk of n elements."""
+    if s.of != NULL and s.each == 1 and s.size < min(n, <Py_ssize_t>CHUNK):
+        in_order(s, 0, CHUNK + s.size, room)
+        s.of, s.wide, s.stand = room, sizeof(heft) == sizeof(double), CHUNK + s.size
+
+
+cdef clones multiply(const real* weight, const real* rows, real* products, int* found, Py_ssize_t n) noexcept nogil:
+    """Products with weights of rows, which have been looked at."""
+    cdef uint32_t narrow = 0
+    cdef uint64_t wide = 0
+    cdef Py_ssize_t i
+    for i in range(n):
+        look_at_weight(weight[i], &narrow, &wide)
+        products[i] = weight[i] * rows[i]
+    found[0] |= UNFIT if narrow != 0 or wide != 0 else 0
 
 
 cdef clones share_products(
-    const double* common, const double* positive, double yes, double no, real* to_yes, real* to_no, Py_ssize_t n,
+    const real* common, const real* positive, double yes, double no, real* to_yes, real* to_no, int* found, Py_ssize_t n,
 ) noexcept nogil:
+    cdef real for_yes = yes, for_no = no
+    cdef uint32_t narrow = 0
+    cdef uint64_t wide = 0
     cdef Py_ssize_t i
     for i in range(n):
-        to_no[i] = no * common[i]
-        to_yes[i] = yes * common[i] * positive[i]
+        look_at_weight(common[i], &narrow, &wide)
+        look_at_weight(positive[i], &narrow, &wide)
+        to_no[i] = for_no * common[i]
+        to_yes[i] = for_yes * common[i] * positive[i]
+    found[0] |= UNFIT if narrow != 0 or wide != 0 else 0
 
 
-cdef clones multiply(const double* a, const double* b, double* products, Py_ssize_t n) noexcept nogil:
-    cdef Py_ssize_t i
-    for i in range(n):
-        products[i] = a[i] * b[i]
-
+cdef enum:
+    ROOM = LEAD + CHUNK + SPAN
 
 cdef struct Rooms:   # for a chunk, of real or double
-    lined yes[CHUNK + SPAN]
-    lined no[CHUNK + SPAN]
-    lined first[CHUNK + SPAN]
-    lined second[CHUNK + SPAN]
+    lined yes[ROOM]
+    lined no[ROOM]
+    lined first[ROOM]
+    lined second[ROOM]
+    lined third[ROOM]
     lined ones[CHUNK]
 
 
-cdef inline const double* weights_of(const Binary* b, Py_ssize_t start, Py_ssize_t n, Rooms* room) noexcept nogil:
-    """Those of elements times those of their rows, of which there is one at least; the second room is free."""
+cdef const heft* weights_of(
+    const Binary* b, Py_ssize_t start, Py_ssize_t n, heft* first, heft* second, heft* third, int* found,
+) noexcept nogil:
+    """Those of elements times those of their rows, of which there is one at least."""
     if b.weight.of == NULL or b.rows.of == NULL:
-        return laid(&b.weight if b.rows.of == NULL else &b.rows, start, n, &room.first[0])
-    multiply(laid(&b.weight, start, n, &room.first[0]), laid(&b.rows, start, n, &room.second[0]), room.first, n)
-    return room.first
-
-
-
-
-cdef bint are_unfit(const Source* s, Py_ssize_t start, Py_ssize_t n, real* room) noexcept nogil:
-    """Whether some are no weights in the dtype of `room`, of numbers that are one an element."""
-    cdef int wrong = 0
-    if s.of != NULL and s.size >= start + n:
-        seek_unfit(laid(s, start, n, room), &wrong, n)
-    return wrong != 0
+        return laid(&b.weight if b.rows.of == NULL else &b.rows, start, n, first)
+    multiply(laid(&b.weight, start, n, first), laid(&b.rows, start, n, second), third, found, n)
+    return third
 
 
 cdef inline bint is_alone(const Binary* b) noexcept nogil:
@@ -929,32 +954,29 @@ cdef inline bint is_alone(const Binary* b) noexcept nogil:
     return b.yes == b.no == 1 and arrays < 2
 
 
-cdef int weigh_terms(
-    const Binary* b, Py_ssize_t start, Py_ssize_t n, Rooms* room, const real** yes, const real** no,
+cdef void weigh_terms(
+    const Binary* b, Py_ssize_t start, Py_ssize_t n, Rooms* room, const real** yes, const real** no, int* found,
 ) noexcept nogil:
-    """What multiplies the terms of t and of 1 - t, in a chunk where they are not just numbers, and whether products of these are
-    UNFIT. `no` is left as it is, where it is a number."""
+    """What multiplies the terms of t and of 1 - t, in a chunk where they are not just numbers. `no` is left as it is, where it
+    is a number; `found` tells what is UNFIT, but in an array alone, which loops look at."""
     cdef bint counted = not b.apart and (b.weight.of != NULL or b.rows.of != NULL)
-    cdef const Source* alone = &b.positive if not counted else &b.rows if b.weight.of == NULL else &b.weight
-    cdef const double* common = room.ones
-    cdef const double* positive = room.ones
-    cdef int first = 0, second = 0
+    cdef const real* common = <real*>room.ones
+    cdef const real* positive = <real*>room.ones
     cdef Py_ssize_t i
-    if is_alone(b):
-        yes[0] = laid(alone, start, n, <real*>room.yes)
-        no[0] = yes[0] if counted else no[0]
-        return 0
-    for i in range(n if not (counted and b.positive.of != NULL) else 0):
-        room.ones[i] = 1
     if counted:
-        common = weights_of(b, start, n, room)
+        common = weights_of(b, start, n, <real*>room.first, <real*>room.second, <real*>room.third, found)
     if b.positive.of != NULL:
-        positive = laid(&b.positive, start, n, &room.second[0])
-    share_products(common, positive, b.yes, b.no, <real*>room.yes, <real*>room.no, n)
-    yes[0], no[0] = <real*>room.yes, <real*>room.no
-    seek_unfit(yes[0], &first, n)
-    seek_unfit(no[0], &second, n)
-    return first | second
+        positive = laid(&b.positive, start, n, <real*>room.second)
+    if is_alone(b):
+        yes[0] = common if counted else positive
+        no[0] = common if counted else no[0]
+    elif b.positive.of == NULL and b.yes == b.no == 1:
+        yes[0] = no[0] = common
+    else:
+        for i in range(0 if counted and b.positive.of != NULL else n):
+            (<real*>room.ones)[i] = 1
+        share_products(common, positive, b.yes, b.no, <real*>room.yes, <real*>room.no, found, n)
+        yes[0], no[0] = <real*>room.yes, <real*>room.no
 
 
 cdef inline bint is_plain_loss(const Binary* b) noexcept nogil:
@@ -985,22 +1007,21 @@ cdef void binary_chunk(
 
 cdef clones pull(real* slopes, const heft* upstream, Py_ssize_t n) noexcept nogil:
     """slopes *= upstream; nothing that an upstream gradient holds makes anything of a slope of 0, and the other way round."""
-    cdef heft product
+    cdef heft zero = 0
     cdef Py_ssize_t i
-    for i in range(n):
-        product = slopes[i] * upstream[i]
-        slopes[i] = <heft>0 if (slopes[i] == 0) | (upstream[i] == 0) else product
+    for i in range(n):   # in double, if one is
+        slopes[i] = zero if (slopes[i] == 0) | (upstream[i] == 0) else slopes[i] * upstream[i]
 
 
 cdef double binary_stretch(
     const Binary* b, const real* z, const real* t, real* loss, real* dz, Py_ssize_t start, Py_ssize_t end, double scale,
 ) noexcept nogil:
-    """As `stretch`; NaN where a target or a weight is wrong. Loops look at what is in one array; else it is looked at, where nobody
-    has before."""
+    """As `stretch`; NaN where a target or a weight is wrong."""
     cdef lined losses_room[CHUNK]
     cdef lined slopes_room[CHUNK]
     cdef lined yes_room[CHUNK]
     cdef lined no_room[CHUNK]
+    cdef lined unrolled[4 * CHUNK]
     cdef lined sums[SUMS]
     cdef double high[SUMS]
     cdef double low[SUMS]
@@ -1009,31 +1030,34 @@ cdef double binary_stretch(
     cdef const real* no = <real*>no_room
     cdef real* losses
     cdef real* slopes
+    cdef const double* weights
     cdef double total
     cdef bint counted = b.weight.of != NULL or b.rows.of != NULL
     cdef bint single = not (counted and not b.apart or b.positive.of != NULL)
-    cdef bint unseen = b.unseen and (b.apart or not is_alone(b))
+    cdef Binary own = b[0]
     cdef int found = 0, all_found = 0
     cdef Py_ssize_t i, size
     for i in range(SUMS):
         sums[i] = high[i] = low[i] = 0
     for i in range(0 if is_plain_loss(b) and b.yes == 1 else min(<Py_ssize_t>CHUNK, end - start)):
         (<real*>yes_room)[i], (<real*>no_room)[i] = b.yes, b.no
+    unroll(&own.weight, end - start, <real*>unrolled)
+    unroll(&own.positive, end - start, <real*>unrolled + 2 * CHUNK)
     i = start
     while i < end:
         size = min(<Py_ssize_t>CHUNK, end - i)
         losses = <real*>losses_room if loss == NULL else loss + i
         slopes = <real*>slopes_room if dz == NULL else dz + i
-        if unseen and (
-                are_unfit(&b.weight, i, size, <real*>rooms.yes) or are_unfit(&b.positive, i, size, <real*>rooms.yes)):
-            all_found |= UNFIT
         if not single:
-            all_found |= weigh_terms(b, i, size, &rooms, &yes, &no)
+            weigh_terms(&own, i, size, &rooms, &yes, &no, &all_found)
         binary_chunk(
             b, z + i, t + i, yes, no, losses, slopes, &found, size, 1.0 if counted and b.apart else scale, single)
         all_found |= found
         if counted and b.apart:
-            count(weights_of(b, i, size, &rooms), losses, slopes, sums, size, scale, loss != NULL, dz != NULL)
+            weights = weights_of(&own, i, size, &rooms.first[0], &rooms.second[0], &rooms.third[0], &all_found)
+            seek_unfit(weights, &found, size)
+            all_found |= found
+            count(weights, losses, slopes, sums, size, scale, loss != NULL, dz != NULL)
         else:
             add_up(<const real*>losses, sums, size)
         if b.upstream.of != NULL and b.upstream.wide:
@@ -1100,10 +1124,10 @@ cdef double elementwise(
     return high + low if low == low else high   # of infinite losses nothing is rounded off
 
 
-cdef inline bint is_kept(double total, Py_ssize_t n) noexcept nogil:
-    """Whether a sum of n products of floats has its digits: none is inf, and what subnormal ones lost, 2^-150 each, is little."""
+cdef inline bint is_kept(double total, Py_ssize_t n, bint doubles) noexcept nogil:
+    """Whether a sum of n products has its digits: none left the range, and subnormal floats lost little, 2^-150 each."""
     cdef double LEAST = 4.7e-38  # 2^-124
-    return LEAST * n <= _math.magnitude(total) < INFINITY
+    return total == total if doubles else LEAST * n <= _math.magnitude(total) < INFINITY
 
 
 cdef inline const heft* first(const heft[::1] weight) noexcept nogil:
@@ -1122,14 +1146,14 @@ cdef double plain(
 cdef double binary_sum(
     const real* z, const real* t, const Binary* b, real* loss, real* dz, Py_ssize_t n, double scale, Meeting* team,
 ) noexcept nogil:
-    """The sum of binary losses; NaN where a target is outside [0, 1], or an unseen weight is none. Floats may lose digits in
-    products with weights, or leave their range: then all is done once more, without."""
+    """The sum of binary losses; NaN where a target is outside [0, 1], or a weight is none. Products of weights may leave their
+    range, or lose digits of floats: then all is done once more, apart."""
     cdef Settings s
     cdef Binary again = b[0]
     cdef double total
     s.binary = b
     total = elementwise(BCE_WITH_LOGITS, z, t, <real*>NULL, <real*>NULL, NULL, loss, dz, n, scale, &s, team)
-    if real is double or b.apart or (b.weight.of == NULL and b.rows.of == NULL) or is_kept(total, n):
+    if b.apart or (b.weight.of == NULL and b.rows.of == NULL) or is_kept(total, n, sizeof(real) == sizeof(double)):
         return total
     again.apart, s.binary = True, &again
     return elementwise(BCE_WITH_LOGITS, z, t, <real*>NULL, <real*>NULL, NULL, loss, dz, n, scale, &s, team)
@@ -1154,22 +1178,22 @@ cdef int take_sources(tuple arrays, Py_buffer* views, Source* sources) except -1
 
 cdef inline Source source_of(const Py_buffer* view, Py_ssize_t each) noexcept nogil:
     cdef Source s
-    s.size = view.len // view.itemsize if view.buf != NULL else 0
-    s.of, s.wide, s.each = view.buf if s.size > 0 else NULL, view.itemsize == sizeof(double), each
+    s.size = s.stand = view.len // view.itemsize if view.buf != NULL else 0
+    s.of, s.wide, s.each = view.buf if s.size > 0 else NULL, s.size > 0 and view.itemsize == sizeof(double), each
     return s
 
 
 def binary_cross_entropy_with_logits(
     const real[::1] z not None, const real[::1] t not None, weight not None, positive not None, upstream not None,
     rows not None, real[::1] loss not None, real[::1] dz not None, double scale, Py_ssize_t each, double yes, double no,
-    double smoothing, double gamma, bint unseen, Team team=None,
+    double smoothing, double gamma, Team team=None,
 ):
     """loss = -w (yes t' (1 - a)^gamma log(a) + no (1 - t') a^gamma log(1 - a)), a = sigmoid(z),
     t' = t (1 - smoothing) + smoothing / 2; dz = scale upstream d loss / d z; all (N,), a row of `each` after the other.
 
     w = weight rows, and `yes` is multiplied by `positive`: arrays of floats or doubles, of N, or of so many as repeat after
     that; `rows` and `upstream` may be one a row. What is empty counts as 1. Returns the sum of the losses; NaN where a target
-    is outside [0, 1], or a weight is none, if they are `unseen`."""
+    is outside [0, 1], or a weight is none."""
     cdef Py_buffer views[ARRAYS]
     cdef Source sources[ARRAYS]
     cdef Binary b
@@ -1180,7 +1204,6 @@ def binary_cross_entropy_with_logits(
     b.rows.each = each
     b.upstream.each = each if b.upstream.size * each == z.shape[0] else 1
     b.apart = real is float and b.rows.of != NULL and b.rows.wide
-    b.unseen = unseen
     with nogil:
         total = binary_sum(&z[0], &t[0], &b, pointer(loss), pointer(dz), z.shape[0], scale, meeting_of(team))
     leave(views, ARRAYS)
@@ -1491,17 +1514,17 @@ def first_outside_unit(const real[::1] x not None):
 
 # ---- the door: see _doors.pxd --------------------------------------------------------------------------------------
 
-cdef double weigh_rows(const real* z, const Py_buffer* weight, float* room, const void** light) noexcept nogil:
-    """The sum of row weights, and these in the dtype of z, to which `room` is for rounding them; -1 if they are not
-    moderate there (_reduce.py)."""
+cdef double weigh_rows(const real* z, Source* rows, float* room) noexcept nogil:
+    """The sum of row weights, -1 if they are not moderate in the dtype of z (_reduce.py); in `room` wide ones are rounded."""
     cdef double LOW = 1e-15 if real is float else 1e-90, HIGH = 1e15 if real is float else 1e90, LEAST = 1.1754943508222875e-38
     cdef double total, largest, least = INFINITY
-    cdef Py_ssize_t n = weight.shape[0]
-    light[0] = weight.buf if room == NULL else <void*>room
-    if room == NULL:
-        survey(<const real*>weight.buf, &total, &largest, n)
+    if room != NULL:
+        survey_rounding(<const double*>rows.of, room, &total, &largest, &least, rows.size)
+        rows.of, rows.wide = room, False
+    elif rows.wide:
+        survey(<const double*>rows.of, &total, &largest, rows.size)
     else:
-        survey_rounding(<const double*>weight.buf, room, &total, &largest, &least, n)
+        survey(<const float*>rows.of, &total, &largest, rows.size)
     return total if LOW < largest < HIGH and least >= LEAST else -1
 
 
@@ -1520,21 +1543,20 @@ cdef double small_batch(const real* z, const Py_buffer* v, Binary* b, bint mean,
     are wrong, weights of rows far from 1, or products of weights beyond the dtype."""
     cdef double MOST = 3.4028234663852886e38 if real is float else 1.7976931348623157e308
     cdef Py_ssize_t n = v[0].len // sizeof(real)
-    cdef const void* light = NULL
-    cdef float* room = NULL   # for row weights in double beside outputs in float
-    cdef double total, value = -1, largest = 1
+    cdef float* room = NULL
+    cdef double value = -1, total = 0
     cdef int found = 0
     look(<real*>v[1].buf, &found, n)
-    largest = largest_of(&b.weight) * max(b.yes * largest_of(&b.positive), b.no)
-    if found & OUTSIDE or not largest <= MOST:
+    if found & OUTSIDE or not largest_of(&b.weight) * max(b.yes * largest_of(&b.positive), b.no) <= MOST:
         return -1
+    if real is float and b.rows.wide:
+        room = <float*>malloc(b.rows.size * sizeof(float))
+        if room == NULL:
+            return -1
     if b.rows.of != NULL:
-        if b.rows.wide and real is float:
-            room = <float*>malloc(v[4].shape[0] * sizeof(float))
-        total = -1 if b.rows.wide and real is float and room == NULL else weigh_rows(z, &v[4], room, &light)
-        b.rows.of, b.rows.wide = light, sizeof(real) == sizeof(double)
+        total = weigh_rows(z, &b.rows, room)
         divisor = total * b.rows.each if mean else divisor
-    if b.rows.of == NULL or total >= 0:
+    if total >= 0:
         value = 1.0 / divisor * binary_sum(
             z, <real*>v[1].buf, b, <real*>v[5].buf, <real*>v[2].buf, n, factor / divisor, NULL)
     free(room)

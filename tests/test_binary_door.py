@@ -82,6 +82,99 @@ def test_weights_of_the_positives_of_each_class_give_the_same_bits(shape, kind, 
         assert_same_bits(value, both(logits, target, **options))
 
 
+ARRAYS = {  # one number an element, a question or a row, in the dtype of the logits or the other one
+    "weight": ["elements", "questions"],
+    "pos_weight": ["elements", "questions"],
+    "sample_weight": ["rows"],
+    "grad_output": ["elements", "rows"],
+}
+SETS = [names for size in (1, 2, 3, 4) for names in itertools.combinations(ARRAYS, size)]
+
+
+@by_dtype
+@pytest.mark.parametrize("other", [False, True], ids=["of the logits", "of the other dtype"])
+@pytest.mark.parametrize("shape", [(75,), (700, 1), (700, 2), (25, 3), (60, 8), (12, 30), (3, 300), (2, 3, 4)], ids=str)
+@pytest.mark.parametrize("names", SETS, ids="+".join)
+def test_arrays_of_any_shape_give_the_same_bits_as_one_number_an_element(names, shape, other, dtype, doors, rng):
+    logits, target = batch(rng, dtype, shape)
+    kind = {"float32": "float64", "float64": "float32"}[dtype] if other else dtype
+    lengths = {"elements": shape, "questions": shape[-1:], "rows": shape[:1]}
+    given = {"reduction": "none", "alpha": 0.25, "gamma": 2.0}
+    for chosen in itertools.product(*(ARRAYS[name] for name in names)):
+        arrays = {name: rng.random(lengths[what]).astype(kind) for name, what in zip(names, chosen, strict=True)}
+        got = both(logits, target, **given, **arrays)
+        assert doors.pop() is not None
+        columns = {"rows": (-1, *[1] * (len(shape) - 1))}
+        whole = {
+            name: np.broadcast_to(arrays[name].reshape(columns.get(what, arrays[name].shape)), shape).copy()
+            for name, what in zip(names, chosen, strict=True)
+            if name != "sample_weight"
+        }
+        assert_same_bits(got, both(logits, target, **given, **arrays | whole))
+        spread = [a[:, None].repeat(2, 1)[:, 0] if a.ndim == 1 else np.asfortranarray(a) for a in arrays.values()]
+        doors.clear()
+        assert_same_bits(got, both(logits, target, **given, **dict(zip(names, spread, strict=True))))
+
+
+@by_dtype
+@by_reduction
+def test_weights_of_rows_are_those_of_their_elements(reduction, dtype, doors, rng):
+    logits, target = batch(rng, dtype, (60, 7))
+    rows, info = rng.random(60).astype(dtype), np.finfo(dtype)
+    for given in ({}, {"gamma": 2.0}, {"label_smoothing": 0.1, "pos_weight": rng.random(7)}):
+        value, grad = both(logits, target, sample_weight=rows, reduction=reduction, **given)
+        weight = np.repeat(rows, 7).reshape(60, 7)
+        want, slopes = both(logits, target, weight=weight, reduction=reduction, **given)
+        factor = 60 / rows.sum(dtype=float) if reduction == "mean" else 1.0
+        np.testing.assert_allclose(value, want * factor, rtol=4 * info.eps)
+        np.testing.assert_allclose(grad, slopes * factor, rtol=4 * info.eps)
+    assert None not in doors
+
+
+@by_dtype
+def test_an_upstream_gradient_multiplies_gradients_and_no_loss(dtype, doors, rng):
+    logits, target = batch(rng, dtype, (60, 7))
+    for upstream in (-2.5, 3, rng.normal(size=60), rng.normal(size=(60, 7)).astype("float32")):
+        given = {"reduction": "none" if isinstance(upstream, np.ndarray) else "mean", "weight": rng.random((60, 7))}
+        want, slopes = both(logits, target, **given)
+        value, grad = both(logits, target, grad_output=upstream, **given)
+        np.testing.assert_array_equal(value, want)
+        factors = upstream[:, None] if np.shape(upstream) == (60,) else upstream
+        np.testing.assert_allclose(grad, slopes * factors, rtol=4 * np.finfo(dtype).eps)
+    assert None not in doors
+
+
+@by_dtype
+@pytest.mark.parametrize("upstream", [NAN, INF, -INF])
+def test_what_weighs_nothing_has_no_gradient_whatever_comes_from_above(upstream, dtype, rng):
+    logits, target = batch(rng, dtype, (40, 30))
+    weight = np.ones((40, 30))
+    weight[:, ::3] = 0
+    for given in ({}, {"gamma": 2.0}, {"label_smoothing": 0.1}):
+        grad = both(logits, target, weight=weight, grad_output=np.full(40, upstream), reduction="none", **given)[1]
+        assert not grad[:, ::3].any()
+        assert not np.isfinite(grad[:, 1::3]).any()
+
+
+@by_dtype
+@pytest.mark.parametrize("name", ["weight", "pos_weight"])
+@pytest.mark.parametrize("kind", DTYPES)
+@pytest.mark.parametrize("bad", [-1.0, -1e-44, -0.0, NAN, INF])
+@pytest.mark.parametrize("size", [700, 2**17 + 700], ids=["small", "large"])
+def test_a_wrong_weight_is_found_wherever_it_stands(size, bad, kind, name, dtype, rng):
+    logits, target = batch(rng, dtype, (size,))
+    weights = rng.random(size).astype(kind)
+    for at in (0, 255, 256, size - 1):
+        given = {name: weights.copy()}
+        given[name][at], target[at] = bad, name == "weight"  # of the term of 1 - t, too
+        for more in ({}, {"alpha": 0.3}, {"gamma": 1.7}, {"label_smoothing": 0.1}, {"sample_weight": np.ones(size)}):
+            if bad == 0:
+                assert both(logits, target, **given, **more)[0] > 0
+            else:
+                with pytest.raises(ValueError, match=f"{name} must be finite and not negative, got .* in row {at}"):
+                    both(logits, target, **given, **more)
+
+
 @by_dtype
 def test_weights_of_positives_beside_those_of_elements_multiply_them(dtype, doors, rng):
     logits, target = batch(rng, dtype, (5, 3))

@@ -527,7 +527,7 @@ def test_the_door_of_binary_cross_entropy_does_what_the_kernel_does(body, rng):
     z, t, dz = (rng.random((20, 30)).astype(BODIES[body]) for _ in range(3))
     twin, none = np.empty(600, z.dtype), np.empty(0, z.dtype)
     value = plain_binary_loss(z, t, dz)
-    kernel, options = body_of("binary_cross_entropy_with_logits", body), (1, 1.0, 1.0, 0.0, 0.0, False)
+    kernel, options = body_of("binary_cross_entropy_with_logits", body), (1, 1.0, 1.0, 0.0, 0.0)
     total = kernel(z.reshape(-1), t.reshape(-1), *[none] * 5, twin, 1 / 600, *options)
     assert value == pytest.approx(total / 600)
     np.testing.assert_array_equal(dz.reshape(-1), twin)

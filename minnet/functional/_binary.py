@@ -1,7 +1,5 @@
 """Binary cross-entropy: of logits, with class weights, label smoothing and focus, and of probabilities."""
 
-import math
-
 import numpy as np
 
 from minnet import _elementwise as kernels
@@ -124,43 +122,37 @@ def binary_cross_entropy_with_logits(
     t = check() if out is not None or target.dtype != z.dtype else target
     grad = gradient(owner, z, return_grad, out)
     inputs = *factors.arrays, losses.take_upstream(grad)
-    scalars = losses.per_row, *factors.numbers, smoothing, gamma, True
+    scalars = losses.per_row, *factors.numbers, smoothing, gamma
     return losses.run(
         _with_logits, z.reshape(-1), t.reshape(-1), grad, *inputs, scalars=scalars, check=check, by_row=True
     )
 
 
 class _Factors:
-    """What multiplies the terms of t and of 1 - t: two numbers, times arrays `weight` (both) and `pos_weight` (the first)."""
+    """What multiplies the terms of t and of 1 - t: two numbers, times arrays of `weight` and, the first, of `pos_weight`."""
 
     def __init__(self, owner, z, weight, pos_weight, alpha):
         self.owner, self.dtype = owner, z.dtype
-        yes, no = (1.0, 1.0) if alpha is None else _balance(owner, alpha)
-        self.given = {"weight": weight, "pos_weight": pos_weight}
-        self.given = {name: _elements(owner, name, a, z.shape) for name, a in self.given.items()}
-        weight, positive = (float(a) if a is not None and a.ndim == 0 else 1.0 for a in self.given.values())
-        self.numbers = yes * positive * weight, no * weight
-        self.arrays = [NONE["d"] if a is None or a.ndim == 0 else a.reshape(-1) for a in self.given.values()]
-        if any(a.size != z.size for a in self.given.values() if a is not None):
+        given = {"weight": weight, "pos_weight": pos_weight}
+        self.given = {name: shaped_array(owner, name, a, z.shape) for name, a in given.items() if a is not None}
+        alpha = None if alpha is None else number(owner, "alpha", alpha, 0, 1)
+        yes, no = (1.0, 1.0) if alpha is None else (alpha, 1.0 - alpha)
+        numbers = {name: float(a) for name, a in self.given.items() if a.ndim == 0}
+        weight = numbers.get("weight", 1.0)
+        self.numbers = yes * numbers.get("pos_weight", 1.0) * weight, no * weight
+        arrays = {name: np.ascontiguousarray(a).reshape(-1) for name, a in self.given.items() if a.ndim > 0}
+        self.arrays = [arrays.get(name, NONE["d"]) for name in given]
+        if any(a.ndim == 0 or a.size < z.size for a in self.given.values()):
             self.check()  # few numbers are looked at here
 
     def check(self):
-        """Raise an error unless all are finite and not negative, and so are their products in the dtype of the logits."""
+        """Raise an error unless all are finite and not negative, numbers and pos_weight in the dtype of the logits."""
         for name, a in self.given.items():
-            if a is not None:
-                fit_weights(self.owner, name, a)
-        largest = max(self.numbers) * math.prod(float(a.max(initial=0.0)) for a in self.arrays if len(a))
+            fit_weights(self.owner, name, a)
+        positive = self.arrays[1]
+        largest = max(self.numbers) * (float(positive.max()) if len(positive) else 1.0)
         if not largest <= LARGEST[self.dtype.char]:
             raise bad_value(self.owner, f"weight and pos_weight must be finite in {self.dtype}", largest)
-
-
-def _balance(owner, alpha):
-    alpha = number(owner, "alpha", alpha, 0, 1)
-    return alpha, 1.0 - alpha
-
-
-def _elements(owner, name, values, shape):
-    return None if values is None else np.ascontiguousarray(shaped_array(owner, name, values, shape))
 
 
 def binary_cross_entropy(
