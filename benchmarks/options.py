@@ -16,7 +16,7 @@ import minnet
 from minnet import functional as F
 
 SHAPES = [(128, 10), (8192, 10), (8192, 1000)]
-ELEMENTS = [4096, 2**20]
+QUESTIONS = [(4096,), (512, 8), (2**20,)]
 DTYPES = [np.float32, np.float64]
 
 
@@ -33,11 +33,13 @@ def label_calls(rng, rows, classes, dtype):
         "gamma 1.5": {"gamma": 1.5},
         "gamma 1.7": {"gamma": 1.7},
         "one by one": {"reduction": "none"},
+        "upstream": {"grad_output": 2.0},
+        "upstream rows": {"reduction": "none", "grad_output": rng.normal(size=rows)},
     }
     five = list(options)[:5]
     sets = [names for size in range(6) for names in itertools.combinations(five, size)]
     sets += [("gamma 1.5",), ("gamma 1.7",), ("smoothing", "gamma 1.5"), (*five[:4], "gamma 1.7")]
-    sets += [("one by one",), (*five, "one by one")]
+    sets += [("one by one",), (*five, "one by one"), ("upstream",), ("upstream rows",), (*five, "upstream rows")]
     calls = []
     for names in sets:
         given = {key: value for name in names for key, value in options[name].items()}
@@ -59,32 +61,46 @@ def share_calls(rng, rows, classes, dtype):
         ("gamma = 2", t, {"gamma": 2.0}),
         ("gamma = 1.5", t, {"gamma": 1.5}),
         ("gamma = 1.7", t, {"gamma": 1.7}),
+        ("upstream rows", t, {"reduction": "none", "grad_output": rng.normal(size=rows)}),
         ("weights, smoothing, gamma = 2", t, {"weight": weight, "label_smoothing": 0.1, "gamma": 2.0}),
     )
 
 
-def binary_calls(rng, elements, dtype):
+def binary_calls(rng, *shape_and_dtype):
     """Calls of binary_cross_entropy_with_logits, whose gradients go to new arrays, as in `python -m benchmarks`."""
-    z, t = rng.normal(size=elements).astype(dtype), rng.integers(0, 2, elements).astype(dtype)
-    weight = rng.random(elements)
-    others = [("sample weights in float64", t, {"sample_weight": 1 - weight})] if weight.dtype != dtype else []
-    return _calls(
-        F.binary_cross_entropy_with_logits,
-        z,
-        ("plain", t, {}),
-        ("weights", t, {"weight": weight.astype(dtype)}),
-        ("pos_weight", t, {"pos_weight": 3.0}),
-        ("sample weights", t, {"sample_weight": weight.astype(dtype)}),
-        *others,
-        ("smoothing", t, {"label_smoothing": 0.1}),
-        ("alpha", t, {"alpha": 0.25}),
-        ("gamma = 2", t, {"gamma": 2.0}),
-        ("gamma = 1.5", t, {"gamma": 1.5}),
-        ("gamma = 1.7", t, {"gamma": 1.7}),
-        ("weights, gamma = 2", t, {"weight": weight.astype(dtype), "gamma": 2.0}),
-        ("sample weights, gamma = 2", t, {"sample_weight": weight.astype(dtype), "gamma": 2.0}),
-        ("pos_weight, smoothing, gamma = 2", t, {"pos_weight": 3.0, "label_smoothing": 0.1, "gamma": 2.0}),
-    )
+    *shape, dtype = shape_and_dtype
+    z, t = rng.normal(size=shape).astype(dtype), rng.integers(0, 2, shape).astype(dtype)
+    weight, rows, classes = (rng.random(size).astype(dtype) for size in (shape, shape[0], shape[-1]))
+    options = {
+        "weights": {"weight": weight},
+        "pos_weight": {"pos_weight": 3.0},
+        "pos_weight of elements": {"pos_weight": 1 - weight},
+        "pos_weight of questions": {"pos_weight": classes},
+        "rows": {"sample_weight": rows},
+        "smoothing": {"label_smoothing": 0.1},
+        "alpha": {"alpha": 0.25},
+        "gamma 2": {"gamma": 2.0},
+        "gamma 1.5": {"gamma": 1.5},
+        "gamma 1.7": {"gamma": 1.7},
+        "one by one": {"reduction": "none"},
+        "upstream": {"grad_output": 2.0},
+        "upstream elements": {"reduction": "none", "grad_output": weight},
+        "upstream rows": {"reduction": "none", "grad_output": rows},
+    }
+    if len(shape) == 1:  # elements are the rows, and the questions
+        del options["pos_weight of questions"], options["upstream rows"]
+    if dtype == np.float32:
+        wide = {"weight": weight, "pos_weight": 1 - weight, "sample_weight": rows}
+        options |= {f"{name} in float64": {name: a.astype(np.float64)} for name, a in wide.items()}
+    sets = [(), *((name,) for name in options)]
+    for first in ("weights", "pos_weight", "rows"):
+        sets += [(first, "smoothing"), (first, "gamma 2"), (first, "smoothing", "gamma 2")]
+    sets += [("weights", "rows"), ("weights", "alpha"), ("weights", "pos_weight of elements", "rows")]
+    calls = []
+    for names in sets:
+        given = {key: value for name in names for key, value in options[name].items()}
+        calls.append((", ".join(names) or "plain", t, given))
+    return _calls(F.binary_cross_entropy_with_logits, z, *calls)
 
 
 def _into(function, z):
@@ -126,9 +142,9 @@ def main(rounds=41):
         repeats = rounds if classes < 100 else rounds // 4
         for kind, calls_of in (("labels", label_calls), ("probabilities", share_calls)):
             report(f"cross-entropy {rows} x {classes}, {kind}", calls_of, (rows, classes), repeats)
-    for elements in ELEMENTS:
-        repeats = rounds if elements < 2**16 else rounds // 3
-        report(f"binary cross-entropy {elements}", binary_calls, (elements,), repeats)
+    for shape in QUESTIONS:
+        repeats = rounds if shape[0] < 2**16 else rounds // 3
+        report(f"binary cross-entropy {' x '.join(map(str, shape))}", binary_calls, shape, repeats)
 
 
 if __name__ == "__main__":

@@ -19,6 +19,7 @@ from minnet._team cimport PIECES, Meeting, Team, meeting_of, parts_of, piece_of,
 cdef extern from "_simd.h":
     uint32_t minnet_bits_f32(float x) noexcept nogil
     uint64_t minnet_bits_f64(double x) noexcept nogil
+    void minnet_keep(uint64_t x) noexcept nogil
     ctypedef double lined "MINNET_LINED double"
 
 cdef enum:
@@ -823,6 +824,15 @@ cdef Binary no_options() noexcept nogil:
     return b
 
 
+cdef void come(const double* x, Py_ssize_t n) noexcept nogil:
+    """Read a number of each line. Loads from memory between stores wait for these, which takes twice as long as all else."""
+    cdef uint64_t bits = 0
+    cdef Py_ssize_t i
+    for i in range(0, n, LINE // sizeof(double)):
+        bits += minnet_bits_f64(x[i])
+    minnet_keep(bits)
+
+
 cdef clones narrow(const double* x, float* y, Py_ssize_t n) noexcept nogil:
     """Weights in float; a negative one, however small, stays so."""
     cdef Py_ssize_t i
@@ -862,6 +872,7 @@ cdef clones repeat(const heft* x, heft* y, Py_ssize_t each, Py_ssize_t skipped, 
 cdef inline void take(const Source* s, Py_ssize_t first, heft* to, Py_ssize_t n) noexcept nogil:
     """n numbers from the first on, all of which stand in order."""
     if s.wide and heft is float:
+        come(<const double*>s.of + first, n)
         narrow(<const double*>s.of + first, <float*>to, n)
     elif heft is double and not s.wide:
         widen(<const float*>s.of + first, <double*>to, n)

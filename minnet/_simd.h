@@ -245,8 +245,10 @@ static inline uint64_t minnet_bits_f64(double x)
 /* Bring a line of memory near; an address that is not ours does no harm. */
 #if defined(__GNUC__)
 #define minnet_prefetch(p) __builtin_prefetch(p)
+#define minnet_keep(x) __asm__ volatile("" : : "r"(x))
 #else
 #define minnet_prefetch(p) ((void)(p))
+#define minnet_keep(x) ((void)(x))
 #endif
 
 /* Whether the CPU at hand has AVX-512, so that functions marked MINNET_WIDE may be called. */

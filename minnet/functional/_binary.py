@@ -129,7 +129,7 @@ def binary_cross_entropy_with_logits(
 
 
 class _Factors:
-    """What multiplies the terms of t and of 1 - t: two numbers, times arrays of `weight` and, the first, of `pos_weight`."""
+    """What multiplies the terms of t and of 1 - t: two numbers, times `weight` and, the first, `pos_weight`."""
 
     def __init__(self, owner, z, weight, pos_weight, alpha):
         self.owner, self.dtype = owner, z.dtype
