@@ -91,7 +91,7 @@ def binary_calls(rng, *shape_and_dtype):
         del options["pos_weight of questions"], options["upstream rows"]
     if dtype == np.float32:
         wide = {"weight": weight, "pos_weight": 1 - weight, "sample_weight": rows}
-        options |= {f"{name} in float64": {name: a.astype(np.float64)} for name, a in wide.items()}
+        options |= {f"{name} in float64": {name: np.sqrt(a, dtype=np.float64)} for name, a in wide.items()}
     sets = [(), *((name,) for name in options)]
     for first in ("weights", "pos_weight", "rows"):
         sets += [(first, "smoothing"), (first, "gamma 2"), (first, "smoothing", "gamma 2")]

@@ -827,9 +827,10 @@ cdef Binary no_options() noexcept nogil:
 cdef void come(const double* x, Py_ssize_t n) noexcept nogil:
     """Read a number of each line. Loads from memory between stores wait for these, which takes twice as long as all else."""
     cdef uint64_t bits = 0
-    cdef Py_ssize_t i
-    for i in range(0, n, LINE // sizeof(double)):
+    cdef Py_ssize_t i = 0
+    while i < n:
         bits += minnet_bits_f64(x[i])
+        i += <Py_ssize_t>(LINE // sizeof(double))
     minnet_keep(bits)
 
 

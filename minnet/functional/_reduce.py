@@ -90,7 +90,7 @@ class Losses:
             self.scale = 1.0 / total if total else 0.0
 
     def take_upstream(self, grad):
-        """Factors of the gradients, of a loss or a row each, for a kernel that multiplies them; empty if there are none."""
+        """Factors of gradients, one a loss or a row, for a kernel that multiplies them; empty if there are none."""
         if grad is None or type(self.upstream) is not np.ndarray:
             return NONE["d"]
         upstream, self.upstream = self.upstream, None
