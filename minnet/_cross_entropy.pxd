@@ -5,6 +5,7 @@ from minnet._math cimport real
 
 cdef enum:
     TERMS = 22  # of a polynomial for 53 digits; 10 for 24
+    NARROW = 12 # of one for p <= 1/8; 6 for 24
 
 cdef struct Bounds:
     double least
@@ -14,6 +15,7 @@ cdef struct Options:
     double s       # label smoothing
     double gamma   # focus
     double fit[TERMS]  # (1 - p)^(gamma - 1 - whole) = sum_i fit_i x^i, x = 4 p - 1
+    double narrow[TERMS]   # the same for p <= 1/8, x = 16 p - 1
     Py_ssize_t whole   # whole part of gamma - 1
     double mass    # sum of the weights of the classes
     Bounds of_rows   # their weights, but for 0; 1 where there are none

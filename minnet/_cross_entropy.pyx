@@ -18,8 +18,8 @@ from minnet._doors cimport (
 from minnet._loops cimport LANES, clones, narrow_clones, pointer, whole_clones
 from minnet._math cimport inlined, real
 from minnet._rows cimport (
-    FEW, LINE, ROWS, add, anchor, exp_others, fold, minnet_has_wide, near_others, row_max, strip, tile_load, tile_max,
-    tile_others, tile_store,
+    FEW, LINE, ROWS, STRIP, add, add_strip, anchor, exp_others, fold, minnet_has_wide, near_others, row_max, strip, sum_strip,
+    tile_load, tile_max, tile_others, tile_store,
 )
 from minnet._team cimport PIECES, Meeting, Team, meeting_of, piece_of, share_standing
 
@@ -303,19 +303,30 @@ cdef inline bint is_cancelled(double loss, double terms) noexcept nogil:
     return not terms <= CANCELLED * loss
 
 
-cdef clones near_row(
-    const real* z, const real* next, Py_ssize_t y, const real* w, Loss* loss, real* dz, Py_ssize_t n, double scale,
-    const Options* o, bint* done,
+cdef clones near_exponentials(
+    const real* z, const real* next, Py_ssize_t y, double* unit, double* others, real* e, Py_ssize_t n,
 ) noexcept nogil:
-    """A row, unless a logit is far above the label's, or that is far from 0, or there is none to tell: then `done` is false."""
-    cdef real base, shift, lowest, first, second, rest
+    """unit e = exp(z - z_y), 0 at the label, and the sum; it is NaN where z_y is far from 0."""
+    cdef real base, shift, lowest
+    anchor(z[y], &base, &shift, &lowest, unit)
+    others[0] = NAN
+    if base == 0:
+        near_others(z, next, y, shift, lowest, unit[0], others, e, n)
+
+
+cdef clones near_row(
+    const real* z, const real* next, Py_ssize_t y, const real* w, real* work, Loss* loss, real* dz, Py_ssize_t n,
+    double scale, const Options* o, bint* done,
+) noexcept nogil:
+    """A row, unless a logit is far above the label's, or that is far from 0, or there is none to tell: then `done` is false.
+    `work` is room for a row."""
+    cdef real first, second, rest
     cdef double unit, others, total, inverse, distances, log_sum, slope, e_y = 1.0, pull = 1.0
     cdef Py_ssize_t k
-    anchor(z[y], &base, &shift, &lowest, &unit)
-    done[0] = base == 0
-    if base != 0:
+    near_exponentials(z, next, y, &unit, &others, work if dz == NULL else dz, n)
+    done[0] = others == others
+    if not done[0]:
         return
-    near_others(z, next, y, shift, lowest, unit, &others, dz, n)
     total = 1.0 + others
     inverse = scale / total
     loss.part, loss.others = 0, others
@@ -352,21 +363,31 @@ cdef clones near_row(
     dz[y] = slope * inverse
 
 
-# What takes rows by their maxima is for few of them, with labels that are far from likely. Without the widest level, which would
-# be a third to a half faster, the wheel is smaller by 25 kB.
+cdef clones top_exponentials(
+    const real* z, const real* next, real* m, double* unit, double* others, real* e, Py_ssize_t n, bint scaled,
+) noexcept nogil:
+    """The maximum, e = exp(z - m), over `unit` unless they are `scaled`, and the sum of others."""
+    cdef real base, shift, lowest
+    row_max(z, m, n)
+    anchor(m[0], &base, &shift, &lowest, unit)
+    exp_others(
+        z, next, m[0], base, shift, lowest, unit[0], <real>unit[0] * _math.unshift(m[0]) if scaled else <real>1, others, e, n)
+    others[0] = others[0] if m[0] > -INFINITY else <double>NAN
+
+
+# What takes labels by the maxima of rows is for few of them, far from likely. Without the widest level, which would be a third
+# to a half faster, the wheel is smaller by 25 kB.
 
 cdef narrow_clones label_row(
-    const real* z, const real* next, Py_ssize_t y, const real* w, Loss* loss, real* dz, Py_ssize_t n, double scale,
-    const Options* o,
+    const real* z, const real* next, Py_ssize_t y, const real* w, real* work, Loss* loss, real* dz, Py_ssize_t n,
+    double scale, const Options* o,
 ) noexcept nogil:
+    """By the maximum; `work` is room for a row."""
     cdef real m, base, shift, lowest, e_y, top, peak, first, second, rest
     cdef double unit, others, wrong, total, distances, log_sum, e_label, mass = 1.0, slope
     cdef Py_ssize_t k
-    row_max(z, &m, n)
-    anchor(m, &base, &shift, &lowest, &unit)
-    exp_others(z, next, m, base, shift, lowest, unit, <real>1, &others, dz, n)
+    top_exponentials(z, next, &m, &unit, &others, work if dz == NULL else dz, n, False)
     e_y = _math.exp_difference(z[y], m) * _math.unshift(m)
-    others = others if m > -INFINITY else <double>NAN
     settle_label(z[y], e_y, m, others, 0, &loss.part, &wrong, &total)
     loss.others = others
     slope = -wrong
@@ -385,6 +406,7 @@ cdef narrow_clones label_row(
             False)
     if dz == NULL:
         return
+    anchor(m, &base, &shift, &lowest, &unit)
     top = _math.exp_counted(m - base, shift, lowest)   # the e of a maximum, whose p is 1 / S to the last bit
     peak = mass * scale / total
     _math.split(mass * scale / total * unit, &first, &second)
@@ -968,13 +990,14 @@ cdef struct Basis:   # of polynomials with so many terms: what all fits have in 
     double powers[TERMS * TERMS]    # coefficients of each T_k by powers of x
 
 
-cdef Basis basis_of(Py_ssize_t terms):
+cdef Basis basis_of(Py_ssize_t terms, double border):
+    """For p up to `border`."""
     cdef Basis b
     cdef Py_ssize_t i, k, at
     memset(&b, 0, sizeof(b))
     b.terms = terms
     for i in range(terms):
-        b.nodes[i] = (3 - cos(M_PI * (2 * i + 1) / (2 * terms))) / 4
+        b.nodes[i] = 1 - border * (1 + cos(M_PI * (2 * i + 1) / (2 * terms))) / 2
         for k in range(terms):   # of the angle modulo 2 pi, which keeps its digits
             b.cosines[i * TERMS + k] = cos(M_PI * (k * (2 * i + 1) % (4 * terms)) / (2 * terms)) * (1.0 if k == 0 else 2.0) / terms
     b.powers[0] = b.powers[TERMS + 1] = 1
@@ -983,7 +1006,8 @@ cdef Basis basis_of(Py_ssize_t terms):
     return b
 
 
-cdef Basis BASIS_OF_FLOATS = basis_of(10), BASIS_OF_DOUBLES = basis_of(20), BASIS_OF_ALL = basis_of(TERMS)
+cdef Basis BASIS_OF_FLOATS = basis_of(10, 0.5), BASIS_OF_DOUBLES = basis_of(20, 0.5), BASIS_OF_ALL = basis_of(TERMS, 0.5)
+cdef Basis NARROW_OF_FLOATS = basis_of(6, 0.125), NARROW_OF_DOUBLES = basis_of(NARROW, 0.125)
 
 
 cdef void fit(double f, const Basis* b, double* c) noexcept nogil:
@@ -1172,7 +1196,7 @@ cdef clones share_row(
 ) noexcept nogil:
     """`work` is room for four rows, `padded`, of which the third is not touched; the second holds the shares of a label
     that is elsewhere."""
-    cdef real m, base, shift, lowest, inverse, pull, elsewhere
+    cdef real m, inverse, pull, elsewhere
     cdef real* shares = work + padded(n)
     cdef real* slopes = work + 3 * padded(n)
     cdef real* e = work if dz == NULL else dz
@@ -1180,10 +1204,7 @@ cdef clones share_row(
     cdef const real* G
     cdef double unit, others, room, log_sum, mass, u, power, F = 0, H = 0
     cdef Py_ssize_t k
-    row_max(z, &m, n)
-    anchor(m, &base, &shift, &lowest, &unit)
-    exp_others(z, next, m, base, shift, lowest, unit, <real>unit * _math.unshift(m), &others, e, n)
-    others = others if m > -INFINITY else <double>NAN
+    top_exponentials(z, next, &m, &unit, &others, e, n, True)
     log_sum = _math.log1p(others)
     if w != NULL or y != NULL or o.s > 0:
         T = shares
@@ -1550,6 +1571,270 @@ cdef clones finish_rows(const Loss* losses, double* values, Py_ssize_t rows) noe
     memcpy(values, part, rows * sizeof(double))
 
 
+# Smoothed rows with a focus are tried by z_y as well, with T_k = w_k s / C for k != y in the same formulas, and the label as it
+# is without smoothing, in double. Digits that u_k and c_k lose where p_k is near 1, and c_k where distances cancel, are those of
+# eps T_k and eps T_k c: no more than `is_cancelled` allows for, as c >= -log(1 - p_k) there.
+# Some rows go through each step before the next one, as a logarithm or a sum that is waited for takes as long as 16 classes.
+# Powers come from a polynomial for p <= 1/8, of half as many terms as those for p <= 1/2. The few classes beyond are found by
+# the largest exponential of a row, and then done again.
+
+cdef enum:
+    GROUP = 8   # rows
+    ROOM = 4 + 2 * GROUP   # rows, `padded`, to work in: four for `share_row`, then the exponentials and G of a group
+
+
+cdef struct Near:   # what a row is taken by
+    double z_y
+    double log_sum
+    double inverse   # 1 / S, and what exponentials are multiplied by
+    double gamma
+    Py_ssize_t whole
+
+
+cdef struct Group:
+    double unit[GROUP]
+    double others[GROUP]
+    double total[GROUP]
+    double log_sum[GROUP]
+    double e_y[GROUP]
+    double loss[GROUP]     # of the label
+    double pull[GROUP]     # u^gamma (1 + gamma p c / u) there
+    double costs[GROUP]    # of the other classes
+    double slopes[GROUP]   # the sum of their G
+
+
+cdef inline inlined narrow_power(real x, const real* c, real* power) noexcept nogil:
+    """(1 - p)^f for 0 <= p <= 1/8, x = 16 p - 1: 6 terms for 24 digits, 12 for 53. Beyond it is wrong, but a small number."""
+    cdef real x2 = x * x
+    cdef real x4 = x2 * x2
+    cdef real first, second, third
+    quad(x, x2, c, &first)
+    if real is float:
+        power[0] = first + x4 * (c[4] + c[5] * x)
+    else:
+        quad(x, x2, c + 4, &second)
+        quad(x, x2, c + 8, &third)
+        power[0] = first + x4 * (second + x4 * third)
+
+
+cdef inline inlined near_powers(const real* e, real* u, const real* c, const Near* r, real* V) noexcept nogil:
+    """V = u^(gamma - 1) of a strip; u is used up."""
+    cdef real steep = 16 * r.inverse
+    cdef Py_ssize_t whole = r.whole, j
+    for j in range(strip(steep)):
+        narrow_power(e[j] * steep - <real>1, c, &V[j])
+    while whole > 0:
+        for j in range(strip(steep) if whole & 1 else 0):
+            V[j] *= u[j]
+        for j in range(strip(steep)):
+            u[j] *= u[j]
+        whole >>= 1
+
+
+cdef inline inlined near_strip(
+    const real* z, const real* e, const real* T, real* G, const real* fit, const Near* r, real* costs, real* slopes, real* tops,
+) noexcept nogil:
+    """Costs and G of a strip, and the largest exponentials; T = 1 where it is NULL, gamma = 2 where `fit` is."""
+    cdef real z_y = r.z_y, L = r.log_sum, inverse = r.inverse, pulled = r.gamma * r.inverse
+    cdef real u[STRIP]
+    cdef real V[STRIP]
+    cdef real c, x
+    cdef Py_ssize_t j
+    for j in range(strip(L) if fit != NULL else 0):
+        u[j] = <real>1 - e[j] * inverse
+    if fit != NULL:
+        near_powers(e, u, fit, r, V)
+    for j in range(strip(L)):
+        x = <real>1 - e[j] * inverse
+        c = (z_y - z[j]) + L
+        slopes[j] = (x if fit == NULL else V[j]) * (x + (e[j] * pulled) * c)
+        costs[j] = (x if fit == NULL else V[j]) * (x * c)
+    for j in range(strip(L) if T != NULL else 0):
+        slopes[j] *= T[j]
+        costs[j] *= T[j]
+    for j in range(strip(L)):
+        G[j] = slopes[j]
+    for j in range(strip(L) if fit != NULL else 0):
+        tops[j] = e[j] if e[j] > tops[j] else tops[j]
+
+
+cdef inline inlined near_pair(
+    const real* z, const real* e, const real* T, real* G, const real* fit, const Near* r, real* costs, real* slopes, real* tops,
+) noexcept nogil:
+    """Two strips, added to each other."""
+    cdef real cost[STRIP]
+    cdef real slope[STRIP]
+    cdef Py_ssize_t size = strip(cost[0]), j
+    near_strip(z, e, T, G, fit, r, costs, slopes, tops)
+    near_strip(z + size, e + size, T if T == NULL else T + size, G + size, fit, r, cost, slope, tops)
+    for j in range(strip(cost[0])):
+        costs[j] += cost[j]
+        slopes[j] += slope[j]
+
+
+cdef inline inlined near_block(
+    const real* z, const real* e, const real* T, real* G, const real* fit, const Near* r, double* high, real* low,
+    double* high_slopes, real* low_slopes, real* tops,
+) noexcept nogil:
+    """Costs and G of a block of four strips, which are added as `exp_block` does it."""
+    cdef real costs[STRIP]
+    cdef real slopes[STRIP]
+    cdef real cost[STRIP]
+    cdef real slope[STRIP]
+    cdef Py_ssize_t size = 2 * strip(cost[0]), j
+    near_pair(z, e, T, G, fit, r, costs, slopes, tops)
+    near_pair(z + size, e + size, T if T == NULL else T + size, G + size, fit, r, cost, slope, tops)
+    for j in range(strip(cost[0])):
+        costs[j] += cost[j]
+        slopes[j] += slope[j]
+    add_strip(costs, high, low)
+    add_strip(slopes, high_slopes, low_slopes)
+
+
+cdef inline inlined near_sums(
+    const real* z, const real* e, const real* T, real* G, const real* fit, const Near* r, double* costs, double* slopes,
+    real* top, Py_ssize_t n,
+) noexcept nogil:
+    """The sums of costs and of G over the other classes of a row; all rows but z are padded, T with zeros, which stand at the
+    label, too; so do they in e."""
+    cdef double high[STRIP]
+    cdef double high_slopes[STRIP]
+    cdef real low[STRIP]
+    cdef real low_slopes[STRIP]
+    cdef real tops[STRIP]
+    cdef real z_rest[LANES]
+    cdef const real* source
+    cdef double costs_rest, slopes_rest, idle
+    cdef Py_ssize_t block = 4 * strip(low[0]), i = 0, j
+    for j in range(STRIP):
+        high[j] = high_slopes[j] = 0
+        low[j] = low_slopes[j] = tops[j] = 0
+    for j in range(block):
+        z_rest[j] = r.z_y
+    memcpy(z_rest, z + n - n % block, n % block * sizeof(real))   # before it is read in other pieces
+    while True:   # a loop that is known to run
+        source = z + i
+        if i > n - block:
+            source = z_rest
+        near_block(source, e + i, T if T == NULL else T + i, G + i, fit, r, high, low, high_slopes, low_slopes, tops)
+        i += block
+        if i >= n:
+            break
+    sum_strip(high, low, costs, &costs_rest)
+    sum_strip(high_slopes, low_slopes, slopes, &slopes_rest)
+    idle = 1.0 + (i - n) if T == NULL else 0.0   # entries of p = 0 and c = log(S) that are no others
+    costs[0] = (costs[0] - idle * <real>r.log_sum) + costs_rest
+    slopes[0] = (slopes[0] - idle) + slopes_rest
+    if fit != NULL:
+        row_max(tops, top, STRIP)
+
+
+cdef void mend(
+    const real* z, const real* e, real* G, const Near* r, double* costs, double* slopes, Py_ssize_t n,
+) noexcept nogil:
+    """Classes of p > 1/8 by powers of their own, in place of what a polynomial has made of them."""
+    cdef double p, c, u, V, was
+    cdef Py_ssize_t k
+    for k in range(n):
+        p = e[k] * r.inverse
+        if p > 0.125:
+            c, u = (r.z_y - z[k]) + r.log_sum, 1 - p
+            was = G[k]
+            costs[0] -= was * u * c / (u + r.gamma * p * c)
+            V = pow(u, r.gamma - 1)
+            G[k] = V * (u + r.gamma * p * c)
+            costs[0] += V * u * c
+            slopes[0] += G[k] - was
+            if not (p <= 0.5 or r.gamma >= 1):   # no limit at u = 0, which has few digits
+                costs[0] = NAN
+
+
+cdef inline inlined near_slopes(
+    const real* e, const real* G, double factor, real rest, real* dz, Py_ssize_t n,
+) noexcept nogil:
+    cdef real first, second
+    cdef Py_ssize_t k
+    _math.split(factor, &first, &second)
+    for k in range(n):
+        dz[k] = e[k] * first * second - rest * G[k]
+
+
+cdef inline inlined near_costs(
+    const real* z, const real* e, const real* T, real* G, const real* fit, const Near* r, double* costs, double* slopes,
+    Py_ssize_t n,
+) noexcept nogil:
+    """Sums over classes of any p. `mend` gets copies: what it could reach would be read anew after each store."""
+    cdef Near copy = r[0]
+    cdef double sums[2]
+    cdef real top = 0
+    near_sums(z, e, T, G, fit, r, &sums[0], &sums[1], &top, n)
+    if fit != NULL and top * r.inverse > 0.125:
+        mend(z, e, G, &copy, &sums[0], &sums[1], n)
+    costs[0], slopes[0] = sums[0], sums[1]
+
+
+cdef clones near_group(
+    const real* z, const int64_t* y, const real* w, const double* pulls, real* work, Loss* losses, real* dz,
+    const Py_ssize_t* at, Py_ssize_t rows, Py_ssize_t n, double scale, const Options* o, bint* done,
+) noexcept nogil:
+    """Rows at[0], at[1], ... as `near_row` takes them; then come those of the next group. What goes past the caches stays where
+    exponentials were."""
+    cdef real* T = work + padded(n)
+    cdef real* e = work + 4 * padded(n)
+    cdef real* G = e + GROUP * padded(n)
+    cdef real* slope
+    cdef const real* row
+    cdef Group r
+    cdef Near near
+    cdef real fit[NARROW]
+    cdef double share = o.s / n, w_y, label, mass, pull, inverse
+    cdef real elsewhere
+    cdef Py_ssize_t i, j, k
+    for j in range(NARROW):
+        fit[j] = o.narrow[j]
+    for j in range(GROUP):
+        r.unit[j], r.others[j], r.e_y[j] = 1, 0, 1
+    for j in range(rows):
+        near_exponentials(z + at[j] * n, z + at[j + rows] * n, y[at[j]], &r.unit[j], &r.others[j], e + j * padded(n), n)
+        memset(e + j * padded(n) + n, 0, (padded(n) - n) * sizeof(real))
+    for j in range(GROUP):
+        r.total[j] = 1.0 + r.others[j]
+        r.log_sum[j] = r.loss[j] = _math.log1p(r.others[j])
+    focus_rows(r.e_y, r.others, r.total, o.gamma, r.loss, r.pull, GROUP)
+    near.gamma, near.whole = o.gamma, o.whole
+    for j in range(rows):
+        k, row, i = y[at[j]], z + at[j] * n, j * padded(n)
+        near.z_y, near.log_sum = row[k], r.log_sum[j]
+        near.inverse = r.unit[j] * _math.unshift(<real>0) / r.total[j]
+        if w != NULL:
+            elsewhere, T[k] = T[k], 0
+            near_costs(row, e + i, T, G + i, <const real*>NULL, &near, &r.costs[j], &r.slopes[j], n)
+            T[k] = elsewhere
+        elif o.gamma == 2:
+            near_costs(row, e + i, <const real*>NULL, G + i, <const real*>NULL, &near, &r.costs[j], &r.slopes[j], n)
+        else:
+            near_costs(row, e + i, <const real*>NULL, G + i, fit, &near, &r.costs[j], &r.slopes[j], n)
+        if w == NULL:
+            r.costs[j], r.slopes[j] = share * r.costs[j], share * r.slopes[j]
+    for j in range(rows):
+        i, k = at[j], y[at[j]]
+        w_y = 1.0 if w == NULL else w[k]
+        label = w_y * (1 - o.s + share)
+        pull = scale if pulls == NULL else scale * pulls[i]
+        losses[i].part, losses[i].others = label * r.loss[j] + r.costs[j], 0
+        mass, inverse = label * r.pull[j] + r.slopes[j], pull / r.total[j]
+        done[i] = not (
+            is_cancelled(losses[i].part, share * o.mass * r.log_sum[j])
+            or is_far(z[i * n + k], r.others[j], pull, min(mass, 1.0) * inverse)
+            or mass != mass)   # p c of an impossible class
+        if dz != NULL and done[i]:
+            slope = e + j * padded(n) if o.far else dz + i * n
+            near_slopes(
+                e + j * padded(n), G + j * padded(n), mass * inverse * r.unit[j], <real>(pull * share if w == NULL else pull),
+                slope, n)
+            slope[k] = (r.slopes[j] - label * r.pull[j] * r.others[j]) * inverse
+
+
 cdef void long_row(
     const real* z, const real* next, const real* t, const int64_t* y, const real* w, real* work, Loss* loss, real* dz,
     Py_ssize_t n, double scale, const Options* o,
@@ -1558,11 +1843,19 @@ cdef void long_row(
     cdef bint done = False
     if t == NULL and (o.s == 0 or o.gamma == 0):
         if is_near(w, o):
-            near_row(z, next, y[0], w, loss, dz, n, scale, o, &done)
+            near_row(z, next, y[0], w, work, loss, dz, n, scale, o, &done)
         if not done:
-            label_row(z, next, y[0], w, loss, dz, n, scale, o)
+            label_row(z, next, y[0], w, work, loss, dz, n, scale, o)
     else:
         share_row(z, next, t, y, w, work, loss, dz, n, scale, o)
+
+
+cdef inline Py_ssize_t group_of(const real* t, const real* w, Py_ssize_t n, const Options* o) noexcept nogil:
+    """How many rows `near_group` takes, 0 for none: 7 kB of logits, of exponentials and of G stay in the nearest cache. Powers
+    beside weights of classes are rare, and would be half as much code again."""
+    if t != NULL or o.s == 0 or o.gamma == 0 or not is_near(w, o) or (w != NULL and o.gamma != 2):
+        return 0
+    return max(<Py_ssize_t>1, min(<Py_ssize_t>GROUP, <Py_ssize_t>(7168 // (n * sizeof(real)))))
 
 
 cdef void long_rows(
@@ -1572,26 +1865,42 @@ cdef void long_rows(
     """Up to ROWS of them. dz may be z: the row that is read is then a copy, as loops over one array that is read and written
     under two names would not vectorise."""
     cdef Loss losses[ROWS]
+    cdef Py_ssize_t at[ROWS + GROUP]   # where rows that count are, and what comes next
+    cdef bint done[ROWS]
     cdef const real* row
     cdef real* slope
-    cdef Py_ssize_t j, next
+    cdef Py_ssize_t count = 0, i = 0, j, group = group_of(t, w, n, o)
     for j in range(rows):
-        row, next = z + j * n, j + 1
-        slope = NULL if dz == NULL else work if o.far else dz + j * n
-        if weight != NULL and weight[j] == 0:
+        done[j] = weight != NULL and weight[j] == 0
+        if done[j]:
             losses[j].part = losses[j].others = 0
+            slope = NULL if dz == NULL else work if o.far else dz + j * n
             fill(slope, 0 if slope == NULL else n, <real>0)
+            if slope == work:
+                put_far(slope, dz + j * n, n)
         else:
-            while next < rows and weight != NULL and weight[next] == 0:
-                next += 1
-            if dz == z:
-                memcpy(work + 2 * padded(n), row, n * sizeof(real))
-                row = work + 2 * padded(n)
-            long_row(
-                row, z + next * n, NULL if t == NULL else t + j * n, NULL if y == NULL else y + j, w, work, &losses[j],
-                slope, n, scale if pull == NULL else scale * pull[j], o)
-            if slope != NULL and pull != NULL and pull[j] == 0:
-                fill(slope, n, <real>0)
+            at[count] = j
+            count += 1
+    for j in range(GROUP):
+        at[count + j] = rows + j
+    while i < count and group > 0:
+        near_group(z, y, w, pull, work, losses, dz, at + i, min(group, count - i), n, scale, o, done)
+        for j in range(min(group, count - i) if o.far and dz != NULL else 0):
+            put_far(work + (4 + j) * padded(n), dz + at[i + j] * n, n if done[at[i + j]] else 0)
+        i += group
+    for i in range(count):
+        j = at[i]
+        if done[j]:
+            continue
+        row, slope = z + j * n, NULL if dz == NULL else work if o.far else dz + j * n
+        if dz == z:
+            memcpy(work + 2 * padded(n), row, n * sizeof(real))
+            row = work + 2 * padded(n)
+        long_row(
+            row, z + at[i + 1] * n, NULL if t == NULL else t + j * n, NULL if y == NULL else y + j, w, work, &losses[j],
+            slope, n, scale if pull == NULL else scale * pull[j], o)
+        if slope != NULL and pull != NULL and pull[j] == 0:
+            fill(slope, n, <real>0)
         if slope == work:
             put_far(slope, dz + j * n, n)
     finish_rows(losses, loss, rows)
@@ -1640,7 +1949,7 @@ cdef double batch(
     cdef lined_i64 checked[MANY_ROWS]
     cdef lined pulls[ROWS]
     cdef Layout f
-    cdef double* laid = &f.laid[0] if classes <= FEW else <double*>(work + 4 * padded(classes))
+    cdef double* laid = &f.laid[0] if classes <= FEW else <double*>(work + ROOM * padded(classes))
     cdef lined high[ROWS]
     cdef lined low[ROWS]
     cdef const double* u
@@ -1656,6 +1965,7 @@ cdef double batch(
     for j in range(ROWS):
         high[j] = low[j] = 0
     if classes > FEW and t == NULL and not label:
+        memset(work + padded(classes), 0, padded(classes) * sizeof(real))
         spread(t, w, work + padded(classes), classes, <real>o.s)
     if flat:
         bound_pulls(w, classes, o, scale, &odd, &faint)
@@ -1699,6 +2009,7 @@ cdef double batch(
 cdef Options options(const real* w, Py_ssize_t classes, double s, double gamma, bint shared) noexcept nogil:
     cdef Options o
     cdef const Basis* basis
+    cdef const Basis* narrow = &NARROW_OF_FLOATS if real is float else &NARROW_OF_DOUBLES
     cdef double rest = 0
     cdef Py_ssize_t k
     o.s, o.gamma, o.mass, o.ignored, o.masked, o.far = s, gamma, classes, 0, False, False
@@ -1707,6 +2018,7 @@ cdef Options options(const real* w, Py_ssize_t classes, double s, double gamma, 
         o.whole = <Py_ssize_t>min(max(gamma - 1, 0), WHOLE)
         basis = &BASIS_OF_FLOATS if real is float else &BASIS_OF_DOUBLES if gamma >= 1 else &BASIS_OF_ALL
         fit(gamma - 1 - o.whole if gamma < WHOLE else 0.0, basis, o.fit)
+        fit(gamma - 1 - o.whole if gamma < WHOLE else 0.0, narrow, o.narrow)
     if w != NULL:
         o.mass = 0
         for k in range(classes):
@@ -1742,7 +2054,7 @@ cdef void do_rows(Work* work, const real* z, Py_ssize_t part) noexcept nogil:
     cdef Py_ssize_t start = part * work.piece, classes = work.classes
     cdef Py_ssize_t at = start * classes
     cdef Options o = work.options
-    cdef void* room = malloc(4 * padded(classes) * sizeof(real) + (classes + 4) * sizeof(double) + LINE)
+    cdef void* room = malloc(ROOM * padded(classes) * sizeof(real) + (classes + 4) * sizeof(double) + LINE)
     if room == NULL:
         work.failed = True
         return

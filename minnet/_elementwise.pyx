@@ -12,7 +12,7 @@ from minnet._doors cimport (
     DZ, LOSS, acquire, alike, apart, divisor_of, enter_all, is_factor, is_plain, leave, most_gamma,
 )
 from minnet._math cimport inlined, real
-from minnet._loops cimport clones, pointer
+from minnet._loops cimport clones, pointer, whole_clones
 from minnet._rows cimport add, minnet_prefetch
 from minnet._team cimport PIECES, Meeting, Team, meeting_of, parts_of, piece_of, share_standing
 
@@ -841,19 +841,19 @@ cdef clones narrow(const double* x, float* y, Py_ssize_t n) noexcept nogil:
         y[i] = <double>-1 if x[i] < 0 else x[i]
 
 
-cdef clones widen(const float* x, double* y, Py_ssize_t n) noexcept nogil:
+cdef whole_clones widen(const float* x, double* y, Py_ssize_t n) noexcept nogil:
     cdef Py_ssize_t i
     for i in range(n):
         y[i] = x[i]
 
 
-cdef inline inlined store_span(heft w, heft* y) noexcept nogil:
+cdef inline inlined store_span(real w, real* y) noexcept nogil:
     cdef Py_ssize_t i
     for i in range(SPAN):
         y[i] = w
 
 
-cdef clones repeat(const heft* x, heft* y, Py_ssize_t each, Py_ssize_t skipped, Py_ssize_t n) noexcept nogil:
+cdef whole_clones repeat(const real* x, real* y, Py_ssize_t each, Py_ssize_t skipped, Py_ssize_t n) noexcept nogil:
     """y_i = x[(i + skipped) / each], and up to SPAN more on both sides."""
     cdef Py_ssize_t row = 0, start = -skipped, end = each - skipped, i
     if each <= SPAN:
@@ -1021,8 +1021,18 @@ cdef clones pull(real* slopes, const heft* upstream, Py_ssize_t n) noexcept nogi
     """slopes *= upstream; nothing that an upstream gradient holds makes anything of a slope of 0, and the other way round."""
     cdef heft zero = 0
     cdef Py_ssize_t i
-    for i in range(n):   # in double, if one is
+    for i in range(n):
         slopes[i] = zero if (slopes[i] == 0) | (upstream[i] == 0) else slopes[i] * upstream[i]
+
+
+cdef void pull_chunk(const Source* upstream, Py_ssize_t start, real* slopes, Rooms* room, Py_ssize_t n) noexcept nogil:
+    """Floats beside floats stay so."""
+    if real is double:
+        pull(slopes, laid(upstream, start, n, &room.first[0]), n)
+    elif upstream.wide:
+        pull(slopes, laid(upstream, start, n, &room.first[0]), n)
+    else:
+        pull(slopes, laid(upstream, start, n, <float*>room.first), n)
 
 
 cdef double binary_stretch(
@@ -1072,10 +1082,8 @@ cdef double binary_stretch(
             count(weights, losses, slopes, sums, size, scale, loss != NULL, dz != NULL)
         else:
             add_up(<const real*>losses, sums, size)
-        if b.upstream.of != NULL and b.upstream.wide:
-            pull(slopes, laid(&b.upstream, i, size, &rooms.first[0]), size)
-        elif b.upstream.of != NULL:
-            pull(slopes, laid(&b.upstream, i, size, <float*>rooms.first), size)
+        if b.upstream.of != NULL:
+            pull_chunk(&b.upstream, i, slopes, &rooms, size)
         i += size
         if real is double and i % (4 * CHUNK) == 0:   # floats leave a double 29 digits to spare
             settle(sums, high, low)

@@ -17,6 +17,7 @@ from minnet._math cimport inlined, real
 cdef extern from "_simd.h":
     void minnet_prefetch(const void* p) noexcept nogil
     bint minnet_has_wide() noexcept nogil
+    ctypedef double lined "MINNET_LINED double"
 
 cdef extern from "_turn.h":
     void minnet_turn_in_f32(const float* z, float* t, Py_ssize_t rows, Py_ssize_t n) noexcept nogil
@@ -145,8 +146,7 @@ cdef inline inlined exp_strip(
             d[j] = z[j] - base
     for j in range(strip(m)):
         x = _math.exp_counted(d[j], shift, low)
-        if e != NULL:
-            e[j] = x * scale
+        e[j] = x * scale
         if maxima == NULL:
             y[j] = x
         else:
@@ -191,7 +191,7 @@ cdef inline inlined exp_pair(
     cdef real second[STRIP]
     cdef Py_ssize_t j
     exp_strip(z, m, base, shift, low, most, scale, e, first, maxima)
-    exp_strip(z + strip(m), m, base, shift, low, most, scale, e if e == NULL else e + strip(m), second, maxima)
+    exp_strip(z + strip(m), m, base, shift, low, most, scale, e + strip(m), second, maxima)
     for j in range(strip(m)):
         sums[j] = first[j] + second[j]
 
@@ -207,7 +207,7 @@ cdef inline inlined exp_block(
     cdef real second[STRIP]
     cdef Py_ssize_t j
     exp_pair(z, m, base, shift, low, most, scale, e, first, maxima)
-    exp_pair(z + 2 * strip(m), m, base, shift, low, most, scale, e if e == NULL else e + 2 * strip(m), second, maxima)
+    exp_pair(z + 2 * strip(m), m, base, shift, low, most, scale, e + 2 * strip(m), second, maxima)
     for j in range(strip(m)):
         first[j] += second[j]
     add_strip(first, high, high_rest)
@@ -247,15 +247,14 @@ cdef inline inlined exp_blocks(
     cdef Py_ssize_t i = 0, block = 4 * strip(m), j
     while True:
         fetch(next + i, 4)
-        if e != NULL:
-            fetch(e + i + AHEAD // sizeof(real), 4)
+        fetch(e + i + AHEAD // sizeof(real), 4)
         source = z + i
         if y >= i and y < i + block:
             for j in range(block):
                 rest[j] = source[j]
             rest[y - i] = -INFINITY
             source = rest
-        exp_block(source, m, base, shift, low, most, scale, e if e == NULL else e + i, high, high_rest, maxima)
+        exp_block(source, m, base, shift, low, most, scale, e + i, high, high_rest, maxima)
         i += block
         if i > n - block:
             break
@@ -264,8 +263,7 @@ cdef inline inlined exp_blocks(
         if y >= i:
             rest[y - (n - block)] = -INFINITY
         exp_block(rest, m, base, shift, low, most, scale, x, high, high_rest, maxima)
-        if e != NULL:
-            put_rest(x, e, n, block)
+        put_rest(x, e, n, block)
 
 
 cdef inline inlined fold(double* high, double* low, Py_ssize_t width) noexcept nogil:
@@ -310,7 +308,7 @@ cdef inline inlined sum_strip(double* high, real* low, double* total, double* to
 cdef inline inlined exp_others(
     const real* z, const real* next, real m, real base, real shift, real low, double unit, real scale, double* others, real* e, Py_ssize_t n,
 ) noexcept nogil:
-    """Sum of exp(z - m) over all entries but one maximum; e = exp(z - m) / unit unless it is NULL, n at least a block.
+    """Sum of exp(z - m) over all entries but one maximum; e = exp(z - m) / unit, n at least a block.
 
     The e are shifted by 1 / unshift, so that none is subnormal, and then multiplied by `scale`.
     """
@@ -325,10 +323,7 @@ cdef inline inlined exp_others(
     for j in range(STRIP):
         high[j] = 0
         high_rest[j] = maxima[j] = 0
-    if e == NULL:
-        exp_blocks(z, next, m, base, shift, low, low, scale, <real*>NULL, high, high_rest, maxima, n, -1)
-    else:
-        exp_blocks(z, next, m, base, shift, low, low, scale, e, high, high_rest, maxima, n, -1)
+    exp_blocks(z, next, m, base, shift, low, low, scale, e, high, high_rest, maxima, n, -1)
     sum_strip(high, high_rest, &total, &total_low)
     for j in range(4):
         count += (maxima[j] + maxima[j + 4]) + (maxima[j + 8] + maxima[j + 12])
@@ -339,20 +334,16 @@ cdef inline inlined near_others(
     const real* z, const real* next, Py_ssize_t y, real shift, real low, double unit, double* others, real* e, Py_ssize_t n,
 ) noexcept nogil:
     """Sum of exp(z - z_y) over all entries but y, shift and what follows it those of z_y, whose base is 0;
-    e = exp(z - z_y) / unit, shifted, and 0 for y, unless it is NULL. Where z - z_y is large, so is the sum, but not the right
-    one.
+    e = exp(z - z_y) / unit, shifted, and 0 for y. Where z - z_y is large, so is the sum, but not the right one.
     """
-    cdef double high[STRIP]
+    cdef lined high[STRIP]   # sums in memory, or half of it in the next line
     cdef real high_rest[STRIP]
     cdef real most = low + (<real>174 if real is float else <real>1400)   # 2^60 or 2^485, and as much as the shift
     cdef double total, total_low
     cdef Py_ssize_t j
     for j in range(STRIP):
         high[j] = high_rest[j] = 0
-    if e == NULL:
-        exp_blocks(z, next, low, <real>0, shift, low, most, <real>1, <real*>NULL, high, high_rest, <real*>NULL, n, y)
-    else:
-        exp_blocks(z, next, low, <real>0, shift, low, most, <real>1, e, high, high_rest, <real*>NULL, n, y)
+    exp_blocks(z, next, low, <real>0, shift, low, most, <real>1, e, high, high_rest, <real*>NULL, n, y)
     sum_strip(high, high_rest, &total, &total_low)
     others[0] = (total + total_low) * unit * _math.unshift(low)
 

@@ -770,6 +770,53 @@ def test_weighted_smoothed_rows_keep_their_digits_wherever_the_label_is(classes,
 
 
 @by_dtype
+@pytest.mark.parametrize("gamma", [0.5, 1, 1.5, 1.7, 2, 3, 20])
+@pytest.mark.parametrize("classes", [70, 150])
+def test_smoothed_and_focused_rows_keep_their_digits_whatever_is_likely(classes, gamma, dtype, rng):
+    # Powers come from polynomials up to 1/8 and up to 1/2, and classes beyond are done by themselves.
+    x = rng.normal(size=(12, classes))
+    y = rng.integers(0, classes, 12)
+    other = (y + rng.integers(1, classes, 12)) % classes
+    rows = np.arange(12)
+    top = np.log(np.exp(x).sum(1))
+    x[rows[:7], other[:7]] = top[:7] + [-2.2, -1.9, -0.1, 0.1, 4, 15, 45]  # p from 0.1 to all but 1
+    x[7, (y[7] + 1) % classes] = x[7, (y[7] + 2) % classes] = top[7]  # two large ones
+    x[rows[8:10], y[8:10]] = top[8:10] + [3, 30]  # the label is likely
+    x[10, y[10]] = -60  # or unlikely
+    x[11] = 0
+    x = x.astype(dtype)
+    for smoothing in (1e-6, 0.1, 1.0):
+        options = {"label_smoothing": smoothing, "gamma": gamma, "reduction": "none"}
+        losses, grad = F.cross_entropy(x, y, return_grad=True, **options)
+        np.testing.assert_array_equal(F.cross_entropy(x, y, **options), losses)
+        for row, label, loss, slopes in zip(x, y.tolist(), losses.tolist(), grad.tolist(), strict=True):
+            exact, exact_grad, terms = weighted_and_smoothed(row, label, np.ones(classes), smoothing, gamma)
+            bound, least = 4 * EPS[dtype] * max(gamma, 1), mp.ldexp(1, LOWEST[dtype])
+            assert abs(loss - exact) <= bound * exact + least
+            for got, want, size in zip(slopes, exact_grad, terms, strict=True):
+                # below 1, (1 - p)^(gamma - 1) makes more of what 1 - p has lost
+                assert abs(got - want) <= (2 if gamma < 1 else 1) * bound * size + least
+
+
+@by_dtype
+@pytest.mark.parametrize("gamma", [0.5, 1.7, 2])
+@pytest.mark.parametrize("bad", [INF, -INF, math.nan])
+def test_smoothed_and_focused_rows_that_are_not_finite_leave_those_beside_them_alone(bad, gamma, dtype, rng):
+    x, y = rng.normal(0, 3, (32, 70)).astype(dtype), rng.integers(0, 70, 32)
+    options = {"label_smoothing": 0.1, "gamma": gamma, "reduction": "none"}
+    loss, grad = F.cross_entropy(x, y, return_grad=True, **options)
+    for place in (y[7], (y[7] + 1) % 70):
+        strange = x.copy()
+        strange[7, place] = bad
+        with_bad, grad_with_bad = F.cross_entropy(strange, y, return_grad=True, out=strange, **options)
+        others = np.arange(32) != 7
+        np.testing.assert_array_equal(with_bad[others], loss[others])
+        np.testing.assert_array_equal(grad_with_bad[others], grad[others])
+        np.testing.assert_array_equal(with_bad[7], math.nan if bad != bad else INF)
+        assert np.all(np.isfinite(grad_with_bad[7])) == (bad == bad)
+
+
+@by_dtype
 @pytest.mark.parametrize("classes", [3, 70])
 @pytest.mark.parametrize("gamma", [0, 2])
 def test_a_class_of_weight_0_owes_no_share_to_an_impossible_logit(gamma, classes, dtype, rng):
