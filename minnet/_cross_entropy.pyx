@@ -303,7 +303,7 @@ cdef inline bint is_cancelled(double loss, double terms) noexcept nogil:
     return not terms <= CANCELLED * loss
 
 
-cdef clones near_exponentials(
+cdef inline inlined label_exponentials(
     const real* z, const real* next, Py_ssize_t y, double* unit, double* others, real* e, Py_ssize_t n,
 ) noexcept nogil:
     """unit e = exp(z - z_y), 0 at the label, and the sum; it is NaN where z_y is far from 0."""
@@ -312,6 +312,12 @@ cdef clones near_exponentials(
     others[0] = NAN
     if base == 0:
         near_others(z, next, y, shift, lowest, unit[0], others, e, n)
+
+
+cdef clones near_exponentials(
+    const real* z, const real* next, Py_ssize_t y, double* unit, double* others, real* e, Py_ssize_t n,
+) noexcept nogil:
+    label_exponentials(z, next, y, unit, others, e, n)
 
 
 cdef clones near_row(
@@ -323,7 +329,7 @@ cdef clones near_row(
     cdef real first, second, rest
     cdef double unit, others, total, inverse, distances, log_sum, slope, e_y = 1.0, pull = 1.0
     cdef Py_ssize_t k
-    near_exponentials(z, next, y, &unit, &others, work if dz == NULL else dz, n)
+    label_exponentials(z, next, y, &unit, &others, work if dz == NULL else dz, n)
     done[0] = others == others
     if not done[0]:
         return
@@ -335,16 +341,15 @@ cdef clones near_row(
         finish(loss)
         focus_rows(&e_y, &others, &total, o.gamma, &loss.part, &pull, 1)
         slope *= pull
+    elif o.s > 0 and w == NULL:   # sum(T) = 1, and nothing cancels (see `may_cancel`): the logarithm can wait
+        far_sum(z, <const real*>NULL, z[y], &distances, n, False)
+        smooth(1.0, distances, 1.0, others, 0, o.s, o.s / n, o.mass, &loss.part, &pull, &slope, True)
+        done[0] = distances == distances
     elif o.s > 0:
         finish(loss)
         log_sum = loss.part
-        if w == NULL:
-            far_sum(z, <const real*>NULL, z[y], &distances, n, False)
-        else:
-            far_sum(z, w, z[y], &distances, n, False)
-        smooth(
-            1.0 if w == NULL else w[y], distances, 1.0, others, log_sum, o.s, o.s / n, o.mass, &loss.part, &pull, &slope,
-            True)
+        far_sum(z, w, z[y], &distances, n, False)
+        smooth(w[y], distances, 1.0, others, log_sum, o.s, o.s / n, o.mass, &loss.part, &pull, &slope, True)
         done[0] = not is_cancelled(loss.part, o.s / n * o.mass * log_sum)
     done[0] = done[0] and not is_far(z[y], others, scale, min(pull, 1.0) * inverse)
     if dz == NULL or not done[0]:
@@ -1571,8 +1576,8 @@ cdef clones finish_rows(const Loss* losses, double* values, Py_ssize_t rows) noe
     memcpy(values, part, rows * sizeof(double))
 
 
-# Smoothed rows with a focus are tried by z_y as well, with T_k = w_k s / C for k != y in the same formulas, and the label as it
-# is without smoothing, in double. Digits that u_k and c_k lose where p_k is near 1, and c_k where distances cancel, are those of
+# Smoothed rows with a focus are tried by z_y as well, with T_k = s / C for k != y in the same formulas, and the label as it is
+# without smoothing, in double. Digits that u_k and c_k lose where p_k is near 1, and c_k where distances cancel, are those of
 # eps T_k and eps T_k c: no more than `is_cancelled` allows for, as c >= -log(1 - p_k) there.
 # Some rows go through each step before the next one, as a logarithm or a sum that is waited for takes as long as 16 classes.
 # Powers come from a polynomial for p <= 1/8, of half as many terms as those for p <= 1/2. The few classes beyond are found by
@@ -1632,9 +1637,9 @@ cdef inline inlined near_powers(const real* e, real* u, const real* c, const Nea
 
 
 cdef inline inlined near_strip(
-    const real* z, const real* e, const real* T, real* G, const real* fit, const Near* r, real* costs, real* slopes, real* tops,
+    const real* z, const real* e, real* G, const real* fit, const Near* r, real* costs, real* slopes, real* tops,
 ) noexcept nogil:
-    """Costs and G of a strip, and the largest exponentials; T = 1 where it is NULL, gamma = 2 where `fit` is."""
+    """Costs and G of a strip, for T = 1, and the largest exponentials; gamma = 2 where `fit` is NULL."""
     cdef real z_y = r.z_y, L = r.log_sum, inverse = r.inverse, pulled = r.gamma * r.inverse
     cdef real u[STRIP]
     cdef real V[STRIP]
@@ -1649,9 +1654,6 @@ cdef inline inlined near_strip(
         c = (z_y - z[j]) + L
         slopes[j] = (x if fit == NULL else V[j]) * (x + (e[j] * pulled) * c)
         costs[j] = (x if fit == NULL else V[j]) * (x * c)
-    for j in range(strip(L) if T != NULL else 0):
-        slopes[j] *= T[j]
-        costs[j] *= T[j]
     for j in range(strip(L)):
         G[j] = slopes[j]
     for j in range(strip(L) if fit != NULL else 0):
@@ -1659,22 +1661,22 @@ cdef inline inlined near_strip(
 
 
 cdef inline inlined near_pair(
-    const real* z, const real* e, const real* T, real* G, const real* fit, const Near* r, real* costs, real* slopes, real* tops,
+    const real* z, const real* e, real* G, const real* fit, const Near* r, real* costs, real* slopes, real* tops,
 ) noexcept nogil:
     """Two strips, added to each other."""
     cdef real cost[STRIP]
     cdef real slope[STRIP]
     cdef Py_ssize_t size = strip(cost[0]), j
-    near_strip(z, e, T, G, fit, r, costs, slopes, tops)
-    near_strip(z + size, e + size, T if T == NULL else T + size, G + size, fit, r, cost, slope, tops)
+    near_strip(z, e, G, fit, r, costs, slopes, tops)
+    near_strip(z + size, e + size, G + size, fit, r, cost, slope, tops)
     for j in range(strip(cost[0])):
         costs[j] += cost[j]
         slopes[j] += slope[j]
 
 
 cdef inline inlined near_block(
-    const real* z, const real* e, const real* T, real* G, const real* fit, const Near* r, double* high, real* low,
-    double* high_slopes, real* low_slopes, real* tops,
+    const real* z, const real* e, real* G, const real* fit, const Near* r, double* high, real* low, double* high_slopes,
+    real* low_slopes, real* tops,
 ) noexcept nogil:
     """Costs and G of a block of four strips, which are added as `exp_block` does it."""
     cdef real costs[STRIP]
@@ -1682,8 +1684,8 @@ cdef inline inlined near_block(
     cdef real cost[STRIP]
     cdef real slope[STRIP]
     cdef Py_ssize_t size = 2 * strip(cost[0]), j
-    near_pair(z, e, T, G, fit, r, costs, slopes, tops)
-    near_pair(z + size, e + size, T if T == NULL else T + size, G + size, fit, r, cost, slope, tops)
+    near_pair(z, e, G, fit, r, costs, slopes, tops)
+    near_pair(z + size, e + size, G + size, fit, r, cost, slope, tops)
     for j in range(strip(cost[0])):
         costs[j] += cost[j]
         slopes[j] += slope[j]
@@ -1692,11 +1694,11 @@ cdef inline inlined near_block(
 
 
 cdef inline inlined near_sums(
-    const real* z, const real* e, const real* T, real* G, const real* fit, const Near* r, double* costs, double* slopes,
-    real* top, Py_ssize_t n,
+    const real* z, const real* e, real* G, const real* fit, const Near* r, double* costs, double* slopes, real* top,
+    Py_ssize_t n,
 ) noexcept nogil:
-    """The sums of costs and of G over the other classes of a row; all rows but z are padded, T with zeros, which stand at the
-    label, too; so do they in e."""
+    """The sums of costs and of G over the other classes of a row; e and G are padded, e with zeros, which stand at the label,
+    too."""
     cdef double high[STRIP]
     cdef double high_slopes[STRIP]
     cdef real low[STRIP]
@@ -1716,13 +1718,13 @@ cdef inline inlined near_sums(
         source = z + i
         if i > n - block:
             source = z_rest
-        near_block(source, e + i, T if T == NULL else T + i, G + i, fit, r, high, low, high_slopes, low_slopes, tops)
+        near_block(source, e + i, G + i, fit, r, high, low, high_slopes, low_slopes, tops)
         i += block
         if i >= n:
             break
     sum_strip(high, low, costs, &costs_rest)
     sum_strip(high_slopes, low_slopes, slopes, &slopes_rest)
-    idle = 1.0 + (i - n) if T == NULL else 0.0   # entries of p = 0 and c = log(S) that are no others
+    idle = 1.0 + (i - n)   # entries of p = 0 and c = log(S) that are no others
     costs[0] = (costs[0] - idle * <real>r.log_sum) + costs_rest
     slopes[0] = (slopes[0] - idle) + slopes_rest
     if fit != NULL:
@@ -1760,26 +1762,24 @@ cdef inline inlined near_slopes(
 
 
 cdef inline inlined near_costs(
-    const real* z, const real* e, const real* T, real* G, const real* fit, const Near* r, double* costs, double* slopes,
-    Py_ssize_t n,
+    const real* z, const real* e, real* G, const real* fit, const Near* r, double* costs, double* slopes, Py_ssize_t n,
 ) noexcept nogil:
     """Sums over classes of any p. `mend` gets copies: what it could reach would be read anew after each store."""
     cdef Near copy = r[0]
     cdef double sums[2]
     cdef real top = 0
-    near_sums(z, e, T, G, fit, r, &sums[0], &sums[1], &top, n)
+    near_sums(z, e, G, fit, r, &sums[0], &sums[1], &top, n)
     if fit != NULL and top * r.inverse > 0.125:
         mend(z, e, G, &copy, &sums[0], &sums[1], n)
     costs[0], slopes[0] = sums[0], sums[1]
 
 
 cdef clones near_group(
-    const real* z, const int64_t* y, const real* w, const double* pulls, real* work, Loss* losses, real* dz,
-    const Py_ssize_t* at, Py_ssize_t rows, Py_ssize_t n, double scale, const Options* o, bint* done,
+    const real* z, const int64_t* y, const double* pulls, real* work, Loss* losses, real* dz, const Py_ssize_t* at,
+    Py_ssize_t rows, Py_ssize_t n, double scale, const Options* o, bint* done,
 ) noexcept nogil:
     """Rows at[0], at[1], ... as `near_row` takes them; then come those of the next group. What goes past the caches stays where
     exponentials were."""
-    cdef real* T = work + padded(n)
     cdef real* e = work + 4 * padded(n)
     cdef real* G = e + GROUP * padded(n)
     cdef real* slope
@@ -1787,8 +1787,7 @@ cdef clones near_group(
     cdef Group r
     cdef Near near
     cdef real fit[NARROW]
-    cdef double share = o.s / n, w_y, label, mass, pull, inverse
-    cdef real elsewhere
+    cdef double share = o.s / n, label = 1 - o.s + share, mass, pull, inverse
     cdef Py_ssize_t i, j, k
     for j in range(NARROW):
         fit[j] = o.narrow[j]
@@ -1806,20 +1805,13 @@ cdef clones near_group(
         k, row, i = y[at[j]], z + at[j] * n, j * padded(n)
         near.z_y, near.log_sum = row[k], r.log_sum[j]
         near.inverse = r.unit[j] * _math.unshift(<real>0) / r.total[j]
-        if w != NULL:
-            elsewhere, T[k] = T[k], 0
-            near_costs(row, e + i, T, G + i, <const real*>NULL, &near, &r.costs[j], &r.slopes[j], n)
-            T[k] = elsewhere
-        elif o.gamma == 2:
-            near_costs(row, e + i, <const real*>NULL, G + i, <const real*>NULL, &near, &r.costs[j], &r.slopes[j], n)
+        if o.gamma == 2:
+            near_costs(row, e + i, G + i, <const real*>NULL, &near, &r.costs[j], &r.slopes[j], n)
         else:
-            near_costs(row, e + i, <const real*>NULL, G + i, fit, &near, &r.costs[j], &r.slopes[j], n)
-        if w == NULL:
-            r.costs[j], r.slopes[j] = share * r.costs[j], share * r.slopes[j]
+            near_costs(row, e + i, G + i, fit, &near, &r.costs[j], &r.slopes[j], n)
+        r.costs[j], r.slopes[j] = share * r.costs[j], share * r.slopes[j]
     for j in range(rows):
         i, k = at[j], y[at[j]]
-        w_y = 1.0 if w == NULL else w[k]
-        label = w_y * (1 - o.s + share)
         pull = scale if pulls == NULL else scale * pulls[i]
         losses[i].part, losses[i].others = label * r.loss[j] + r.costs[j], 0
         mass, inverse = label * r.pull[j] + r.slopes[j], pull / r.total[j]
@@ -1830,8 +1822,7 @@ cdef clones near_group(
         if dz != NULL and done[i]:
             slope = e + j * padded(n) if o.far else dz + i * n
             near_slopes(
-                e + j * padded(n), G + j * padded(n), mass * inverse * r.unit[j], <real>(pull * share if w == NULL else pull),
-                slope, n)
+                e + j * padded(n), G + j * padded(n), mass * inverse * r.unit[j], <real>(pull * share), slope, n)
             slope[k] = (r.slopes[j] - label * r.pull[j] * r.others[j]) * inverse
 
 
@@ -1851,9 +1842,9 @@ cdef void long_row(
 
 
 cdef inline Py_ssize_t group_of(const real* t, const real* w, Py_ssize_t n, const Options* o) noexcept nogil:
-    """How many rows `near_group` takes, 0 for none: 7 kB of logits, of exponentials and of G stay in the nearest cache. Powers
-    beside weights of classes are rare, and would be half as much code again."""
-    if t != NULL or o.s == 0 or o.gamma == 0 or not is_near(w, o) or (w != NULL and o.gamma != 2):
+    """How many rows `near_group` takes, 0 for none: 7 kB of logits, of exponentials and of G stay in the nearest cache. Weights
+    of classes would be twice as much code."""
+    if t != NULL or o.s == 0 or o.gamma == 0 or w != NULL or not is_near(w, o):
         return 0
     return max(<Py_ssize_t>1, min(<Py_ssize_t>GROUP, <Py_ssize_t>(7168 // (n * sizeof(real)))))
 
@@ -1884,7 +1875,7 @@ cdef void long_rows(
     for j in range(GROUP):
         at[count + j] = rows + j
     while i < count and group > 0:
-        near_group(z, y, w, pull, work, losses, dz, at + i, min(group, count - i), n, scale, o, done)
+        near_group(z, y, pull, work, losses, dz, at + i, min(group, count - i), n, scale, o, done)
         for j in range(min(group, count - i) if o.far and dz != NULL else 0):
             put_far(work + (4 + j) * padded(n), dz + at[i + j] * n, n if done[at[i + j]] else 0)
         i += group
@@ -1965,7 +1956,6 @@ cdef double batch(
     for j in range(ROWS):
         high[j] = low[j] = 0
     if classes > FEW and t == NULL and not label:
-        memset(work + padded(classes), 0, padded(classes) * sizeof(real))
         spread(t, w, work + padded(classes), classes, <real>o.s)
     if flat:
         bound_pulls(w, classes, o, scale, &odd, &faint)

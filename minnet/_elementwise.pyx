@@ -431,6 +431,14 @@ cdef inline inlined both_powers(
     raise_all(<const real*>r, P_power, n)
 
 
+cdef inline inlined whole_powers(const real* Q, real* P_power, real* Q_power, Py_ssize_t n, double gamma) noexcept nogil:
+    """The same for gamma = 1 or 3: too rare for terms of their own."""
+    cdef Py_ssize_t i
+    for i in range(n):
+        _math.root_power(<real>1 - Q[i], gamma, False, &P_power[i])
+        _math.root_power(Q[i], gamma, False, &Q_power[i])
+
+
 cdef enum Way:   # to a power, a constant to the loops
     SQUARE
     WHOLE
@@ -545,11 +553,11 @@ cdef clones focal_bce_loop(
     elif _math.is_rooted(gamma):
         share_terms(
             z, t, positive, negative, Q, L, P_power, Q_power, loss, dz, found, n, factor, smoothing, gamma, ROOTED, False)
-    elif _math.has_roots(gamma):
-        share_terms(
-            z, t, positive, negative, Q, L, P_power, Q_power, loss, dz, found, n, factor, smoothing, gamma, WHOLE, False)
     else:
-        both_powers(r, k, L, P_power, Q_power, n, gamma)
+        if _math.has_roots(gamma):
+            whole_powers(Q, P_power, Q_power, n, gamma)
+        else:
+            both_powers(r, k, L, P_power, Q_power, n, gamma)
         share_terms(
             z, t, positive, negative, Q, L, P_power, Q_power, loss, dz, found, n, factor, smoothing, gamma, GIVEN, False)
 

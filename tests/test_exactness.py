@@ -779,9 +779,9 @@ def test_smoothed_and_focused_rows_keep_their_digits_whatever_is_likely(classes,
     other = (y + rng.integers(1, classes, 12)) % classes
     rows = np.arange(12)
     top = np.log(np.exp(x).sum(1))
-    x[rows[:7], other[:7]] = top[:7] + [-2.2, -1.9, -0.1, 0.1, 4, 15, 45]  # p from 0.1 to all but 1
+    x[rows[:7], other[:7]] = top[:7] + np.array([-2.2, -1.9, -0.1, 0.1, 4, 15, 45])  # p from 0.1 to all but 1
     x[7, (y[7] + 1) % classes] = x[7, (y[7] + 2) % classes] = top[7]  # two large ones
-    x[rows[8:10], y[8:10]] = top[8:10] + [3, 30]  # the label is likely
+    x[rows[8:10], y[8:10]] = top[8:10] + np.array([3, 30])  # the label is likely
     x[10, y[10]] = -60  # or unlikely
     x[11] = 0
     x = x.astype(dtype)

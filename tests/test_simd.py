@@ -97,7 +97,7 @@ def test_each_level_computes_in_its_own_vectors(functions, module, narrow, clone
 
 @pytest.mark.parametrize(("module", "narrow", "clone", "arguments"), CLONES)
 def test_a_clone_holds_all_its_code(functions, module, narrow, clone, arguments):
-    """A function that it called, or jumped to, would run as baseline code, but for those that are of one level only, or cloned."""
+    """A function that it called, or jumped to, would run as baseline code, but for those of one level, or cloned."""
     bodies = bodies_of(functions, module, clone)
     for key, text in bodies.items():
         targets = set(re.findall(r"\t(?:call|j\w+)\s+[0-9a-f]+ <([^>]+?)(?:\+0x[0-9a-f]+)?(?:@plt)?>", text))
