@@ -288,9 +288,16 @@ cdef inline bint is_far(real z_y, double others, double scale, double factor) no
     return (not others < MOST) | (z_y == INFINITY) | ((scale != 0) & (others > 1) & (_math.magnitude(factor) < LEAST))
 
 
-cdef struct Loss:   # of a long row: part + log(1 + others), where logarithms of many rows are taken side by side
+cdef struct Loss:   # of a long row: part + share log(1 + others), where logarithms of many rows are taken side by side
     double part
+    double share
     double others
+
+
+cdef inline Loss known(double loss) noexcept nogil:
+    cdef Loss whole
+    whole.part, whole.share, whole.others = loss, 0, 0
+    return whole
 
 
 cdef inline inlined finish(Loss* loss) noexcept nogil:
@@ -327,7 +334,8 @@ cdef clones near_row(
     """A row, unless a logit is far above the label's, or that is far from 0, or there is none to tell: then `done` is false.
     `work` is room for a row."""
     cdef real first, second, rest
-    cdef double unit, others, total, inverse, distances, log_sum, slope, e_y = 1.0, pull = 1.0
+    cdef double unit, others, total, inverse, distances, slope, log_sum = 0, w_y = 1, e_y = 1.0, pull = 1.0
+    cdef bint waits
     cdef Py_ssize_t k
     label_exponentials(z, next, y, &unit, &others, work if dz == NULL else dz, n)
     done[0] = others == others
@@ -335,22 +343,25 @@ cdef clones near_row(
         return
     total = 1.0 + others
     inverse = scale / total
-    loss.part, loss.others = 0, others
+    loss.part, loss.share, loss.others = 0, 1, others
     slope = -others
     if o.gamma > 0:
         finish(loss)
         focus_rows(&e_y, &others, &total, o.gamma, &loss.part, &pull, 1)
         slope *= pull
-    elif o.s > 0 and w == NULL:   # sum(T) = 1, and nothing cancels (see `may_cancel`): the logarithm can wait
-        far_sum(z, <const real*>NULL, z[y], &distances, n, False)
-        smooth(1.0, distances, 1.0, others, 0, o.s, o.s / n, o.mass, &loss.part, &pull, &slope, True)
-        done[0] = distances == distances
     elif o.s > 0:
-        finish(loss)
-        log_sum = loss.part
-        far_sum(z, w, z[y], &distances, n, False)
-        smooth(w[y], distances, 1.0, others, log_sum, o.s, o.s / n, o.mass, &loss.part, &pull, &slope, True)
-        done[0] = not is_cancelled(loss.part, o.s / n * o.mass * log_sum)
+        if w == NULL:
+            far_sum(z, <const real*>NULL, z[y], &distances, n, False)
+        else:
+            far_sum(z, w, z[y], &distances, n, False)
+            w_y = w[y]
+        waits = o.s / n * o.mass <= CANCELLED * (1 - o.s) * w_y   # then nothing cancels: see `may_cancel`
+        if not waits:
+            finish(loss)
+            log_sum = loss.part
+        smooth(w_y, distances, 1.0, others, log_sum, o.s, o.s / n, o.mass, &loss.part, &pull, &slope, True)
+        loss.share = pull
+        done[0] = distances == distances and (waits or not is_cancelled(loss.part, o.s / n * o.mass * log_sum))
     done[0] = done[0] and not is_far(z[y], others, scale, min(pull, 1.0) * inverse)
     if dz == NULL or not done[0]:
         return
@@ -394,7 +405,7 @@ cdef narrow_clones label_row(
     top_exponentials(z, next, &m, &unit, &others, work if dz == NULL else dz, n, False)
     e_y = _math.exp_difference(z[y], m) * _math.unshift(m)
     settle_label(z[y], e_y, m, others, 0, &loss.part, &wrong, &total)
-    loss.others = others
+    loss.share, loss.others = 1, others
     slope = -wrong
     e_y = 1 if z[y] == m else e_y
     if o.gamma > 0:
@@ -1224,7 +1235,7 @@ cdef clones share_row(
         focus_maximum(others, log_sum, power, o.gamma, &F, &H)
     inverse = 1.0 / (1.0 + others)
     share_sums(z, e, T, slopes, m, log_sum, inverse, u, <real>F, <real>H, o, &loss.part, &mass, n)
-    loss.others = 0
+    loss.share = loss.others = 0
     G = T if o.gamma == 0 else slopes
     if o.gamma == 0:
         loss.part += log_sum * mass
@@ -1566,13 +1577,15 @@ cdef void put_far(const real* row, real* dz, Py_ssize_t n) noexcept nogil:
 
 cdef clones finish_rows(const Loss* losses, double* values, Py_ssize_t rows) noexcept nogil:
     cdef double part[ROWS]
+    cdef double share[ROWS]
     cdef double others[ROWS]
     cdef Py_ssize_t j
     for j in range(ROWS):
         part[j] = losses[j].part if j < rows else 0
+        share[j] = losses[j].share if j < rows else 0
         others[j] = losses[j].others if j < rows else 0
     for j in range(ROWS):
-        part[j] += _math.log1p(others[j])
+        part[j] += share[j] * _math.log1p(others[j])
     memcpy(values, part, rows * sizeof(double))
 
 
@@ -1813,7 +1826,7 @@ cdef clones near_group(
     for j in range(rows):
         i, k = at[j], y[at[j]]
         pull = scale if pulls == NULL else scale * pulls[i]
-        losses[i].part, losses[i].others = label * r.loss[j] + r.costs[j], 0
+        losses[i] = known(label * r.loss[j] + r.costs[j])
         mass, inverse = label * r.pull[j] + r.slopes[j], pull / r.total[j]
         done[i] = not (
             is_cancelled(losses[i].part, share * o.mass * r.log_sum[j])
@@ -1864,7 +1877,7 @@ cdef void long_rows(
     for j in range(rows):
         done[j] = weight != NULL and weight[j] == 0
         if done[j]:
-            losses[j].part = losses[j].others = 0
+            losses[j] = known(0)
             slope = NULL if dz == NULL else work if o.far else dz + j * n
             fill(slope, 0 if slope == NULL else n, <real>0)
             if slope == work:
