@@ -1070,12 +1070,35 @@ cdef inline inlined small_power(real p, const real* c, real* power, bint all) no
         power[0] = first + x4 * (second + x4 * (third + x4 * (fourth + x4 * fifth)))
 
 
-cdef inline inlined small_powers(real* u, real* V, const real* c, Py_ssize_t whole, Py_ssize_t n) noexcept nogil:
-    """V = (1 - p)^(whole + f), where p stands in u, which is used up."""
+cdef inline inlined narrow_power(real x, const real* c, real* power) noexcept nogil:
+    """(1 - p)^f for 0 <= p <= 1/8, x = 16 p - 1: 6 terms for 24 digits, 12 for 53. Beyond it is wrong, but a small number."""
+    cdef real x2 = x * x
+    cdef real x4 = x2 * x2
+    cdef real first, second, third
+    quad(x, x2, c, &first)
+    if real is float:
+        power[0] = first + x4 * (c[4] + c[5] * x)
+    else:
+        quad(x, x2, c + 4, &second)
+        quad(x, x2, c + 8, &third)
+        power[0] = first + x4 * (second + x4 * third)
+
+
+cdef inline inlined small_powers(
+    real* u, real* V, const real* c, Py_ssize_t whole, Py_ssize_t n, bint many,
+) noexcept nogil:
+    """V = (1 - p)^(whole + f), where p stands in u, which is used up; c holds the coefficients for any p and, of `many` classes,
+    those for p <= 1/8, too."""
+    cdef int64_t large = 0
     cdef Py_ssize_t j
+    for j in range(n if real is double and many else 0):
+        large |= u[j] > <real>0.125
     if c[1] == 0:   # f = 0
         for j in range(n):
             V[j] = 1
+    elif real is double and many and not large:
+        for j in range(n):
+            narrow_power(<real>16 * u[j] - <real>1, c + TERMS, &V[j])
     elif real is double and c[21] != 0:
         for j in range(n):
             small_power(u[j], c, &V[j], True)
@@ -1135,9 +1158,9 @@ cdef inline inlined focus_maximum(
 
 cdef inline inlined share_block(
     const real* z, const real* e, const real* T, real* G, real m, real L, real inverse, real U, real F, real H,
-    const real* c, const Options* o, double* high, double* low, Py_ssize_t n,
+    const real* c, const Options* o, double* high, double* low, Py_ssize_t n, bint focused,
 ) noexcept nogil:
-    """Losses and masses of up to LANES entries, added lane by lane; with gamma, G is kept."""
+    """Losses and masses of up to LANES entries, added lane by lane; `focused`, a constant, G is kept."""
     cdef double wide[LANES]
     cdef real loss[LANES]
     cdef real slope[LANES]
@@ -1148,7 +1171,7 @@ cdef inline inlined share_block(
     for j in range(n, LANES):
         wide[j] = 0
         loss[j] = slope[j] = 0
-    if o.gamma == 0:
+    if not focused:
         for j in range(n):
             term(z[j], T[j], m, &wide[j])
             slope[j] = T[j]
@@ -1161,7 +1184,7 @@ cdef inline inlined share_block(
     else:
         for j in range(n):
             u[j] = e[j] * inverse
-        small_powers(u, V, c, o.whole, n)
+        small_powers(u, V, c, o.whole, n, True)
         for j in range(n):
             focal_term(z[j], e[j] * inverse, T[j], m, L, gamma, V[j], F, H, &G[j], &loss[j])
     tally(loss, high, low, PART)
@@ -1175,23 +1198,25 @@ cdef inline inlined share_block(
 
 cdef inline inlined share_sums(
     const real* z, const real* e, const real* T, real* G, real m, real L, real inverse, real U, real F, real H,
-    const Options* o, double* loss, double* mass, Py_ssize_t n,
+    const Options* o, double* loss, double* mass, Py_ssize_t n, bint focused,
 ) noexcept nogil:
-    """The loss of a row and the sum of its G, or its T where gamma is 0."""
-    cdef real c[TERMS]
+    """The loss of a row and the sum of its G, or its T where it is not `focused`."""
+    cdef real c[TERMS + NARROW]
     cdef double high[2 * PART]
     cdef double low[2 * PART]
     cdef Py_ssize_t block, j
     for j in range(TERMS):
-        c[j] = o.fit[j] if o.gamma > 0 else 0.0
+        c[j] = o.fit[j] if focused else 0.0
+    for j in range(NARROW):
+        c[TERMS + j] = o.narrow[j] if focused else 0.0
     for j in range(2 * PART):
         high[j] = low[j] = 0
     for block in range(n // LANES):
         j = block * LANES
-        share_block(z + j, e + j, T + j, G + j, m, L, inverse, U, F, H, c, o, high, low, LANES)
+        share_block(z + j, e + j, T + j, G + j, m, L, inverse, U, F, H, c, o, high, low, LANES, focused)
     j = n - n % LANES
     if j < n:
-        share_block(z + j, e + j, T + j, G + j, m, L, inverse, U, F, H, c, o, high, low, n - j)
+        share_block(z + j, e + j, T + j, G + j, m, L, inverse, U, F, H, c, o, high, low, n - j, focused)
     fold_parts(high, low, loss)
     fold_parts(high + PART, low + PART, mass)
 
@@ -1234,7 +1259,10 @@ cdef clones share_row(
         _math.powers(&u, &power, &room, 1, o.gamma)
         focus_maximum(others, log_sum, power, o.gamma, &F, &H)
     inverse = 1.0 / (1.0 + others)
-    share_sums(z, e, T, slopes, m, log_sum, inverse, u, <real>F, <real>H, o, &loss.part, &mass, n)
+    if o.gamma == 0:
+        share_sums(z, e, T, slopes, m, log_sum, inverse, u, <real>F, <real>H, o, &loss.part, &mass, n, False)
+    else:
+        share_sums(z, e, T, slopes, m, log_sum, inverse, u, <real>F, <real>H, o, &loss.part, &mass, n, True)
     loss.share = loss.others = 0
     G = T if o.gamma == 0 else slopes
     if o.gamma == 0:
@@ -1289,7 +1317,7 @@ cdef inline inlined focal_lanes(
         return
     for j in range(ROWS):
         u[j] = e[j] * inverse[j]
-    small_powers(u, V, c, o.whole, ROWS)
+    small_powers(u, V, c, o.whole, ROWS, False)
     for j in range(ROWS):
         focal_term(z[j], e[j] * inverse[j], T[j], m[j], L[j], gamma, V[j], F[j], H[j], &T[j], &cost[j])
 
@@ -1619,20 +1647,6 @@ cdef struct Group:
     double pull[GROUP]     # u^gamma (1 + gamma p c / u) there
     double costs[GROUP]    # of the other classes
     double slopes[GROUP]   # the sum of their G
-
-
-cdef inline inlined narrow_power(real x, const real* c, real* power) noexcept nogil:
-    """(1 - p)^f for 0 <= p <= 1/8, x = 16 p - 1: 6 terms for 24 digits, 12 for 53. Beyond it is wrong, but a small number."""
-    cdef real x2 = x * x
-    cdef real x4 = x2 * x2
-    cdef real first, second, third
-    quad(x, x2, c, &first)
-    if real is float:
-        power[0] = first + x4 * (c[4] + c[5] * x)
-    else:
-        quad(x, x2, c + 4, &second)
-        quad(x, x2, c + 8, &third)
-        power[0] = first + x4 * (second + x4 * third)
 
 
 cdef inline inlined near_powers(const real* e, real* u, const real* c, const Near* r, real* V) noexcept nogil:

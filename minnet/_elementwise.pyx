@@ -12,7 +12,7 @@ from minnet._doors cimport (
     DZ, LOSS, acquire, alike, apart, divisor_of, enter_all, is_factor, is_plain, leave, most_gamma,
 )
 from minnet._math cimport inlined, real
-from minnet._loops cimport clones, pointer, whole_clones
+from minnet._loops cimport clones, narrow_clones, pointer, whole_clones
 from minnet._rows cimport add, minnet_prefetch
 from minnet._team cimport PIECES, Meeting, Team, meeting_of, parts_of, piece_of, share_standing
 
@@ -696,7 +696,9 @@ cdef clones gaussian_loop(
 # Without log(t!), a constant, which `full` adds by Stirling's formula. A count of 0 adds no logarithm.
 #     loss = r - t log(r),   d loss / d x = exp(x) - t, or 1 - t / (x + eps)
 
-cdef clones poisson_loop(
+# Without the widest level: 5 kB less of wheel, for a quarter more time in the cache.
+
+cdef narrow_clones poisson_loop(
     const real* x, const real* t, real* loss, real* dx, Py_ssize_t n, double factor, double eps, bint log_input,
     bint full,
 ) noexcept nogil:

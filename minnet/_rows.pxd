@@ -312,7 +312,7 @@ cdef inline inlined exp_others(
 
     The e are shifted by 1 / unshift, so that none is subnormal, and then multiplied by `scale`.
     """
-    cdef double high[STRIP]
+    cdef lined high[STRIP]
     cdef real high_rest[STRIP]
     cdef real maxima[STRIP]
     cdef double total, total_low, count = -1
