@@ -85,8 +85,8 @@ cdef inline bint is_whole(object x, int64_t* value) noexcept:
     return not beyond
 
 
-cdef inline bint is_plain(object x, double most, double* value) noexcept:
-    """Whether x is a float or an int from 0 to `most`, and which."""
+cdef inline bint is_number(object x, double* value) noexcept:
+    """Whether x is a float or an int, and which."""
     cdef int64_t whole = 0
     if PyFloat_CheckExact(x):
         value[0] = PyFloat_AS_DOUBLE(x)
@@ -94,19 +94,17 @@ cdef inline bint is_plain(object x, double most, double* value) noexcept:
         value[0] = whole
     else:
         return False
-    return 0 <= value[0] <= most
+    return True
+
+
+cdef inline bint is_plain(object x, double most, double* value) noexcept:
+    """Whether x is a number from 0 to `most`, and which."""
+    return is_number(x, value) and 0 <= value[0] <= most
 
 
 cdef inline bint is_factor(object x, double* value) noexcept:
-    """Whether x is a float or an int of moderate size, of any sign, and which."""
-    cdef int64_t whole = 0
-    if PyFloat_CheckExact(x):
-        value[0] = PyFloat_AS_DOUBLE(x)
-    elif is_whole(x, &whole):
-        value[0] = whole
-    else:
-        return False
-    return -1e30 <= value[0] <= 1e30
+    """Whether x is a number of moderate size, of any sign, and which."""
+    return is_number(x, value) and -1e30 <= value[0] <= 1e30
 
 
 cdef inline double most_gamma() noexcept:
