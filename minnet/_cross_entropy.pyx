@@ -300,17 +300,12 @@ cdef inline Loss known(double loss) noexcept nogil:
     return whole
 
 
-cdef inline inlined finish(Loss* loss) noexcept nogil:
-    loss.part += _math.log1p(loss.others)
-    loss.others = 0
-
-
 cdef inline bint is_cancelled(double loss, double terms) noexcept nogil:
     """Whether a smoothed loss needs the maximum."""
     return not terms <= CANCELLED * loss
 
 
-cdef inline inlined label_exponentials(
+cdef clones near_exponentials(
     const real* z, const real* next, Py_ssize_t y, double* unit, double* others, real* e, Py_ssize_t n,
 ) noexcept nogil:
     """unit e = exp(z - z_y), 0 at the label, and the sum; it is NaN where z_y is far from 0."""
@@ -321,52 +316,92 @@ cdef inline inlined label_exponentials(
         near_others(z, next, y, shift, lowest, unit[0], others, e, n)
 
 
-cdef clones near_exponentials(
-    const real* z, const real* next, Py_ssize_t y, double* unit, double* others, real* e, Py_ssize_t n,
+cdef inline inlined distance_pair(const real* z, const real* T, real z_y, real* sums) noexcept nogil:
+    cdef Py_ssize_t size = strip(z_y), j
+    for j in range(strip(z_y)):
+        if T == NULL:
+            sums[j] = (z_y - z[j]) + (z_y - z[j + size])
+        else:
+            sums[j] = T[j] * (z_y - z[j]) + T[j + size] * (z_y - z[j + size])
+
+
+cdef inline inlined distance_block(
+    const real* z, const real* T, real z_y, double* high, real* low,
 ) noexcept nogil:
-    label_exponentials(z, next, y, unit, others, e, n)
+    """high + low += T (z_y - z) for four strips, as `exp_block` adds them."""
+    cdef real first[STRIP]
+    cdef real second[STRIP]
+    cdef Py_ssize_t size = 2 * strip(z_y), j
+    distance_pair(z, T, z_y, first)
+    distance_pair(z + size, T if T == NULL else T + size, z_y, second)
+    for j in range(strip(z_y)):
+        first[j] += second[j]
+    add_strip(first, high, low)
+
+
+cdef inline inlined near_distances(
+    const real* z, const real* T, real z_y, double* total, Py_ssize_t n,
+) noexcept nogil:
+    """sum_k T_k (z_y - z_k), T padded with zeros, or 1 where it is NULL."""
+    cdef double high[STRIP]
+    cdef real low[STRIP]
+    cdef real z_rest[LANES]
+    cdef const real* source
+    cdef double rest
+    cdef Py_ssize_t block = 4 * strip(z_y), i = 0, j
+    for j in range(STRIP):
+        high[j] = 0
+        low[j] = 0
+    for j in range(block):
+        z_rest[j] = z_y
+    memcpy(z_rest, z + n - n % block, n % block * sizeof(real))   # before it is read in other pieces
+    while True:   # a loop that is known to run
+        source = z + i
+        if i > n - block:
+            source = z_rest
+        distance_block(source, T if T == NULL else T + i, z_y, high, low)
+        i += block
+        if i >= n:
+            break
+    sum_strip(high, low, total, &rest)
+    total[0] += rest
 
 
 cdef clones near_row(
     const real* z, const real* next, Py_ssize_t y, const real* w, real* work, Loss* loss, real* dz, Py_ssize_t n,
     double scale, const Options* o, bint* done,
 ) noexcept nogil:
-    """A row, unless a logit is far above the label's, or that is far from 0, or there is none to tell: then `done` is false.
-    `work` is room for a row."""
-    cdef real first, second, rest
-    cdef double unit, others, total, inverse, distances, slope, log_sum = 0, w_y = 1, e_y = 1.0, pull = 1.0
-    cdef bint waits
+    """A row without a focus, unless a logit is far above the label's, or that is far from 0, or there is none to tell: then
+    `done` is false. `work` is room for a row, and then come w s / C, `padded`."""
+    cdef const real* T = work + padded(n)
+    cdef real first, second, rest = o.s / n * scale
+    cdef double light = o.s / n, unit, others, inverse, pull = 1, label, slope, log_sum
     cdef Py_ssize_t k
-    label_exponentials(z, next, y, &unit, &others, work if dz == NULL else dz, n)
+    near_exponentials(z, next, y, &unit, &others, work if dz == NULL else dz, n)
     done[0] = others == others
     if not done[0]:
         return
-    total = 1.0 + others
-    inverse = scale / total
+    inverse = scale / (1.0 + others)
     loss.part, loss.share, loss.others = 0, 1, others
     slope = -others
-    if o.gamma > 0:
-        finish(loss)
-        focus_rows(&e_y, &others, &total, o.gamma, &loss.part, &pull, 1)
-        slope *= pull
-    elif o.s > 0:
+    if o.s > 0:
+        label = 1 - o.s
         if w == NULL:
-            far_sum(z, <const real*>NULL, z[y], &distances, n, False)
+            near_distances(z, <const real*>NULL, z[y], &loss.part, n)
+            loss.part *= light
         else:
-            far_sum(z, w, z[y], &distances, n, False)
-            w_y = w[y]
-        waits = o.s / n * o.mass <= CANCELLED * (1 - o.s) * w_y   # then nothing cancels: see `may_cancel`
-        if not waits:
-            finish(loss)
-            log_sum = loss.part
-        smooth(w_y, distances, 1.0, others, log_sum, o.s, o.s / n, o.mass, &loss.part, &pull, &slope, True)
-        loss.share = pull
-        done[0] = distances == distances and (waits or not is_cancelled(loss.part, o.s / n * o.mass * log_sum))
+            near_distances(z, T, z[y], &loss.part, n)
+            label, light = label * w[y], light * w[y]
+        pull = loss.share = label + o.s / n * o.mass
+        slope = (o.s / n * o.mass - light) - (label + light) * others
+        done[0] = loss.part == loss.part
+        if not o.s / n * o.mass <= CANCELLED * label:   # else nothing cancels: see `may_cancel`
+            log_sum = _math.log1p(others)
+            done[0] = not is_cancelled(loss.part + pull * log_sum, o.s / n * o.mass * log_sum)
     done[0] = done[0] and not is_far(z[y], others, scale, min(pull, 1.0) * inverse)
     if dz == NULL or not done[0]:
         return
     _math.split(pull * inverse * unit, &first, &second)
-    rest = o.s / n * scale if o.gamma == 0 else 0.0
     if rest == 0:
         for k in range(n):
             dz[k] = dz[k] * first * second
@@ -404,18 +439,16 @@ cdef narrow_clones label_row(
     cdef Py_ssize_t k
     top_exponentials(z, next, &m, &unit, &others, work if dz == NULL else dz, n, False)
     e_y = _math.exp_difference(z[y], m) * _math.unshift(m)
-    settle_label(z[y], e_y, m, others, 0, &loss.part, &wrong, &total)
-    loss.share, loss.others = 1, others
+    log_sum = _math.log1p(others)
+    settle_label(z[y], e_y, m, others, log_sum, &loss.part, &wrong, &total)
+    loss.share = loss.others = 0
     slope = -wrong
     e_y = 1 if z[y] == m else e_y
     if o.gamma > 0:
-        finish(loss)
         e_label = e_y
         focus_rows(&e_label, &wrong, &total, o.gamma, &loss.part, &mass, 1)
         slope *= mass
     elif o.s > 0:
-        log_sum = _math.log1p(others)
-        finish(loss)
         far_sum(z, w, m, &distances, n, True)
         smooth(
             1.0 if w == NULL else w[y], distances, e_y, wrong, log_sum, o.s, o.s / n, o.mass, &loss.part, &mass, &slope,
@@ -975,15 +1008,22 @@ cdef inline Py_ssize_t padded(Py_ssize_t n) noexcept nogil:
 
 
 cdef inline inlined spread(const real* t, const real* w, real* T, Py_ssize_t n, real s) noexcept nogil:
-    """The shares of the probabilities t, or where t is NULL of a label elsewhere."""
+    """The shares of the probabilities t."""
     cdef real rest = s / n, keep = <real>1 - s
     cdef Py_ssize_t k
-    if t == NULL:
+    for k in range(n):
+        T[k] = keep * t[k] + rest if w == NULL else (keep * t[k] + rest) * w[k]
+
+
+cdef clones spread_label(const real* w, real* T, Py_ssize_t n, real rest) noexcept nogil:
+    """The shares of a label elsewhere."""
+    cdef Py_ssize_t k
+    if w == NULL:
         for k in range(n):
-            T[k] = rest if w == NULL else rest * w[k]
+            T[k] = rest
     else:
         for k in range(n):
-            T[k] = keep * t[k] + rest if w == NULL else (keep * t[k] + rest) * w[k]
+            T[k] = rest * w[k]
 
 
 cdef inline inlined term(real z, real T, double m, double* loss) noexcept nogil:
@@ -1617,7 +1657,7 @@ cdef clones finish_rows(const Loss* losses, double* values, Py_ssize_t rows) noe
     memcpy(values, part, rows * sizeof(double))
 
 
-# Smoothed rows with a focus are tried by z_y as well, with T_k = s / C for k != y in the same formulas, and the label as it is
+# Long rows with a focus are tried by z_y as well, with T_k = w_k s / C for k != y in the same formulas, and the label as it is
 # without smoothing, in double. Digits that u_k and c_k lose where p_k is near 1, and c_k where distances cancel, are those of
 # eps T_k and eps T_k c: no more than `is_cancelled` allows for, as c >= -log(1 - p_k) there.
 # Some rows go through each step before the next one, as a logarithm or a sum that is waited for takes as long as 16 classes.
@@ -1633,6 +1673,7 @@ cdef struct Near:   # what a row is taken by
     double z_y
     double log_sum
     double inverse   # 1 / S, and what exponentials are multiplied by
+    double T_y
     double gamma
     Py_ssize_t whole
 
@@ -1643,9 +1684,10 @@ cdef struct Group:
     double total[GROUP]
     double log_sum[GROUP]
     double e_y[GROUP]
-    double loss[GROUP]     # of the label
-    double pull[GROUP]     # u^gamma (1 + gamma p c / u) there
-    double costs[GROUP]    # of the other classes
+    double loss[GROUP]     # u^gamma c
+    double pull[GROUP]     # u^gamma (1 + gamma p c / u)
+    double share[GROUP]    # of the label in the target
+    double costs[GROUP]    # of the other classes, smoothed
     double slopes[GROUP]   # the sum of their G
 
 
@@ -1664,13 +1706,14 @@ cdef inline inlined near_powers(const real* e, real* u, const real* c, const Nea
 
 
 cdef inline inlined near_strip(
-    const real* z, const real* e, real* G, const real* fit, const Near* r, real* costs, real* slopes, real* tops,
+    const real* z, const real* e, const real* T, real* G, const real* fit, const Near* r, real* costs, real* slopes,
+    real* tops,
 ) noexcept nogil:
-    """Costs and G of a strip, for T = 1, and the largest exponentials; gamma = 2 where `fit` is NULL."""
+    """Costs and G of a strip, and the largest exponentials; gamma = 2 where `fit` is NULL."""
     cdef real z_y = r.z_y, L = r.log_sum, inverse = r.inverse, pulled = r.gamma * r.inverse
     cdef real u[STRIP]
     cdef real V[STRIP]
-    cdef real c, x
+    cdef real c, x, v
     cdef Py_ssize_t j
     for j in range(strip(L) if fit != NULL else 0):
         u[j] = <real>1 - e[j] * inverse
@@ -1679,8 +1722,9 @@ cdef inline inlined near_strip(
     for j in range(strip(L)):
         x = <real>1 - e[j] * inverse
         c = (z_y - z[j]) + L
-        slopes[j] = (x if fit == NULL else V[j]) * (x + (e[j] * pulled) * c)
-        costs[j] = (x if fit == NULL else V[j]) * (x * c)
+        v = T[j] * (x if fit == NULL else V[j])
+        slopes[j] = v * (x + (e[j] * pulled) * c)
+        costs[j] = v * (x * c)
     for j in range(strip(L)):
         G[j] = slopes[j]
     for j in range(strip(L) if fit != NULL else 0):
@@ -1688,22 +1732,23 @@ cdef inline inlined near_strip(
 
 
 cdef inline inlined near_pair(
-    const real* z, const real* e, real* G, const real* fit, const Near* r, real* costs, real* slopes, real* tops,
+    const real* z, const real* e, const real* T, real* G, const real* fit, const Near* r, real* costs, real* slopes,
+    real* tops,
 ) noexcept nogil:
     """Two strips, added to each other."""
     cdef real cost[STRIP]
     cdef real slope[STRIP]
     cdef Py_ssize_t size = strip(cost[0]), j
-    near_strip(z, e, G, fit, r, costs, slopes, tops)
-    near_strip(z + size, e + size, G + size, fit, r, cost, slope, tops)
+    near_strip(z, e, T, G, fit, r, costs, slopes, tops)
+    near_strip(z + size, e + size, T + size, G + size, fit, r, cost, slope, tops)
     for j in range(strip(cost[0])):
         costs[j] += cost[j]
         slopes[j] += slope[j]
 
 
 cdef inline inlined near_block(
-    const real* z, const real* e, real* G, const real* fit, const Near* r, double* high, real* low, double* high_slopes,
-    real* low_slopes, real* tops,
+    const real* z, const real* e, const real* T, real* G, const real* fit, const Near* r, double* high, real* low,
+    double* high_slopes, real* low_slopes, real* tops,
 ) noexcept nogil:
     """Costs and G of a block of four strips, which are added as `exp_block` does it."""
     cdef real costs[STRIP]
@@ -1711,8 +1756,8 @@ cdef inline inlined near_block(
     cdef real cost[STRIP]
     cdef real slope[STRIP]
     cdef Py_ssize_t size = 2 * strip(cost[0]), j
-    near_pair(z, e, G, fit, r, costs, slopes, tops)
-    near_pair(z + size, e + size, G + size, fit, r, cost, slope, tops)
+    near_pair(z, e, T, G, fit, r, costs, slopes, tops)
+    near_pair(z + size, e + size, T + size, G + size, fit, r, cost, slope, tops)
     for j in range(strip(cost[0])):
         costs[j] += cost[j]
         slopes[j] += slope[j]
@@ -1721,11 +1766,11 @@ cdef inline inlined near_block(
 
 
 cdef inline inlined near_sums(
-    const real* z, const real* e, real* G, const real* fit, const Near* r, double* costs, double* slopes, real* top,
-    Py_ssize_t n,
+    const real* z, const real* e, const real* T, real* G, const real* fit, const Near* r, double* costs, double* slopes,
+    real* top, Py_ssize_t n,
 ) noexcept nogil:
-    """The sums of costs and of G over the other classes of a row; e and G are padded, e with zeros, which stand at the label,
-    too."""
+    """The sums of costs and of G over the other classes of a row; e, T and G are padded, e and T with zeros. One stands at the
+    label, too."""
     cdef double high[STRIP]
     cdef double high_slopes[STRIP]
     cdef real low[STRIP]
@@ -1733,7 +1778,7 @@ cdef inline inlined near_sums(
     cdef real tops[STRIP]
     cdef real z_rest[LANES]
     cdef const real* source
-    cdef double costs_rest, slopes_rest, idle
+    cdef double costs_rest, slopes_rest
     cdef Py_ssize_t block = 4 * strip(low[0]), i = 0, j
     for j in range(STRIP):
         high[j] = high_slopes[j] = 0
@@ -1745,21 +1790,20 @@ cdef inline inlined near_sums(
         source = z + i
         if i > n - block:
             source = z_rest
-        near_block(source, e + i, G + i, fit, r, high, low, high_slopes, low_slopes, tops)
+        near_block(source, e + i, T + i, G + i, fit, r, high, low, high_slopes, low_slopes, tops)
         i += block
         if i >= n:
             break
     sum_strip(high, low, costs, &costs_rest)
     sum_strip(high_slopes, low_slopes, slopes, &slopes_rest)
-    idle = 1.0 + (i - n)   # entries of p = 0 and c = log(S) that are no others
-    costs[0] = (costs[0] - idle * <real>r.log_sum) + costs_rest
-    slopes[0] = (slopes[0] - idle) + slopes_rest
+    costs[0] = (costs[0] - r.T_y * <real>r.log_sum) + costs_rest   # of p = 0 and c = log(S)
+    slopes[0] = (slopes[0] - r.T_y) + slopes_rest
     if fit != NULL:
         row_max(tops, top, STRIP)
 
 
 cdef void mend(
-    const real* z, const real* e, real* G, const Near* r, double* costs, double* slopes, Py_ssize_t n,
+    const real* z, const real* e, const real* T, real* G, const Near* r, double* costs, double* slopes, Py_ssize_t n,
 ) noexcept nogil:
     """Classes of p > 1/8 by powers of their own, in place of what a polynomial has made of them."""
     cdef double p, c, u, V, was
@@ -1770,7 +1814,7 @@ cdef void mend(
             c, u = (r.z_y - z[k]) + r.log_sum, 1 - p
             was = G[k]
             costs[0] -= was * u * c / (u + r.gamma * p * c)
-            V = pow(u, r.gamma - 1)
+            V = T[k] * pow(u, r.gamma - 1)
             G[k] = V * (u + r.gamma * p * c)
             costs[0] += V * u * c
             slopes[0] += G[k] - was
@@ -1778,79 +1822,99 @@ cdef void mend(
                 costs[0] = NAN
 
 
-cdef inline inlined near_slopes(
-    const real* e, const real* G, double factor, real rest, real* dz, Py_ssize_t n,
-) noexcept nogil:
-    cdef real first, second
-    cdef Py_ssize_t k
-    _math.split(factor, &first, &second)
-    for k in range(n):
-        dz[k] = e[k] * first * second - rest * G[k]
-
-
 cdef inline inlined near_costs(
-    const real* z, const real* e, real* G, const real* fit, const Near* r, double* costs, double* slopes, Py_ssize_t n,
+    const real* z, const real* e, const real* T, real* G, const real* fit, const Near* r, double* costs, double* slopes,
+    Py_ssize_t n,
 ) noexcept nogil:
     """Sums over classes of any p. `mend` gets copies: what it could reach would be read anew after each store."""
     cdef Near copy = r[0]
     cdef double sums[2]
     cdef real top = 0
-    near_sums(z, e, G, fit, r, &sums[0], &sums[1], &top, n)
+    near_sums(z, e, T, G, fit, r, &sums[0], &sums[1], &top, n)
     if fit != NULL and top * r.inverse > 0.125:
-        mend(z, e, G, &copy, &sums[0], &sums[1], n)
+        mend(z, e, T, G, &copy, &sums[0], &sums[1], n)
     costs[0], slopes[0] = sums[0], sums[1]
 
 
-cdef clones near_group(
-    const real* z, const int64_t* y, const double* pulls, real* work, Loss* losses, real* dz, const Py_ssize_t* at,
-    Py_ssize_t rows, Py_ssize_t n, double scale, const Options* o, bint* done,
+cdef inline inlined smooth_row(
+    const real* z, const real* e, const real* T, real* G, double z_y, double T_y, const Options* o, Group* r, Py_ssize_t j,
+    Py_ssize_t n,
 ) noexcept nogil:
-    """Rows at[0], at[1], ... as `near_row` takes them; then come those of the next group. What goes past the caches stays where
-    exponentials were."""
-    cdef real* e = work + 4 * padded(n)
-    cdef real* G = e + GROUP * padded(n)
-    cdef real* slope
-    cdef const real* row
-    cdef Group r
-    cdef Near near
+    """Costs and slopes of row j of a group, and G."""
     cdef real fit[NARROW]
-    cdef double share = o.s / n, label = 1 - o.s + share, mass, pull, inverse
+    cdef Near near
+    cdef Py_ssize_t i
+    near.z_y, near.T_y, near.log_sum, near.gamma, near.whole = z_y, T_y, r.log_sum[j], o.gamma, o.whole
+    near.inverse = r.unit[j] * _math.unshift(<real>0) / r.total[j]
+    if o.gamma == 2:
+        near_costs(z, e, T, G, <const real*>NULL, &near, &r.costs[j], &r.slopes[j], n)
+        return
+    for i in range(NARROW):
+        fit[i] = o.narrow[i]
+    near_costs(z, e, T, G, fit, &near, &r.costs[j], &r.slopes[j], n)
+
+
+cdef inline inlined near_slopes(
+    const real* e, const real* G, double factor, real pull, real* dz, Py_ssize_t n,
+) noexcept nogil:
+    """dz = factor e - pull G, or without G."""
+    cdef real first, second
+    cdef Py_ssize_t k
+    _math.split(factor, &first, &second)
+    if G == NULL:
+        for k in range(n):
+            dz[k] = e[k] * first * second
+    else:
+        for k in range(n):
+            dz[k] = e[k] * first * second - pull * G[k]
+
+
+cdef clones near_group(
+    const real* z, const int64_t* y, const real* w, const double* pulls, real* work, Loss* losses, real* dz,
+    const Py_ssize_t* at, Py_ssize_t rows, Py_ssize_t n, double scale, const Options* o, bint* done,
+) noexcept nogil:
+    """Rows at[0], at[1], ... with a focus as `near_row` takes those without; then come those of the next group. What goes past
+    the caches stays where exponentials were."""
+    cdef const real* T = work + padded(n)
+    cdef real* room = work + 4 * padded(n)
+    cdef real* G = room + GROUP * padded(n)
+    cdef real* e[GROUP]
+    cdef const real* row
+    cdef const real* less
+    cdef real* slope
+    cdef Group r
+    cdef double share, mass, pull, inverse
     cdef Py_ssize_t i, j, k
-    for j in range(NARROW):
-        fit[j] = o.narrow[j]
     for j in range(GROUP):
-        r.unit[j], r.others[j], r.e_y[j] = 1, 0, 1
+        r.unit[j], r.others[j], r.e_y[j], r.costs[j], r.slopes[j] = 1, 0, 1, 0, 0
     for j in range(rows):
-        near_exponentials(z + at[j] * n, z + at[j + rows] * n, y[at[j]], &r.unit[j], &r.others[j], e + j * padded(n), n)
-        memset(e + j * padded(n) + n, 0, (padded(n) - n) * sizeof(real))
+        e[j] = room + j * padded(n) if dz == NULL or dz == z or o.far or o.s > 0 else dz + at[j] * n
+        near_exponentials(z + at[j] * n, z + at[j + rows] * n, y[at[j]], &r.unit[j], &r.others[j], e[j], n)
     for j in range(GROUP):
         r.total[j] = 1.0 + r.others[j]
         r.log_sum[j] = r.loss[j] = _math.log1p(r.others[j])
     focus_rows(r.e_y, r.others, r.total, o.gamma, r.loss, r.pull, GROUP)
-    near.gamma, near.whole = o.gamma, o.whole
-    for j in range(rows):
-        k, row, i = y[at[j]], z + at[j] * n, j * padded(n)
-        near.z_y, near.log_sum = row[k], r.log_sum[j]
-        near.inverse = r.unit[j] * _math.unshift(<real>0) / r.total[j]
-        if o.gamma == 2:
-            near_costs(row, e + i, G + i, <const real*>NULL, &near, &r.costs[j], &r.slopes[j], n)
-        else:
-            near_costs(row, e + i, G + i, fit, &near, &r.costs[j], &r.slopes[j], n)
-        r.costs[j], r.slopes[j] = share * r.costs[j], share * r.slopes[j]
+    for j in range(rows if o.s > 0 else 0):
+        k, row = y[at[j]], z + at[j] * n
+        memset(e[j] + n, 0, (padded(n) - n) * sizeof(real))
+        smooth_row(row, e[j], T, G + j * padded(n), row[k], T[k], o, &r, j, n)
     for j in range(rows):
         i, k = at[j], y[at[j]]
+        share = 1   # of the label in the target; weights of classes are those of rows, unless it is smoothed
+        if o.s > 0:
+            share = (1 - o.s) * (1.0 if w == NULL else w[k]) + T[k]
         pull = scale if pulls == NULL else scale * pulls[i]
-        losses[i] = known(label * r.loss[j] + r.costs[j])
-        mass, inverse = label * r.pull[j] + r.slopes[j], pull / r.total[j]
+        losses[i] = known(share * r.loss[j] + r.costs[j])
+        mass, inverse = share * r.pull[j] + r.slopes[j], pull / r.total[j]
         done[i] = not (
-            is_cancelled(losses[i].part, share * o.mass * r.log_sum[j])
+            is_cancelled(losses[i].part, o.s / n * o.mass * r.log_sum[j])
             or is_far(z[i * n + k], r.others[j], pull, min(mass, 1.0) * inverse)
             or mass != mass)   # p c of an impossible class
         if dz != NULL and done[i]:
-            slope = e + j * padded(n) if o.far else dz + i * n
-            near_slopes(
-                e + j * padded(n), G + j * padded(n), mass * inverse * r.unit[j], <real>(pull * share), slope, n)
-            slope[k] = (r.slopes[j] - label * r.pull[j] * r.others[j]) * inverse
+            slope = e[j] if o.far else dz + i * n
+            less = G + j * padded(n) if o.s > 0 else <const real*>NULL
+            near_slopes(e[j], less, mass * inverse * r.unit[j], <real>pull, slope, n)
+            slope[k] = (r.slopes[j] - share * r.pull[j] * r.others[j]) * inverse
 
 
 cdef void long_row(
@@ -1860,7 +1924,7 @@ cdef void long_row(
     """A row of more than FEW classes, that counts; meanwhile the row `next` comes nearer."""
     cdef bint done = False
     if t == NULL and (o.s == 0 or o.gamma == 0):
-        if is_near(w, o):
+        if o.gamma == 0 and is_near(w, o):
             near_row(z, next, y[0], w, work, loss, dz, n, scale, o, &done)
         if not done:
             label_row(z, next, y[0], w, work, loss, dz, n, scale, o)
@@ -1869,9 +1933,8 @@ cdef void long_row(
 
 
 cdef inline Py_ssize_t group_of(const real* t, const real* w, Py_ssize_t n, const Options* o) noexcept nogil:
-    """How many rows `near_group` takes, 0 for none: 7 kB of logits, of exponentials and of G stay in the nearest cache. Weights
-    of classes would be twice as much code."""
-    if t != NULL or o.s == 0 or o.gamma == 0 or w != NULL or not is_near(w, o):
+    """How many rows `near_group` takes, 0 for none: 7 kB of logits, of exponentials and of G stay in the nearest cache."""
+    if t != NULL or o.gamma == 0 or not is_near(w, o):
         return 0
     return max(<Py_ssize_t>1, min(<Py_ssize_t>GROUP, <Py_ssize_t>(7168 // (n * sizeof(real)))))
 
@@ -1902,7 +1965,7 @@ cdef void long_rows(
     for j in range(GROUP):
         at[count + j] = rows + j
     while i < count and group > 0:
-        near_group(z, y, pull, work, losses, dz, at + i, min(group, count - i), n, scale, o, done)
+        near_group(z, y, w, pull, work, losses, dz, at + i, min(group, count - i), n, scale, o, done)
         for j in range(min(group, count - i) if o.far and dz != NULL else 0):
             put_far(work + (4 + j) * padded(n), dz + at[i + j] * n, n if done[at[i + j]] else 0)
         i += group
@@ -1982,8 +2045,9 @@ cdef double batch(
     cdef Py_ssize_t i = 0, j, rows, at
     for j in range(ROWS):
         high[j] = low[j] = 0
-    if classes > FEW and t == NULL and not label:
-        spread(t, w, work + padded(classes), classes, <real>o.s)
+    if classes > FEW and t == NULL and o.s > 0 and (w != NULL or o.gamma > 0):
+        spread_label(w, work + padded(classes), classes, o.s / classes)
+        memset(work + padded(classes) + classes, 0, (padded(classes) - classes) * sizeof(real))
     if flat:
         bound_pulls(w, classes, o, scale, &odd, &faint)
         flat = not odd
