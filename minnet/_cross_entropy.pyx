@@ -372,8 +372,8 @@ cdef clones near_row(
     double scale, const Options* o, bint* done,
 ) noexcept nogil:
     """A row without a focus, unless a logit is far above the label's, or that is far from 0, or there is none to tell: then
-    `done` is false. `work` is room for a row, and then come w s / C, `padded`."""
-    cdef const real* T = work + padded(n)
+    `done` is false. `work` is room for a row."""
+    cdef const real* T = <const real*>o.shares
     cdef real first, second, rest = o.s / n * scale
     cdef double light = o.s / n, unit, others, inverse, pull = 1, label, slope, log_sum
     cdef Py_ssize_t k
@@ -1016,14 +1016,12 @@ cdef inline inlined spread(const real* t, const real* w, real* T, Py_ssize_t n, 
 
 
 cdef clones spread_label(const real* w, real* T, Py_ssize_t n, real rest) noexcept nogil:
-    """The shares of a label elsewhere."""
+    """The shares of a label elsewhere, `padded` with zeros."""
     cdef Py_ssize_t k
-    if w == NULL:
-        for k in range(n):
-            T[k] = rest
-    else:
-        for k in range(n):
-            T[k] = rest * w[k]
+    for k in range(n):
+        T[k] = rest if w == NULL else rest * w[k]
+    for k in range(n, padded(n)):
+        T[k] = 0
 
 
 cdef inline inlined term(real z, real T, double m, double* loss) noexcept nogil:
@@ -1275,9 +1273,8 @@ cdef clones share_row(
     const real* z, const real* next, const real* t, const int64_t* y, const real* w, real* work, Loss* loss, real* dz,
     Py_ssize_t n, double scale, const Options* o,
 ) noexcept nogil:
-    """`work` is room for four rows, `padded`, of which the third is not touched; the second holds the shares of a label
-    that is elsewhere."""
-    cdef real m, inverse, pull, elsewhere
+    """`work` is room for four rows, `padded`, of which the third is not touched."""
+    cdef real m, inverse, pull
     cdef real* shares = work + padded(n)
     cdef real* slopes = work + 3 * padded(n)
     cdef real* e = work if dz == NULL else dz
@@ -1290,7 +1287,7 @@ cdef clones share_row(
     if w != NULL or y != NULL or o.s > 0:
         T = shares
     if y != NULL:
-        elsewhere = T[y[0]]
+        memcpy(shares, o.shares, n * sizeof(real))
         shares[y[0]] = (1 - <real>o.s + <real>o.s / n) * (<real>1 if w == NULL else w[y[0]])
     elif T != t:
         spread(t, w, shares, n, <real>o.s)
@@ -1315,8 +1312,6 @@ cdef clones share_row(
         for k in range(n):
             share_gradient(
                 z[k], G[k], m, <real>mass, <real>others, <real>(1.0 + others), <real>(scale / (1.0 + others)), &dz[k])
-    if y != NULL:
-        shares[y[0]] = elsewhere
 
 
 cdef inline inlined spread_tile(
@@ -1514,6 +1509,16 @@ cdef whole_clones weigh(
         labels[j] = 0 if y[j] == ignored else y[j]
     for j in range(rows, (rows + ROWS - 1) // ROWS * ROWS):
         products[j] = 0
+
+
+cdef void look_up_few(
+    const real* w, const int64_t* y, const double* weight, double* found, Py_ssize_t rows, const Options* o,
+) noexcept nogil:
+    """found = weight w[y] where there may be less rows than classes: none is converted that is not asked for."""
+    cdef Py_ssize_t j
+    for j in range(rows):
+        found[j] = 0.0 if o.masked and y[j] == o.ignored else w[y[j]]
+        found[j] *= 1.0 if weight == NULL else weight[j]
 
 
 # Doubles that are positive stand in the order of their bits; inf, NaN and all with a sign come behind.
@@ -1875,7 +1880,7 @@ cdef clones near_group(
 ) noexcept nogil:
     """Rows at[0], at[1], ... with a focus as `near_row` takes those without; then come those of the next group. What goes past
     the caches stays where exponentials were."""
-    cdef const real* T = work + padded(n)
+    cdef const real* T = <const real*>o.shares
     cdef real* room = work + 4 * padded(n)
     cdef real* G = room + GROUP * padded(n)
     cdef real* e[GROUP]
@@ -2030,7 +2035,11 @@ cdef double batch(
     cdef lined_i64 checked[MANY_ROWS]
     cdef lined pulls[ROWS]
     cdef Layout f
-    cdef double* laid = &f.laid[0] if classes <= FEW else <double*>(work + ROOM * padded(classes))
+    cdef bint label = t == NULL and (o.s == 0 or o.gamma == 0)
+    cdef bint of_rows = w != NULL and label and o.s == 0   # the weight of the class is one of the row
+    cdef bint flat = label and is_near(w, o) and 4 <= classes <= FEW
+    cdef double* laid = &f.laid[0] if of_rows and classes <= FEW else NULL
+    cdef lined of_labels[MANY_ROWS]
     cdef lined high[ROWS]
     cdef lined low[ROWS]
     cdef const double* u
@@ -2038,23 +2047,17 @@ cdef double batch(
     cdef const int64_t* labels
     cdef const real* shares
     cdef real* slope
-    cdef bint label = t == NULL and (o.s == 0 or o.gamma == 0)
-    cdef bint flat = label and is_near(w, o) and 4 <= classes <= FEW
     cdef bint odd = False, faint = False
-    cdef bint of_rows = w != NULL and label and o.s == 0   # the weight of the class is one of the row
     cdef Py_ssize_t i = 0, j, rows, at
     for j in range(ROWS):
         high[j] = low[j] = 0
-    if classes > FEW and t == NULL and o.s > 0 and (w != NULL or o.gamma > 0):
-        spread_label(w, work + padded(classes), classes, o.s / classes)
-        memset(work + padded(classes) + classes, 0, (padded(classes) - classes) * sizeof(real))
     if flat:
         bound_pulls(w, classes, o, scale, &odd, &faint)
         flat = not odd
     if flat:
         lay(&f, w, n, classes, o.s > 0)
         f.careful = o.s > 0 and may_cancel(f.laid, classes, o)
-    elif of_rows:
+    elif laid != NULL:
         lay_out(w, laid, classes)
     while i < n:
         rows, at = min(<Py_ssize_t>ROWS, n - i), i * classes
@@ -2064,9 +2067,11 @@ cdef double batch(
         u = NULL if weight == NULL else weight + i
         if of_rows or o.masked or (weight != NULL and n - i < ROWS):
             if i % MANY_ROWS == 0 or not (of_rows or o.masked):
+                if of_rows and classes > FEW:
+                    look_up_few(w, labels, u, of_labels, min(<Py_ssize_t>MANY_ROWS, n - i), o)
+                    u = of_labels
                 weigh(
-                    labels, laid if of_rows else <double*>NULL, classes, u, products + i % MANY_ROWS, checked,
-                    min(<Py_ssize_t>MANY_ROWS, n - i), o)
+                    labels, laid, classes, u, products + i % MANY_ROWS, checked, min(<Py_ssize_t>MANY_ROWS, n - i), o)
             u = products + i % MANY_ROWS
             if o.masked:
                 labels = checked + i % MANY_ROWS
@@ -2087,24 +2092,38 @@ cdef double batch(
     return add_lanes(high, low)
 
 
+cdef double sum_of(const real* w, Py_ssize_t classes) noexcept nogil:
+    """The sum of the weights of classes."""
+    cdef lined high[ROWS]
+    cdef lined low[ROWS]
+    cdef lined wide[MANY_ROWS]
+    cdef Py_ssize_t i = 0, j, some
+    for j in range(ROWS):
+        high[j] = low[j] = 0
+    while i < classes:
+        some = min(<Py_ssize_t>MANY_ROWS, classes - i)
+        for j in range(some):
+            wide[j] = w[i + j]
+        for j in range(some, (some + ROWS - 1) // ROWS * ROWS):
+            wide[j] = 0
+        add_products(wide, NULL, high, low, some)
+        i += some
+    return add_lanes(high, low)
+
+
 cdef Options options(const real* w, Py_ssize_t classes, double s, double gamma, bint shared) noexcept nogil:
     cdef Options o
     cdef const Basis* basis
     cdef const Basis* narrow = &NARROW_OF_FLOATS if real is float else &NARROW_OF_DOUBLES
-    cdef double rest = 0
-    cdef Py_ssize_t k
-    o.s, o.gamma, o.mass, o.ignored, o.masked, o.far = s, gamma, classes, 0, False, False
+    o.s, o.gamma, o.mass, o.ignored, o.masked, o.far, o.shares = s, gamma, classes, 0, False, False, NULL
     o.of_rows.least = o.of_rows.most = 1
     if gamma > 0 and shared:
         o.whole = <Py_ssize_t>min(max(gamma - 1, 0), WHOLE)
         basis = &BASIS_OF_FLOATS if real is float else &BASIS_OF_DOUBLES if gamma >= 1 else &BASIS_OF_ALL
         fit(gamma - 1 - o.whole if gamma < WHOLE else 0.0, basis, o.fit)
         fit(gamma - 1 - o.whole if gamma < WHOLE else 0.0, narrow, o.narrow)
-    if w != NULL:
-        o.mass = 0
-        for k in range(classes):
-            add(&o.mass, &rest, w[k])
-        o.mass += rest
+    if w != NULL and s > 0:
+        o.mass = sum_of(w, classes)
     return o
 
 
@@ -2135,7 +2154,7 @@ cdef void do_rows(Work* work, const real* z, Py_ssize_t part) noexcept nogil:
     cdef Py_ssize_t start = part * work.piece, classes = work.classes
     cdef Py_ssize_t at = start * classes
     cdef Options o = work.options
-    cdef void* room = malloc(ROOM * padded(classes) * sizeof(real) + (classes + 4) * sizeof(double) + LINE)
+    cdef void* room = malloc(ROOM * padded(classes) * sizeof(real) + LINE)
     if room == NULL:
         work.failed = True
         return
@@ -2163,13 +2182,22 @@ cdef double share_rows(Work* work, const real[:, ::1] z, real[:, ::1] dz, Meetin
     cdef Py_ssize_t tile = ROWS if z.shape[1] <= FEW else 1, size = z.shape[1] * sizeof(real), parts, i
     cdef Py_ssize_t length = max(z.shape[1], 1)   # rows may be empty, and many
     cdef double total = 0, low = 0
+    cdef void* room = NULL
     work.z, work.doubles, work.rows, work.classes = &z[0, 0], real is double, z.shape[0], z.shape[1]
     work.dz = NULL if dz.shape[0] == 0 else &dz[0, 0]
     work.options.far = FEW < z.shape[1] and size <= SHORT and z.shape[0] * size >= FAR and can_stream()
     work.piece = ((piece_of(z.shape[0] * length) - 1) // (length * tile) + 1) * tile
     parts = (z.shape[0] + work.piece - 1) // work.piece
-    share_standing(team, do_part, work, parts)
-    for i in range(parts):
+    if work.y != NULL and work.options.s > 0 and z.shape[1] > FEW:
+        room = malloc(padded(z.shape[1]) * sizeof(real) + LINE)
+        work.failed = room == NULL
+        work.options.shares = <char*>room + LINE - <size_t>room % LINE
+    if not work.failed:
+        if room != NULL:
+            spread_label(<const real*>work.w, <real*>work.options.shares, z.shape[1], work.options.s / z.shape[1])
+        share_standing(team, do_part, work, parts)
+    free(room)
+    for i in range(0 if work.failed else parts):
         add(&total, &low, work.sums[i])
     return total + low if low == low else total
 

@@ -437,6 +437,7 @@ cdef double criterion_of(
     s.binary = &plain
     o.of_rows.least = o.of_rows.most = 1
     o.masked = o.far = False
+    o.shares = NULL
     if criterion == CROSS_ENTROPY:
         return scale * _cross_entropy.batch(
             z, t, y, <const real*>NULL, NULL, NULL, work, <real*>NULL, dz, rows, outputs, scale, &o)
