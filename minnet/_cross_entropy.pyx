@@ -18,8 +18,8 @@ from minnet._doors cimport (
 from minnet._loops cimport LANES, clones, narrow_clones, pointer, whole_clones
 from minnet._math cimport inlined, real
 from minnet._rows cimport (
-    FEW, LINE, ROWS, STRIP, add, add_strip, anchor, exp_others, fold, minnet_has_wide, near_others, row_max, strip, sum_strip,
-    tile_load, tile_max, tile_others, tile_store,
+    FEW, LINE, ROWS, STRIP, add, add_strip, anchor, exp_others, fetch, fold, minnet_has_wide, near_others, row_max, strip,
+    sum_strip, tile_load, tile_max, tile_others, tile_store,
 )
 from minnet._team cimport PIECES, Meeting, Team, meeting_of, piece_of, share_standing
 
@@ -316,104 +316,6 @@ cdef clones near_exponentials(
         near_others(z, next, y, shift, lowest, unit[0], others, e, n)
 
 
-cdef inline inlined distance_pair(const real* z, const real* T, real z_y, real* sums) noexcept nogil:
-    cdef Py_ssize_t size = strip(z_y), j
-    for j in range(strip(z_y)):
-        if T == NULL:
-            sums[j] = (z_y - z[j]) + (z_y - z[j + size])
-        else:
-            sums[j] = T[j] * (z_y - z[j]) + T[j + size] * (z_y - z[j + size])
-
-
-cdef inline inlined distance_block(
-    const real* z, const real* T, real z_y, double* high, real* low,
-) noexcept nogil:
-    """high + low += T (z_y - z) for four strips, as `exp_block` adds them."""
-    cdef real first[STRIP]
-    cdef real second[STRIP]
-    cdef Py_ssize_t size = 2 * strip(z_y), j
-    distance_pair(z, T, z_y, first)
-    distance_pair(z + size, T if T == NULL else T + size, z_y, second)
-    for j in range(strip(z_y)):
-        first[j] += second[j]
-    add_strip(first, high, low)
-
-
-cdef inline inlined near_distances(
-    const real* z, const real* T, real z_y, double* total, Py_ssize_t n,
-) noexcept nogil:
-    """sum_k T_k (z_y - z_k), T padded with zeros, or 1 where it is NULL."""
-    cdef double high[STRIP]
-    cdef real low[STRIP]
-    cdef real z_rest[LANES]
-    cdef const real* source
-    cdef double rest
-    cdef Py_ssize_t block = 4 * strip(z_y), i = 0, j
-    for j in range(STRIP):
-        high[j] = 0
-        low[j] = 0
-    for j in range(block):
-        z_rest[j] = z_y
-    memcpy(z_rest, z + n - n % block, n % block * sizeof(real))   # before it is read in other pieces
-    while True:   # a loop that is known to run
-        source = z + i
-        if i > n - block:
-            source = z_rest
-        distance_block(source, T if T == NULL else T + i, z_y, high, low)
-        i += block
-        if i >= n:
-            break
-    sum_strip(high, low, total, &rest)
-    total[0] += rest
-
-
-cdef clones near_row(
-    const real* z, const real* next, Py_ssize_t y, const real* w, real* work, Loss* loss, real* dz, Py_ssize_t n,
-    double scale, const Options* o, bint* done,
-) noexcept nogil:
-    """A row without a focus, unless a logit is far above the label's, or that is far from 0, or there is none to tell: then
-    `done` is false. `work` is room for a row."""
-    cdef const real* T = <const real*>o.shares
-    cdef real first, second, rest = o.s / n * scale
-    cdef double light = o.s / n, unit, others, inverse, pull = 1, label, slope, log_sum
-    cdef Py_ssize_t k
-    near_exponentials(z, next, y, &unit, &others, work if dz == NULL else dz, n)
-    done[0] = others == others
-    if not done[0]:
-        return
-    inverse = scale / (1.0 + others)
-    loss.part, loss.share, loss.others = 0, 1, others
-    slope = -others
-    if o.s > 0:
-        label = 1 - o.s
-        if w == NULL:
-            near_distances(z, <const real*>NULL, z[y], &loss.part, n)
-            loss.part *= light
-        else:
-            near_distances(z, T, z[y], &loss.part, n)
-            label, light = label * w[y], light * w[y]
-        pull = loss.share = label + o.s / n * o.mass
-        slope = (o.s / n * o.mass - light) - (label + light) * others
-        done[0] = loss.part == loss.part
-        if not o.s / n * o.mass <= CANCELLED * label:   # else nothing cancels: see `may_cancel`
-            log_sum = _math.log1p(others)
-            done[0] = not is_cancelled(loss.part + pull * log_sum, o.s / n * o.mass * log_sum)
-    done[0] = done[0] and not is_far(z[y], others, scale, min(pull, 1.0) * inverse)
-    if dz == NULL or not done[0]:
-        return
-    _math.split(pull * inverse * unit, &first, &second)
-    if rest == 0:
-        for k in range(n):
-            dz[k] = dz[k] * first * second
-    elif w == NULL:
-        for k in range(n):
-            dz[k] = dz[k] * first * second - rest
-    else:
-        for k in range(n):
-            dz[k] = dz[k] * first * second - rest * w[k]
-    dz[y] = slope * inverse
-
-
 cdef clones top_exponentials(
     const real* z, const real* next, real* m, double* unit, double* others, real* e, Py_ssize_t n, bint scaled,
 ) noexcept nogil:
@@ -430,14 +332,14 @@ cdef clones top_exponentials(
 # to a half faster, the wheel is smaller by 25 kB.
 
 cdef narrow_clones label_row(
-    const real* z, const real* next, Py_ssize_t y, const real* w, real* work, Loss* loss, real* dz, Py_ssize_t n,
-    double scale, const Options* o,
+    const real* z, const real* next, Py_ssize_t y, const real* w, real* e, Loss* loss, Py_ssize_t n, double scale,
+    const Options* o, bint sloped,
 ) noexcept nogil:
-    """By the maximum; `work` is room for a row."""
+    """The same by the maximum, for any row."""
     cdef real m, base, shift, lowest, e_y, top, peak, first, second, rest
     cdef double unit, others, wrong, total, distances, log_sum, e_label, mass = 1.0, slope
     cdef Py_ssize_t k
-    top_exponentials(z, next, &m, &unit, &others, work if dz == NULL else dz, n, False)
+    top_exponentials(z, next, &m, &unit, &others, e, n, False)
     e_y = _math.exp_difference(z[y], m) * _math.unshift(m)
     log_sum = _math.log1p(others)
     settle_label(z[y], e_y, m, others, log_sum, &loss.part, &wrong, &total)
@@ -453,7 +355,7 @@ cdef narrow_clones label_row(
         smooth(
             1.0 if w == NULL else w[y], distances, e_y, wrong, log_sum, o.s, o.s / n, o.mass, &loss.part, &mass, &slope,
             False)
-    if dz == NULL:
+    if not sloped:
         return
     anchor(m, &base, &shift, &lowest, &unit)
     top = _math.exp_counted(m - base, shift, lowest)   # the e of a maximum, whose p is 1 / S to the last bit
@@ -462,14 +364,14 @@ cdef narrow_clones label_row(
     rest = o.s / n * scale if o.gamma == 0 else 0.0
     if rest == 0:
         for k in range(n):
-            dz[k] = peak if dz[k] == top else dz[k] * first * second
+            e[k] = peak if e[k] == top else e[k] * first * second
     elif w == NULL:
         for k in range(n):
-            dz[k] = (peak if dz[k] == top else dz[k] * first * second) - rest
+            e[k] = (peak if e[k] == top else e[k] * first * second) - rest
     else:
         for k in range(n):
-            dz[k] = (peak if dz[k] == top else dz[k] * first * second) - rest * w[k]
-    dz[y] = slope * (scale / total)
+            e[k] = (peak if e[k] == top else e[k] * first * second) - rest * w[k]
+    e[y] = slope * (scale / total)
 
 
 cdef inline inlined labels_of_tile(
@@ -1123,20 +1025,13 @@ cdef inline inlined narrow_power(real x, const real* c, real* power) noexcept no
 
 
 cdef inline inlined small_powers(
-    real* u, real* V, const real* c, Py_ssize_t whole, Py_ssize_t n, bint many,
+    real* u, real* V, const real* c, Py_ssize_t whole, Py_ssize_t n,
 ) noexcept nogil:
-    """V = (1 - p)^(whole + f), where p stands in u, which is used up; c holds the coefficients for any p and, of `many` classes,
-    those for p <= 1/8, too."""
-    cdef int64_t large = 0
+    """V = (1 - p)^(whole + f), where p stands in u, which is used up."""
     cdef Py_ssize_t j
-    for j in range(n if real is double and many else 0):
-        large |= u[j] > <real>0.125
     if c[1] == 0:   # f = 0
         for j in range(n):
             V[j] = 1
-    elif real is double and many and not large:
-        for j in range(n):
-            narrow_power(<real>16 * u[j] - <real>1, c + TERMS, &V[j])
     elif real is double and c[21] != 0:
         for j in range(n):
             small_power(u[j], c, &V[j], True)
@@ -1186,20 +1081,40 @@ cdef inline inlined square_term(
     loss[0] = <real>0 if T == 0 else cost
 
 
-cdef inline inlined focus_maximum(
-    double others, double log_sum, double power, double gamma, double* F, double* H,
+cdef inline inlined focus_maxima(
+    const double* others, const double* log_sums, double gamma, double* F, double* H, Py_ssize_t rows,
 ) noexcept nogil:
-    """loss = F and gradient G = H of a class at the maximum, for T = 1."""
-    F[0] = log_sum
-    focus(1.0, others, power, gamma, F, H)
+    """loss = F and gradient G = H of classes at the maxima of rows, for T = 1."""
+    cdef double e[ROWS]
+    cdef double total[ROWS]
+    cdef Py_ssize_t j
+    for j in range(rows):
+        e[j], total[j], F[j] = 1.0, 1.0 + others[j], log_sums[j]
+    focus_rows(e, others, total, gamma, F, H, rows)
 
 
 cdef inline inlined share_block(
-    const real* z, const real* e, const real* T, real* G, real m, real L, real inverse, real U, real F, real H,
-    const real* c, const Options* o, double* high, double* low, Py_ssize_t n, bint focused,
+    const real* z, const real* T, real m, double* high, double* low, Py_ssize_t n,
 ) noexcept nogil:
-    """Losses and masses of up to LANES entries, added lane by lane; `focused`, a constant, G is kept."""
+    """T (m - z) and T of up to LANES entries, added lane by lane."""
     cdef double wide[LANES]
+    cdef real slope[LANES]
+    cdef Py_ssize_t j
+    for j in range(n, LANES):
+        wide[j] = 0
+        slope[j] = 0
+    for j in range(n):
+        term(z[j], T[j], m, &wide[j])
+        slope[j] = T[j]
+    tally(wide, high, low, PART)
+    tally(slope, high + PART, low + PART, PART)
+
+
+cdef inline inlined focal_block(
+    const real* z, const real* e, const real* T, real* G, real m, real L, real inverse, real U, real F, real H,
+    const real* c, const Options* o, double* high, double* low, Py_ssize_t n,
+) noexcept nogil:
+    """The same with a focus: costs and G, which is kept."""
     cdef real loss[LANES]
     cdef real slope[LANES]
     cdef real u[LANES]
@@ -1207,54 +1122,59 @@ cdef inline inlined share_block(
     cdef real gamma = min(o.gamma, WHOLE)
     cdef Py_ssize_t j
     for j in range(n, LANES):
-        wide[j] = 0
         loss[j] = slope[j] = 0
-    if not focused:
-        for j in range(n):
-            term(z[j], T[j], m, &wide[j])
-            slope[j] = T[j]
-        tally(wide, high, low, PART)
-        tally(slope, high + PART, low + PART, PART)
-        return
     if o.gamma == 2:
         for j in range(n):
-            square_term(z[j], e[j] * inverse, T[j], m, L, U, &G[j], &loss[j])
+            square_term(z[j], e[j] * inverse, T[j], m, L, U, &slope[j], &loss[j])
     else:
         for j in range(n):
             u[j] = e[j] * inverse
-        small_powers(u, V, c, o.whole, n, True)
+        small_powers(u, V, c, o.whole, n)
         for j in range(n):
-            focal_term(z[j], e[j] * inverse, T[j], m, L, gamma, V[j], F, H, &G[j], &loss[j])
+            focal_term(z[j], e[j] * inverse, T[j], m, L, gamma, V[j], F, H, &slope[j], &loss[j])
+    for j in range(n):
+        G[j] = slope[j]
     tally(loss, high, low, PART)
-    if n == LANES:
-        tally(G, high + PART, low + PART, PART)
-    else:
-        for j in range(n):
-            slope[j] = G[j]
-        tally(slope, high + PART, low + PART, PART)
+    tally(slope, high + PART, low + PART, PART)
 
 
-cdef inline inlined share_sums(
-    const real* z, const real* e, const real* T, real* G, real m, real L, real inverse, real U, real F, real H,
-    const Options* o, double* loss, double* mass, Py_ssize_t n, bint focused,
-) noexcept nogil:
-    """The loss of a row and the sum of its G, or its T where it is not `focused`."""
-    cdef real c[TERMS + NARROW]
+cdef inline inlined share_sums(const real* z, const real* T, real m, double* loss, double* mass, Py_ssize_t n) noexcept nogil:
+    """The sums of T (m - z) and of T over a row."""
     cdef double high[2 * PART]
     cdef double low[2 * PART]
     cdef Py_ssize_t block, j
-    for j in range(TERMS):
-        c[j] = o.fit[j] if focused else 0.0
-    for j in range(NARROW):
-        c[TERMS + j] = o.narrow[j] if focused else 0.0
     for j in range(2 * PART):
         high[j] = low[j] = 0
     for block in range(n // LANES):
         j = block * LANES
-        share_block(z + j, e + j, T + j, G + j, m, L, inverse, U, F, H, c, o, high, low, LANES, focused)
+        share_block(z + j, T + j, m, high, low, LANES)
     j = n - n % LANES
     if j < n:
-        share_block(z + j, e + j, T + j, G + j, m, L, inverse, U, F, H, c, o, high, low, n - j, focused)
+        share_block(z + j, T + j, m, high, low, n - j)
+    fold_parts(high, low, loss)
+    fold_parts(high + PART, low + PART, mass)
+
+
+cdef void focal_sums(
+    const real* z, const real* e, const real* T, real* G, real m, double others, double log_sum, double F, double H,
+    const Options* o, double* loss, double* mass, Py_ssize_t n,
+) noexcept nogil:
+    """The loss of any row with a focus, and the sum of its G: infinite logits need care, which most rows do without."""
+    cdef real c[TERMS]
+    cdef double high[2 * PART]
+    cdef double low[2 * PART]
+    cdef real L = log_sum, inverse = 1.0 / (1.0 + others), U = others / (1.0 + others)
+    cdef Py_ssize_t block, j
+    for j in range(TERMS):
+        c[j] = o.fit[j]
+    for j in range(2 * PART):
+        high[j] = low[j] = 0
+    for block in range(n // LANES):
+        j = block * LANES
+        focal_block(z + j, e + j, T + j, G + j, m, L, inverse, U, <real>F, <real>H, c, o, high, low, LANES)
+    j = n - n % LANES
+    if j < n:
+        focal_block(z + j, e + j, T + j, G + j, m, L, inverse, U, <real>F, <real>H, c, o, high, low, n - j)
     fold_parts(high, low, loss)
     fold_parts(high + PART, low + PART, mass)
 
@@ -1267,51 +1187,6 @@ cdef inline inlined share_gradient(
     real z, real G, real m, real mass, real others, real S, real factor, real* e,
 ) noexcept nogil:
     e[0] = (e[0] * (mass - G) - G * (others if z == m else S - e[0])) * factor
-
-
-cdef clones share_row(
-    const real* z, const real* next, const real* t, const int64_t* y, const real* w, real* work, Loss* loss, real* dz,
-    Py_ssize_t n, double scale, const Options* o,
-) noexcept nogil:
-    """`work` is room for four rows, `padded`, of which the third is not touched."""
-    cdef real m, inverse, pull
-    cdef real* shares = work + padded(n)
-    cdef real* slopes = work + 3 * padded(n)
-    cdef real* e = work if dz == NULL else dz
-    cdef const real* T = t   # nobody writes to it
-    cdef const real* G
-    cdef double unit, others, room, log_sum, mass, u, power, F = 0, H = 0
-    cdef Py_ssize_t k
-    top_exponentials(z, next, &m, &unit, &others, e, n, True)
-    log_sum = _math.log1p(others)
-    if w != NULL or y != NULL or o.s > 0:
-        T = shares
-    if y != NULL:
-        memcpy(shares, o.shares, n * sizeof(real))
-        shares[y[0]] = (1 - <real>o.s + <real>o.s / n) * (<real>1 if w == NULL else w[y[0]])
-    elif T != t:
-        spread(t, w, shares, n, <real>o.s)
-    u = others / (1.0 + others)
-    if o.gamma > 0 and o.gamma != 2:
-        _math.powers(&u, &power, &room, 1, o.gamma)
-        focus_maximum(others, log_sum, power, o.gamma, &F, &H)
-    inverse = 1.0 / (1.0 + others)
-    if o.gamma == 0:
-        share_sums(z, e, T, slopes, m, log_sum, inverse, u, <real>F, <real>H, o, &loss.part, &mass, n, False)
-    else:
-        share_sums(z, e, T, slopes, m, log_sum, inverse, u, <real>F, <real>H, o, &loss.part, &mass, n, True)
-    loss.share = loss.others = 0
-    G = T if o.gamma == 0 else slopes
-    if o.gamma == 0:
-        loss.part += log_sum * mass
-    if dz != NULL and others >= MANY and m < INFINITY:
-        pull = mass * scale / (1.0 + others)
-        for k in range(n):
-            dz[k] = dz[k] * pull - G[k] * <real>scale
-    elif dz != NULL:
-        for k in range(n):
-            share_gradient(
-                z[k], G[k], m, <real>mass, <real>others, <real>(1.0 + others), <real>(scale / (1.0 + others)), &dz[k])
 
 
 cdef inline inlined spread_tile(
@@ -1352,7 +1227,7 @@ cdef inline inlined focal_lanes(
         return
     for j in range(ROWS):
         u[j] = e[j] * inverse[j]
-    small_powers(u, V, c, o.whole, ROWS, False)
+    small_powers(u, V, c, o.whole, ROWS)
     for j in range(ROWS):
         focal_term(z[j], e[j] * inverse[j], T[j], m[j], L[j], gamma, V[j], F[j], H[j], &T[j], &cost[j])
 
@@ -1367,20 +1242,6 @@ cdef inline inlined plain_lanes(const real* z, const real* T, const real* m, dou
             loss[j] += d
         else:
             add(&loss[j], &low[j], d)
-
-
-cdef inline inlined focus_maxima(
-    const double* u, const double* others, const double* log_sums, double gamma, real* F, real* H,
-) noexcept nogil:
-    """The same for the rows of a tile."""
-    cdef double power[ROWS]
-    cdef double room[ROWS]
-    cdef double pull
-    cdef Py_ssize_t j
-    _math.powers(u, power, room, ROWS, gamma)
-    for j in range(ROWS):
-        focus_maximum(others[j], log_sums[j], power[j], gamma, &room[j], &pull)
-        F[j], H[j] = room[j], pull
 
 
 cdef clones share_tile(
@@ -1408,7 +1269,8 @@ cdef clones share_tile(
     cdef double sums_low[ROWS]
     cdef double mass[ROWS]
     cdef double scales[ROWS]
-    cdef double u[ROWS]
+    cdef double tops[ROWS]
+    cdef double pulls[ROWS]
     cdef double inverted, gamma = o.gamma
     cdef Py_ssize_t j, k
     tile_load(z, zs, rows, n)
@@ -1423,12 +1285,12 @@ cdef clones share_tile(
         inverted = 1.0 / (1.0 + others[j])
         low[j] = _math.log1p(others[j])
         L[j], rest[j], S[j], inverse[j], factor[j] = low[j], others[j], 1.0 + others[j], inverted, scales[j] * inverted
-        u[j] = others[j] * inverted
-        U[j] = u[j]
+        U[j] = others[j] * inverted
         sums[j] = sums_low[j] = 0
     if gamma > 0:
-        if gamma != 2:
-            focus_maxima(u, others, low, gamma, F, H)
+        focus_maxima(others, low, gamma, tops, pulls, ROWS if gamma != 2 else 0)
+        for j in range(ROWS if gamma != 2 else 0):
+            F[j], H[j] = tops[j], pulls[j]
         for k in range(TERMS):
             c[k] = o.fit[k]
         for k in range(n):
@@ -1662,23 +1524,30 @@ cdef clones finish_rows(const Loss* losses, double* values, Py_ssize_t rows) noe
     memcpy(values, part, rows * sizeof(double))
 
 
-# Long rows with a focus are tried by z_y as well, with T_k = w_k s / C for k != y in the same formulas, and the label as it is
-# without smoothing, in double. Digits that u_k and c_k lose where p_k is near 1, and c_k where distances cancel, are those of
-# eps T_k and eps T_k c: no more than `is_cancelled` allows for, as c >= -log(1 - p_k) there.
-# Some rows go through each step before the next one, as a logarithm or a sum that is waited for takes as long as 16 classes.
-# Powers come from a polynomial for p <= 1/8, of half as many terms as those for p <= 1/2. The few classes beyond are found by
-# the largest exponential of a row, and then done again.
+# ---- rows of many classes ------------------------------------------------------------------------------------------
+# Rows are tried by z_y first. With c and u = 1 - p of the label, without smoothing, a power and a pull of 1 without a focus,
+# and T_k = w_k s / C for the other classes, what is said above becomes
+#     loss = (1 - s) w_y u^gamma c + sum_k T_k u_k^gamma c_k,     c_k = (z_y - z_k) + log(S)
+#     d loss / d z_k = p_k (G_y + sum(G)) - G_k,                  d loss / d z_y = (sum(G) - G_y (S - 1)) / S
+# where G_y is ((1 - s) w_y + T_y) times the pull of the label. Digits that u_k and c_k lose where p_k is near 1, and c_k where
+# distances cancel, are those of eps T_k and eps T_k c: no more than `is_cancelled` allows for, as c >= -log(1 - p_k) there.
+# Some rows go through each step before the next one, as a logarithm, a quotient or a sum that is waited for takes as long as 16
+# classes. Powers come from a polynomial for p <= 1/8, of half as many terms as those for p <= 1/2. Beyond are few classes in a
+# row of labels, which are found by the largest exponential, and done again; in one of shares the maximum is known.
 
 cdef enum:
-    GROUP = 8   # rows
-    ROOM = 4 + 2 * GROUP   # rows, `padded`, to work in: four for `share_row`, then the exponentials and G of a group
+    FAR = 1 << 24     # bytes of a gradient that is not in a cache when it is read, beside as many logits
+    SHORT = 1 << 14   # bytes of a row that stays in the cache until it has been written
+    GROUP = 8         # rows
+    ROOM = 2 * GROUP  # rows, `padded`, to work in: the exponentials and G of a group
 
 
 cdef struct Near:   # what a row is taken by
-    double z_y
+    double z_y       # or the maximum
     double log_sum
     double inverse   # 1 / S, and what exponentials are multiplied by
-    double T_y
+    double T_y       # of a label, whose e is 0
+    double F, H      # loss and G of a maximum, for T = 1
     double gamma
     Py_ssize_t whole
 
@@ -1689,19 +1558,23 @@ cdef struct Group:
     double total[GROUP]
     double log_sum[GROUP]
     double e_y[GROUP]
-    double loss[GROUP]     # u^gamma c
-    double pull[GROUP]     # u^gamma (1 + gamma p c / u)
-    double share[GROUP]    # of the label in the target
-    double costs[GROUP]    # of the other classes, smoothed
+    double loss[GROUP]     # u^gamma c of the label
+    double pull[GROUP]     # u^gamma (1 + gamma p c / u) there
+    double label[GROUP]    # its share of the target, but for what smoothing adds
+    double share[GROUP]    # with that
+    double costs[GROUP]    # of the other classes
     double slopes[GROUP]   # the sum of their G
 
 
-cdef inline inlined near_powers(const real* e, real* u, const real* c, const Near* r, real* V) noexcept nogil:
-    """V = u^(gamma - 1) of a strip; u is used up."""
+cdef inline inlined near_powers(const real* e, real* u, const real* c, const Near* r, real* V, bint large) noexcept nogil:
+    """V = u^(gamma - 1) of a strip, for p <= 1/8, or 1/2 if `large`; u is used up."""
     cdef real steep = 16 * r.inverse
     cdef Py_ssize_t whole = r.whole, j
     for j in range(strip(steep)):
-        narrow_power(e[j] * steep - <real>1, c, &V[j])
+        if large:
+            small_power(e[j] * <real>r.inverse, c, &V[j], True)
+        else:
+            narrow_power(e[j] * steep - <real>1, c, &V[j])
     while whole > 0:
         for j in range(strip(steep) if whole & 1 else 0):
             V[j] *= u[j]
@@ -1712,10 +1585,11 @@ cdef inline inlined near_powers(const real* e, real* u, const real* c, const Nea
 
 cdef inline inlined near_strip(
     const real* z, const real* e, const real* T, real* G, const real* fit, const Near* r, real* costs, real* slopes,
-    real* tops,
+    real* tops, bint large,
 ) noexcept nogil:
-    """Costs and G of a strip, and the largest exponentials; gamma = 2 where `fit` is NULL."""
-    cdef real z_y = r.z_y, L = r.log_sum, inverse = r.inverse, pulled = r.gamma * r.inverse
+    """Costs T u^gamma c and G of a strip, and the largest exponentials; gamma = 2 where `fit` is NULL. If `large`, maxima have
+    their own, and all else has p <= 1/2."""
+    cdef real z_y = r.z_y, L = r.log_sum, inverse = r.inverse, pulled = r.gamma * r.inverse, F = r.F, H = r.H
     cdef real u[STRIP]
     cdef real V[STRIP]
     cdef real c, x, v
@@ -1723,29 +1597,34 @@ cdef inline inlined near_strip(
     for j in range(strip(L) if fit != NULL else 0):
         u[j] = <real>1 - e[j] * inverse
     if fit != NULL:
-        near_powers(e, u, fit, r, V)
+        near_powers(e, u, fit, r, V, large)
     for j in range(strip(L)):
         x = <real>1 - e[j] * inverse
         c = (z_y - z[j]) + L
-        v = T[j] * (x if fit == NULL else V[j])
+        v = x if fit == NULL else V[j]
+        if not large:
+            v *= T[j]
         slopes[j] = v * (x + (e[j] * pulled) * c)
         costs[j] = v * (x * c)
+    for j in range(strip(L) if large else 0):
+        slopes[j] = T[j] * (H if z[j] == z_y else slopes[j])
+        costs[j] = T[j] * (F if z[j] == z_y else costs[j])
     for j in range(strip(L)):
         G[j] = slopes[j]
-    for j in range(strip(L) if fit != NULL else 0):
+    for j in range(strip(L) if fit != NULL and not large else 0):
         tops[j] = e[j] if e[j] > tops[j] else tops[j]
 
 
 cdef inline inlined near_pair(
     const real* z, const real* e, const real* T, real* G, const real* fit, const Near* r, real* costs, real* slopes,
-    real* tops,
+    real* tops, bint large,
 ) noexcept nogil:
     """Two strips, added to each other."""
     cdef real cost[STRIP]
     cdef real slope[STRIP]
     cdef Py_ssize_t size = strip(cost[0]), j
-    near_strip(z, e, T, G, fit, r, costs, slopes, tops)
-    near_strip(z + size, e + size, T + size, G + size, fit, r, cost, slope, tops)
+    near_strip(z, e, T, G, fit, r, costs, slopes, tops, large)
+    near_strip(z + size, e + size, T + size, G + size, fit, r, cost, slope, tops, large)
     for j in range(strip(cost[0])):
         costs[j] += cost[j]
         slopes[j] += slope[j]
@@ -1753,7 +1632,7 @@ cdef inline inlined near_pair(
 
 cdef inline inlined near_block(
     const real* z, const real* e, const real* T, real* G, const real* fit, const Near* r, double* high, real* low,
-    double* high_slopes, real* low_slopes, real* tops,
+    double* high_slopes, real* low_slopes, real* tops, bint large,
 ) noexcept nogil:
     """Costs and G of a block of four strips, which are added as `exp_block` does it."""
     cdef real costs[STRIP]
@@ -1761,8 +1640,8 @@ cdef inline inlined near_block(
     cdef real cost[STRIP]
     cdef real slope[STRIP]
     cdef Py_ssize_t size = 2 * strip(cost[0]), j
-    near_pair(z, e, T, G, fit, r, costs, slopes, tops)
-    near_pair(z + size, e + size, T + size, G + size, fit, r, cost, slope, tops)
+    near_pair(z, e, T, G, fit, r, costs, slopes, tops, large)
+    near_pair(z + size, e + size, T + size, G + size, fit, r, cost, slope, tops, large)
     for j in range(strip(cost[0])):
         costs[j] += cost[j]
         slopes[j] += slope[j]
@@ -1772,17 +1651,20 @@ cdef inline inlined near_block(
 
 cdef inline inlined near_sums(
     const real* z, const real* e, const real* T, real* G, const real* fit, const Near* r, double* costs, double* slopes,
-    real* top, Py_ssize_t n,
+    real* top, Py_ssize_t n, bint large,
 ) noexcept nogil:
-    """The sums of costs and of G over the other classes of a row; e, T and G are padded, e and T with zeros. One stands at the
-    label, too."""
+    """The sums of costs and of G over a row but its label; G is padded."""
     cdef double high[STRIP]
     cdef double high_slopes[STRIP]
     cdef real low[STRIP]
     cdef real low_slopes[STRIP]
     cdef real tops[STRIP]
     cdef real z_rest[LANES]
-    cdef const real* source
+    cdef real e_rest[LANES]
+    cdef real T_rest[LANES]
+    cdef const real* z_block
+    cdef const real* e_block
+    cdef const real* T_block
     cdef double costs_rest, slopes_rest
     cdef Py_ssize_t block = 4 * strip(low[0]), i = 0, j
     for j in range(STRIP):
@@ -1790,12 +1672,15 @@ cdef inline inlined near_sums(
         low[j] = low_slopes[j] = tops[j] = 0
     for j in range(block):
         z_rest[j] = r.z_y
-    memcpy(z_rest, z + n - n % block, n % block * sizeof(real))   # before it is read in other pieces
+        e_rest[j] = T_rest[j] = 0
+    memcpy(z_rest, z + n - n % block, n % block * sizeof(real))   # before they are read in other pieces
+    memcpy(e_rest, e + n - n % block, n % block * sizeof(real))
+    memcpy(T_rest, T + n - n % block, n % block * sizeof(real))
     while True:   # a loop that is known to run
-        source = z + i
+        z_block, e_block, T_block = z + i, e + i, T + i
         if i > n - block:
-            source = z_rest
-        near_block(source, e + i, T + i, G + i, fit, r, high, low, high_slopes, low_slopes, tops)
+            z_block, e_block, T_block = z_rest, e_rest, T_rest
+        near_block(z_block, e_block, T_block, G + i, fit, r, high, low, high_slopes, low_slopes, tops, large)
         i += block
         if i >= n:
             break
@@ -1803,194 +1688,368 @@ cdef inline inlined near_sums(
     sum_strip(high_slopes, low_slopes, slopes, &slopes_rest)
     costs[0] = (costs[0] - r.T_y * <real>r.log_sum) + costs_rest   # of p = 0 and c = log(S)
     slopes[0] = (slopes[0] - r.T_y) + slopes_rest
-    if fit != NULL:
+    if fit != NULL and not large:
         row_max(tops, top, STRIP)
+
+
+cdef Py_ssize_t next_above(const real* e, real border, Py_ssize_t k, Py_ssize_t n) noexcept nogil:
+    """Where the next entry above a border is, from k on, or n: whole strips are passed over."""
+    cdef int32_t found = 0
+    cdef Py_ssize_t j
+    while k + STRIP <= n and found == 0:
+        for j in range(STRIP):
+            found |= e[k + j] > border
+        k += 0 if found else STRIP
+    while k < n and not e[k] > border:
+        k += 1
+    return k
 
 
 cdef void mend(
     const real* z, const real* e, const real* T, real* G, const Near* r, double* costs, double* slopes, Py_ssize_t n,
 ) noexcept nogil:
     """Classes of p > 1/8 by powers of their own, in place of what a polynomial has made of them."""
+    cdef real border = 0.125 / r.inverse
     cdef double p, c, u, V, was
-    cdef Py_ssize_t k
-    for k in range(n):
-        p = e[k] * r.inverse
-        if p > 0.125:
-            c, u = (r.z_y - z[k]) + r.log_sum, 1 - p
-            was = G[k]
-            costs[0] -= was * u * c / (u + r.gamma * p * c)
-            V = T[k] * pow(u, r.gamma - 1)
-            G[k] = V * (u + r.gamma * p * c)
-            costs[0] += V * u * c
-            slopes[0] += G[k] - was
-            if not (p <= 0.5 or r.gamma >= 1):   # no limit at u = 0, which has few digits
-                costs[0] = NAN
+    cdef Py_ssize_t k = next_above(e, border, 0, n)
+    while k < n:
+        p, c, was = e[k] * r.inverse, (r.z_y - z[k]) + r.log_sum, G[k]
+        u = 1 - p
+        costs[0] -= was * u * c / (u + r.gamma * p * c)
+        V = T[k] * pow(u, r.gamma - 1)
+        G[k] = V * (u + r.gamma * p * c)
+        costs[0] += V * u * c
+        slopes[0] += G[k] - was
+        if not (p <= 0.5 or r.gamma >= 1):   # no limit at u = 0, which has few digits
+            costs[0] = NAN
+        k = next_above(e, border, k + 1, n)
 
 
-cdef inline inlined near_costs(
-    const real* z, const real* e, const real* T, real* G, const real* fit, const Near* r, double* costs, double* slopes,
-    Py_ssize_t n,
+cdef inline inlined costs_of(
+    const real* z, const real* e, const real* T, real* G, const Near* given, const Options* o, double* costs, double* slopes,
+    Py_ssize_t n, bint large,
 ) noexcept nogil:
-    """Sums over classes of any p. `mend` gets copies: what it could reach would be read anew after each store."""
-    cdef Near copy = r[0]
-    cdef double sums[2]
+    cdef Near r = given[0]
+    cdef real fit[TERMS]
+    cdef double sums[2]   # no other pointers reach what is computed with: it would be read anew after each store
     cdef real top = 0
-    near_sums(z, e, T, G, fit, r, &sums[0], &sums[1], &top, n)
-    if fit != NULL and top * r.inverse > 0.125:
-        mend(z, e, T, G, &copy, &sums[0], &sums[1], n)
+    cdef Py_ssize_t j
+    if r.gamma == 2:
+        near_sums(z, e, T, G, <const real*>NULL, &r, &sums[0], &sums[1], &top, n, large)
+    else:
+        for j in range(TERMS if large else NARROW):
+            fit[j] = o.fit[j] if large else o.narrow[j]
+        near_sums(z, e, T, G, fit, &r, &sums[0], &sums[1], &top, n, large)
+    if top * r.inverse > 0.125:
+        mend(z, e, T, G, given, &sums[0], &sums[1], n)
     costs[0], slopes[0] = sums[0], sums[1]
 
 
-cdef inline inlined smooth_row(
-    const real* z, const real* e, const real* T, real* G, double z_y, double T_y, const Options* o, Group* r, Py_ssize_t j,
+cdef clones near_costs(
+    const real* z, const real* e, const real* T, real* G, const Near* r, const Options* o, double* costs, double* slopes,
     Py_ssize_t n,
 ) noexcept nogil:
-    """Costs and slopes of row j of a group, and G."""
-    cdef real fit[NARROW]
-    cdef Near near
-    cdef Py_ssize_t i
-    near.z_y, near.T_y, near.log_sum, near.gamma, near.whole = z_y, T_y, r.log_sum[j], o.gamma, o.whole
-    near.inverse = r.unit[j] * _math.unshift(<real>0) / r.total[j]
-    if o.gamma == 2:
-        near_costs(z, e, T, G, <const real*>NULL, &near, &r.costs[j], &r.slopes[j], n)
-        return
-    for i in range(NARROW):
-        fit[i] = o.narrow[i]
-    near_costs(z, e, T, G, fit, &near, &r.costs[j], &r.slopes[j], n)
+    """Sums over classes, of which few have p > 1/8."""
+    costs_of(z, e, T, G, r, o, costs, slopes, n, False)
 
 
-cdef inline inlined near_slopes(
-    const real* e, const real* G, double factor, real pull, real* dz, Py_ssize_t n,
+cdef clones top_costs(
+    const real* z, const real* e, const real* T, real* G, const Near* r, const Options* o, double* costs, double* slopes,
+    Py_ssize_t n,
 ) noexcept nogil:
-    """dz = factor e - pull G, or without G."""
-    cdef real first, second
-    cdef Py_ssize_t k
-    _math.split(factor, &first, &second)
-    if G == NULL:
-        for k in range(n):
-            dz[k] = e[k] * first * second
-    else:
-        for k in range(n):
-            dz[k] = e[k] * first * second - pull * G[k]
+    """Sums over classes of any p, whose maximum is known."""
+    costs_of(z, e, T, G, r, o, costs, slopes, n, True)
 
 
-cdef clones near_group(
-    const real* z, const int64_t* y, const real* w, const double* pulls, real* work, Loss* losses, real* dz,
-    const Py_ssize_t* at, Py_ssize_t rows, Py_ssize_t n, double scale, const Options* o, bint* done,
+cdef inline inlined distance_pair(const real* z, const real* T, real z_y, real* sums) noexcept nogil:
+    cdef Py_ssize_t size = strip(z_y), j
+    for j in range(strip(z_y)):
+        if T == NULL:
+            sums[j] = (z_y - z[j]) + (z_y - z[j + size])
+        else:
+            sums[j] = T[j] * (z_y - z[j]) + T[j + size] * (z_y - z[j + size])
+
+
+cdef inline inlined distance_block(
+    const real* z, const real* T, real z_y, double* high, real* low,
 ) noexcept nogil:
-    """Rows at[0], at[1], ... with a focus as `near_row` takes those without; then come those of the next group. What goes past
-    the caches stays where exponentials were."""
-    cdef const real* T = <const real*>o.shares
-    cdef real* room = work + 4 * padded(n)
-    cdef real* G = room + GROUP * padded(n)
-    cdef real* e[GROUP]
-    cdef const real* row
-    cdef const real* less
-    cdef real* slope
-    cdef Group r
-    cdef double share, mass, pull, inverse
-    cdef Py_ssize_t i, j, k
-    for j in range(GROUP):
-        r.unit[j], r.others[j], r.e_y[j], r.costs[j], r.slopes[j] = 1, 0, 1, 0, 0
-    for j in range(rows):
-        e[j] = room + j * padded(n) if dz == NULL or dz == z or o.far or o.s > 0 else dz + at[j] * n
-        near_exponentials(z + at[j] * n, z + at[j + rows] * n, y[at[j]], &r.unit[j], &r.others[j], e[j], n)
+    """high + low += T (z_y - z) for four strips, as `exp_block` adds them."""
+    cdef real first[STRIP]
+    cdef real second[STRIP]
+    cdef Py_ssize_t size = 2 * strip(z_y), j
+    distance_pair(z, T, z_y, first)
+    distance_pair(z + size, T if T == NULL else T + size, z_y, second)
+    for j in range(strip(z_y)):
+        first[j] += second[j]
+    add_strip(first, high, low)
+
+
+cdef inline inlined near_distances(
+    const real* z, const real* T, real z_y, double* total, Py_ssize_t n,
+) noexcept nogil:
+    """sum_k T_k (z_y - z_k), T padded with zeros, or 1 where it is NULL."""
+    cdef double high[STRIP]
+    cdef real low[STRIP]
+    cdef real z_rest[LANES]
+    cdef const real* source
+    cdef double rest
+    cdef Py_ssize_t block = 4 * strip(z_y), i = 0, j
+    for j in range(STRIP):
+        high[j] = 0
+        low[j] = 0
+    for j in range(block):
+        z_rest[j] = z_y
+    memcpy(z_rest, z + n - n % block, n % block * sizeof(real))   # before it is read in other pieces
+    while True:   # a loop that is known to run
+        source = z + i
+        if i > n - block:
+            source = z_rest
+        distance_block(source, T if T == NULL else T + i, z_y, high, low)
+        i += block
+        if i >= n:
+            break
+    sum_strip(high, low, total, &rest)
+    total[0] += rest
+
+
+cdef inline inlined focus_group(Group* r, double gamma) noexcept nogil:
+    """Logarithms and powers of all rows side by side."""
+    cdef Py_ssize_t j
     for j in range(GROUP):
         r.total[j] = 1.0 + r.others[j]
         r.log_sum[j] = r.loss[j] = _math.log1p(r.others[j])
-    focus_rows(r.e_y, r.others, r.total, o.gamma, r.loss, r.pull, GROUP)
-    for j in range(rows if o.s > 0 else 0):
+    focus_rows(r.e_y, r.others, r.total, gamma, r.loss, r.pull, GROUP)
+
+
+cdef inline inlined smooth_group(
+    const real* z, const int64_t* y, const real* w, real** e, real* G, Group* r, const Py_ssize_t* at, Py_ssize_t rows,
+    Py_ssize_t n, const Options* o,
+) noexcept nogil:
+    """Costs and slopes of the other classes, and G. Without a focus, costs are without log(S) times slopes, and T is G."""
+    cdef const real* T = <const real*>o.shares
+    cdef const real* row
+    cdef Near near
+    cdef Py_ssize_t j, k
+    near.gamma, near.whole, near.F, near.H = o.gamma, o.whole, 0, 0
+    for j in range(rows):
         k, row = y[at[j]], z + at[j] * n
-        memset(e[j] + n, 0, (padded(n) - n) * sizeof(real))
-        smooth_row(row, e[j], T, G + j * padded(n), row[k], T[k], o, &r, j, n)
+        r.label[j] = (1 - o.s) * (1.0 if w == NULL else w[k])
+        r.share[j] = r.label[j] + T[k]
+        r.slopes[j] = o.s / n * o.mass - T[k]
+        if o.gamma > 0:
+            near.z_y, near.T_y, near.log_sum = row[k], T[k], r.log_sum[j]
+            near.inverse = r.unit[j] * _math.unshift(<real>0) / r.total[j]
+            near_costs(row, e[j], T, G + j * padded(n), &near, o, &r.costs[j], &r.slopes[j], n)
+        elif w == NULL:
+            near_distances(row, <const real*>NULL, row[k], &r.costs[j], n)
+            r.costs[j] *= o.s / n
+        else:
+            near_distances(row, T, row[k], &r.costs[j], n)
+
+
+cdef inline inlined near_slopes(real* e, const real* G, double factor, real pull, real rest, Py_ssize_t n) noexcept nogil:
+    """factor e - pull G in place of e, or less the same for all where there is no G."""
+    cdef real first, second
+    cdef Py_ssize_t k
+    _math.split(factor, &first, &second)
+    if G != NULL:
+        for k in range(n):
+            e[k] = e[k] * first * second - pull * G[k]
+    elif rest != 0:
+        for k in range(n):
+            e[k] = e[k] * first * second - rest
+    else:
+        for k in range(n):
+            e[k] = e[k] * first * second
+
+
+cdef clones near_group(
+    const real* z, const int64_t* y, const real* w, const double* pulls, real** e, real* G, Loss* losses,
+    const Py_ssize_t* at, Py_ssize_t rows, Py_ssize_t n, double scale, const Options* o, bint sloped, bint* done,
+) noexcept nogil:
+    """Rows at[0], at[1], ... unless a logit is far above the label's, or that is far from 0, or there is none to tell: then
+    `done` is false. Then come those of the next group. The gradient, if it is asked for, takes the place of e."""
+    cdef Group r
+    cdef const real* less
+    cdef double light = o.s / n * o.mass, pull, rest, inverse, mass, log_sum
+    cdef bint even = w == NULL and o.gamma == 0, cancelled
+    cdef Py_ssize_t i, j, k
+    for j in range(GROUP):
+        r.unit[j], r.others[j], r.e_y[j], r.pull[j], r.costs[j], r.slopes[j] = 1, 0, 1, 1, 0, 0
+        r.label[j] = r.share[j] = 1   # weights of classes are those of rows, unless these are smoothed
+    for j in range(rows):
+        near_exponentials(z + at[j] * n, z + at[j + rows] * n, y[at[j]], &r.unit[j], &r.others[j], e[j], n)
+    if o.gamma > 0:
+        focus_group(&r, o.gamma)
+    if o.s > 0:
+        smooth_group(z, y, w, e, G, &r, at, rows, n, o)
     for j in range(rows):
         i, k = at[j], y[at[j]]
-        share = 1   # of the label in the target; weights of classes are those of rows, unless it is smoothed
-        if o.s > 0:
-            share = (1 - o.s) * (1.0 if w == NULL else w[k]) + T[k]
         pull = scale if pulls == NULL else scale * pulls[i]
-        losses[i] = known(share * r.loss[j] + r.costs[j])
-        mass, inverse = share * r.pull[j] + r.slopes[j], pull / r.total[j]
-        done[i] = not (
-            is_cancelled(losses[i].part, o.s / n * o.mass * r.log_sum[j])
-            or is_far(z[i * n + k], r.others[j], pull, min(mass, 1.0) * inverse)
+        inverse = pull / (1.0 + r.others[j])
+        mass = r.share[j] * r.pull[j] + r.slopes[j]
+        if o.gamma > 0:
+            losses[i] = known(r.share[j] * r.loss[j] + r.costs[j])
+            cancelled = is_cancelled(losses[i].part, light * r.log_sum[j])
+        else:
+            losses[i].part, losses[i].share, losses[i].others = r.costs[j], mass, r.others[j]
+            cancelled = r.costs[j] != r.costs[j]
+            if not light <= CANCELLED * r.label[j]:   # else nothing cancels: see `may_cancel`
+                log_sum = _math.log1p(r.others[j])
+                cancelled = is_cancelled(r.costs[j] + mass * log_sum, light * log_sum)
+        done[j] = not (
+            cancelled or is_far(z[i * n + k], r.others[j], pull, min(mass, 1.0) * inverse)
             or mass != mass)   # p c of an impossible class
-        if dz != NULL and done[i]:
-            slope = e[j] if o.far else dz + i * n
-            less = G + j * padded(n) if o.s > 0 else <const real*>NULL
-            near_slopes(e[j], less, mass * inverse * r.unit[j], <real>pull, slope, n)
-            slope[k] = (r.slopes[j] - share * r.pull[j] * r.others[j]) * inverse
+        if sloped and done[j]:
+            less = NULL
+            if o.s > 0 and not even:
+                less = <const real*>o.shares if o.gamma == 0 else G + j * padded(n)
+            rest = o.s / n * pull if even else 0.0
+            near_slopes(e[j], less, mass * inverse * r.unit[j], <real>pull, <real>rest, n)
+            e[j][k] = (r.slopes[j] - r.share[j] * r.pull[j] * r.others[j]) * inverse
 
 
-cdef void long_row(
-    const real* z, const real* next, const real* t, const int64_t* y, const real* w, real* work, Loss* loss, real* dz,
-    Py_ssize_t n, double scale, const Options* o,
+cdef inline inlined share_slopes(
+    const real* z, const real* G, real m, double others, double mass, double scale, real* e, Py_ssize_t n,
 ) noexcept nogil:
-    """A row of more than FEW classes, that counts; meanwhile the row `next` comes nearer."""
-    cdef bint done = False
-    if t == NULL and (o.s == 0 or o.gamma == 0):
-        if o.gamma == 0 and is_near(w, o):
-            near_row(z, next, y[0], w, work, loss, dz, n, scale, o, &done)
-        if not done:
-            label_row(z, next, y[0], w, work, loss, dz, n, scale, o)
+    """The gradient in place of e."""
+    cdef real pull = mass * scale / (1.0 + others)
+    cdef Py_ssize_t k
+    if others >= MANY and m < INFINITY:
+        for k in range(n):
+            e[k] = e[k] * pull - G[k] * <real>scale
     else:
-        share_row(z, next, t, y, w, work, loss, dz, n, scale, o)
+        for k in range(n):
+            share_gradient(
+                z[k], G[k], m, <real>mass, <real>others, <real>(1.0 + others), <real>(scale / (1.0 + others)), &e[k])
 
 
-cdef inline Py_ssize_t group_of(const real* t, const real* w, Py_ssize_t n, const Options* o) noexcept nogil:
-    """How many rows `near_group` takes, 0 for none: 7 kB of logits, of exponentials and of G stay in the nearest cache."""
-    if t != NULL or o.gamma == 0 or not is_near(w, o):
-        return 0
+cdef clones share_group(
+    const real* z, const real* t, const int64_t* y, const real* w, const double* pulls, real** e, real* G, real* shares,
+    Loss* losses, const Py_ssize_t* at, Py_ssize_t rows, Py_ssize_t n, double scale, const Options* o, bint sloped,
+) noexcept nogil:
+    """The same for shares of all classes, and for labels whose smoothed loss with a focus goes by the maximum."""
+    cdef const real* T
+    cdef const real* row
+    cdef real m[GROUP]
+    cdef double others[GROUP]
+    cdef double log_sum[GROUP]
+    cdef double F[GROUP]
+    cdef double H[GROUP]
+    cdef Near near
+    cdef double unit, mass
+    cdef Py_ssize_t i, j
+    for j in range(GROUP):
+        others[j] = 0
+    for j in range(rows):
+        fetch(t + at[j] * n, n * sizeof(real) // LINE + 1 if t != NULL and n * sizeof(real) <= SHORT else 0)
+        top_exponentials(z + at[j] * n, z + at[j + rows] * n, &m[j], &unit, &others[j], e[j], n, True)
+    for j in range(GROUP):
+        log_sum[j] = _math.log1p(others[j])
+    if o.gamma > 0:
+        focus_maxima(others, log_sum, o.gamma, F, H, GROUP)
+    near.T_y, near.gamma, near.whole = 0, o.gamma, o.whole
+    for j in range(rows):
+        i, row, T = at[j], z + at[j] * n, shares
+        if y != NULL:
+            memcpy(shares, o.shares, n * sizeof(real))
+            shares[y[i]] = (1 - <real>o.s + <real>o.s / n) * (<real>1 if w == NULL else w[y[i]])
+        elif w != NULL or o.s > 0:
+            spread(t + i * n, w, shares, n, <real>o.s)
+        else:
+            T = t + i * n
+        losses[i] = known(0)
+        if o.gamma == 0:
+            share_sums(row, T, m[j], &losses[i].part, &mass, n)
+            losses[i].part += log_sum[j] * mass
+        else:
+            near.z_y, near.log_sum, near.inverse, near.F, near.H = m[j], log_sum[j], 1.0 / (1.0 + others[j]), F[j], H[j]
+            if others[j] >= 7:   # p <= 1/8
+                near_costs(row, e[j], T, G, &near, o, &losses[i].part, &mass, n)
+            else:
+                top_costs(row, e[j], T, G, &near, o, &losses[i].part, &mass, n)
+            if not (losses[i].part < INFINITY and mass < INFINITY):
+                focal_sums(row, e[j], T, G, m[j], others[j], log_sum[j], F[j], H[j], o, &losses[i].part, &mass, n)
+        if sloped:
+            share_slopes(
+                row, T if o.gamma == 0 else G, m[j], others[j], mass, scale if pulls == NULL else scale * pulls[i], e[j], n)
+
+
+cdef void by_maximum(
+    const real* z, const int64_t* y, const real* w, const double* pulls, real** e, real* work, Loss* losses,
+    const Py_ssize_t* at, Py_ssize_t n, double scale, const Options* o, bint sloped,
+) noexcept nogil:
+    """A row with a label; meanwhile the next one comes nearer."""
+    cdef Py_ssize_t i = at[0]
+    if o.s == 0 or o.gamma == 0:
+        label_row(
+            z + i * n, z + at[1] * n, y[i], w, e[0], &losses[i], n, scale if pulls == NULL else scale * pulls[i], o, sloped)
+    else:
+        share_group(
+            z, <const real*>NULL, y, w, pulls, e, work, work + padded(n), losses, at, 1, n, scale, o, sloped)
+
+
+cdef inline Py_ssize_t group_of(Py_ssize_t n, real unused) noexcept nogil:
+    """How many rows go side by side: 7 kB of logits, of exponentials and of G stay in the nearest cache."""
     return max(<Py_ssize_t>1, min(<Py_ssize_t>GROUP, <Py_ssize_t>(7168 // (n * sizeof(real)))))
+
+
+cdef void put_back(const real* e, real* dz, Py_ssize_t n, bint far) noexcept nogil:
+    """dz = e, which may be the same place."""
+    if far:
+        put_far(e, dz, n)
+    elif e != dz:
+        memcpy(dz, e, n * sizeof(real))
 
 
 cdef void long_rows(
     const real* z, const real* t, const int64_t* y, const real* w, const double* weight, const double* pull, real* work,
     double* loss, real* dz, Py_ssize_t rows, Py_ssize_t n, double scale, const Options* o,
 ) noexcept nogil:
-    """Up to ROWS of them. dz may be z: the row that is read is then a copy, as loops over one array that is read and written
-    under two names would not vectorise."""
+    """Up to ROWS of more than FEW classes. Exponentials of a row, and then its gradient, stand where the gradient will be, or
+    in `work` if dz is z, or goes past the caches."""
     cdef Loss losses[ROWS]
     cdef Py_ssize_t at[ROWS + GROUP]   # where rows that count are, and what comes next
-    cdef bint done[ROWS]
-    cdef const real* row
+    cdef bint done[GROUP]
+    cdef real* e[GROUP]
+    cdef real* G = work + GROUP * padded(n)
     cdef real* slope
-    cdef Py_ssize_t count = 0, i = 0, j, group = group_of(t, w, n, o)
+    cdef bint sloped = dz != NULL, near = t == NULL and is_near(w, o)
+    cdef Py_ssize_t count = 0, i = 0, j, some, group = group_of(n, <real>0)
     for j in range(rows):
-        done[j] = weight != NULL and weight[j] == 0
-        if done[j]:
+        if weight != NULL and weight[j] == 0:
             losses[j] = known(0)
-            slope = NULL if dz == NULL else work if o.far else dz + j * n
-            fill(slope, 0 if slope == NULL else n, <real>0)
-            if slope == work:
-                put_far(slope, dz + j * n, n)
+            if sloped:
+                slope = work if o.far else dz + j * n
+                fill(slope, n, <real>0)
+                put_back(slope, dz + j * n, n, o.far)
         else:
             at[count] = j
             count += 1
     for j in range(GROUP):
         at[count + j] = rows + j
-    while i < count and group > 0:
-        near_group(z, y, w, pull, work, losses, dz, at + i, min(group, count - i), n, scale, o, done)
-        for j in range(min(group, count - i) if o.far and dz != NULL else 0):
-            put_far(work + (4 + j) * padded(n), dz + at[i + j] * n, n if done[at[i + j]] else 0)
-        i += group
-    for i in range(count):
-        j = at[i]
-        if done[j]:
-            continue
-        row, slope = z + j * n, NULL if dz == NULL else work if o.far else dz + j * n
-        if dz == z:
-            memcpy(work + 2 * padded(n), row, n * sizeof(real))
-            row = work + 2 * padded(n)
-        long_row(
-            row, z + at[i + 1] * n, NULL if t == NULL else t + j * n, NULL if y == NULL else y + j, w, work, &losses[j],
-            slope, n, scale if pull == NULL else scale * pull[j], o)
-        if slope != NULL and pull != NULL and pull[j] == 0:
-            fill(slope, n, <real>0)
-        if slope == work:
-            put_far(slope, dz + j * n, n)
+    while i < count:
+        some = min(group, count - i)
+        for j in range(some):
+            e[j] = work + j * padded(n) if dz == NULL or dz == z or o.far else dz + at[i + j] * n
+            done[j] = False
+        if t != NULL:
+            share_group(
+                z, t, <int64_t*>NULL, w, pull, e, G, G + padded(n), losses, at + i, some, n, scale, o, sloped)
+        elif near:
+            near_group(z, y, w, pull, e, G, losses, at + i, some, n, scale, o, sloped, done)
+        for j in range(some if t == NULL else 0):
+            if not done[j]:
+                by_maximum(z, y, w, pull, e + j, G, losses, at + i + j, n, scale, o, sloped)
+        for j in range(some if sloped else 0):
+            if pull != NULL and pull[at[i + j]] == 0:   # whatever the row holds
+                fill(e[j], n, <real>0)
+            put_back(e[j], dz + at[i + j] * n, n, o.far)
+        i += some
     finish_rows(losses, loss, rows)
 
+
+# ---- any rows ------------------------------------------------------------------------------------------------------
 
 cdef void tile(
     const real* z, const real* t, const int64_t* y, const real* w, const Layout* f, const double* weight, double* loss,
@@ -2129,10 +2188,6 @@ cdef Options options(const real* w, Py_ssize_t classes, double s, double gamma, 
 
 # ---- on several threads: see _team.h ----
 
-cdef enum:
-    FAR = 1 << 24       # bytes of a gradient that is not in a cache when it is read, beside as many logits
-    SHORT = 1 << 14     # bytes of a row that stays in the cache until it has been written
-
 cdef struct Work:   # what is void is float or double
     const void* z
     const void* t
@@ -2164,8 +2219,9 @@ cdef void do_rows(Work* work, const real* z, Py_ssize_t part) noexcept nogil:
     work.sums[part] = batch(
         z + at, NULL if work.t == NULL else <const real*>work.t + at, NULL if work.y == NULL else work.y + start,
         <const real*>work.w, NULL if work.weight == NULL else work.weight + start,
-        NULL if work.upstream == NULL else work.upstream + start, <real*>(<char*>room + LINE - <size_t>room % LINE), NULL if work.loss == NULL else <real*>work.loss + start,
-        NULL if work.dz == NULL else <real*>work.dz + at, min(work.piece, work.rows - start), classes, work.scale, &o)
+        NULL if work.upstream == NULL else work.upstream + start, <real*>(<char*>room + LINE - <size_t>room % LINE),
+        NULL if work.loss == NULL else <real*>work.loss + start, NULL if work.dz == NULL else <real*>work.dz + at,
+        min(work.piece, work.rows - start), classes, work.scale, &o)
     free(room)
 
 

@@ -725,10 +725,14 @@ def test_cross_entropy_of_many_classes_keeps_its_digits(classes, target, dtype):
 
 
 def weighted_and_smoothed(x, label, weight, smoothing, gamma):
+    """What `of_shares` gives for a label."""
+    share, w = mp.mpf(smoothing) / len(x), [mp.mpf(v) for v in weight.tolist()]
+    return of_shares(x, [v * (share + (1 - mp.mpf(smoothing) if k == label else 0)) for k, v in enumerate(w)], gamma)
+
+
+def of_shares(x, T, gamma):
     """The loss of a row, its gradient, and how large the terms are of which that is the difference."""
-    row, share = ExactRow(x), mp.mpf(smoothing) / len(x)
-    w = [mp.mpf(v) for v in weight.tolist()]
-    T = [v * (share + (1 - mp.mpf(smoothing) if k == label else 0)) for k, v in enumerate(w)]
+    row = ExactRow(x)
     p, c = row.softmax, [-v for v in row.log_softmax]
     u = [mp.fsum(p[:k] + p[k + 1 :]) if v > 0.5 else 1 - v for k, v in enumerate(p)]
     G = [T_k * u_k**gamma * (1 + gamma * p_k * c_k / u_k) for T_k, u_k, p_k, c_k in zip(T, u, p, c, strict=True)]
@@ -785,17 +789,46 @@ def test_smoothed_and_focused_rows_keep_their_digits_whatever_is_likely(classes,
     x[10, y[10]] = -60  # or unlikely
     x[11] = 0
     x = x.astype(dtype)
-    for smoothing in (1e-6, 0.1, 1.0):
-        options = {"label_smoothing": smoothing, "gamma": gamma, "reduction": "none"}
+    uneven = np.where(np.arange(classes) % 5, rng.random(classes), 0).astype(dtype)
+    for smoothing, weight in ((1e-6, None), (0.1, None), (1.0, None), (0.1, uneven), (0.7, uneven)):
+        options = {"label_smoothing": smoothing, "gamma": gamma, "weight": weight, "reduction": "none"}
         losses, grad = F.cross_entropy(x, y, return_grad=True, **options)
         np.testing.assert_array_equal(F.cross_entropy(x, y, **options), losses)
+        w = np.ones(classes) if weight is None else weight
         for row, label, loss, slopes in zip(x, y.tolist(), losses.tolist(), grad.tolist(), strict=True):
-            exact, exact_grad, terms = weighted_and_smoothed(row, label, np.ones(classes), smoothing, gamma)
+            exact, exact_grad, terms = weighted_and_smoothed(row, label, w, smoothing, gamma)
             bound, least = 4 * EPS[dtype] * max(gamma, 1), mp.ldexp(1, LOWEST[dtype])
             assert abs(loss - exact) <= bound * exact + least
             for got, want, size in zip(slopes, exact_grad, terms, strict=True):
                 # below 1, (1 - p)^(gamma - 1) makes more of what 1 - p has lost
                 assert abs(got - want) <= (2 if gamma < 1 else 1) * bound * size + least
+
+
+@by_dtype
+@pytest.mark.parametrize("gamma", [0, 0.5, 1, 1.7, 2, 3])
+@pytest.mark.parametrize("classes", [70, 150])
+def test_probabilities_of_many_classes_keep_their_digits_whatever_is_likely(classes, gamma, dtype, rng):
+    # Maxima of more than 1/8 are done in double, all else by polynomials up to 1/8 or 1/2, or with care.
+    x = rng.normal(size=(9, classes))
+    top = np.log(np.exp(x).sum(1))
+    x[:5, 3] = top[:5] + np.array([-2.2, -1.9, 0.1, 4, 40])
+    x[5, [2, 60]] = top[5]  # two maxima
+    x[6, 60:64] = top[6] + np.array([0, -0.2, -0.4, -1])  # some large ones
+    t = F.softmax(rng.normal(0, 2, x.shape))
+    t[7, 9] = t[8, 9] = t[8, 10] = 0
+    x[7, 9] = -INF  # impossible, and not asked for
+    t[2] = np.eye(classes)[3]
+    x, t = x.astype(dtype), t.astype(dtype)
+    losses, grad = F.cross_entropy(x, t, gamma=gamma, reduction="none", return_grad=True)
+    np.testing.assert_array_equal(F.cross_entropy(x, t, gamma=gamma, reduction="none"), losses)
+    for row, shares, loss, slopes in zip(x, t, losses.tolist(), grad.tolist(), strict=True):
+        kept = np.isfinite(row)
+        exact, exact_grad, terms = of_shares(row[kept], [mp.mpf(v) for v in shares[kept].tolist()], gamma)
+        bound, least = 4 * EPS[dtype] * max(gamma, 1), mp.ldexp(1, LOWEST[dtype])
+        assert abs(loss - exact) <= bound * exact + least
+        assert np.all(np.array(slopes)[~kept] == 0)
+        for got, want, size in zip(np.array(slopes)[kept].tolist(), exact_grad, terms, strict=True):
+            assert abs(got - want) <= (2 if gamma < 1 else 1) * bound * size + least
 
 
 @by_dtype

@@ -358,6 +358,19 @@ def test_weights_of_every_layout_are_taken_and_left_alone(loss, rng):
         np.testing.assert_array_equal(weight, before)
 
 
+@pytest.mark.parametrize("rows", [3, 300])
+@pytest.mark.parametrize("classes", [64, 65, 3000])
+def test_class_weights_are_weights_of_the_rows_that_have_these_labels(classes, rows, rng):
+    x, y, w = rng.normal(size=(rows, classes)), rng.integers(0, classes, rows), rng.uniform(0.5, 2, classes)
+    y[1::3] = -100
+    of_rows = rng.uniform(0.5, 2, rows)
+    counted = np.where(y == -100, 0, of_rows * w[np.maximum(y, 0)])
+    value, grad = F.cross_entropy(x, y, weight=w, sample_weight=of_rows, return_grad=True)
+    expected, expected_grad = F.cross_entropy(x, np.maximum(y, 0), sample_weight=counted, return_grad=True)
+    assert value == pytest.approx(expected, rel=1e-14)
+    np.testing.assert_allclose(grad, expected_grad, rtol=1e-13, atol=1e-300)
+
+
 @pytest.mark.parametrize("reduction", ["mean", "sum", "batchmean"])
 @by_loss
 def test_weights_of_0_cost_nothing(loss, reduction, rng):
