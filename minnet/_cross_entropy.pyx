@@ -1082,15 +1082,16 @@ cdef inline inlined square_term(
 
 
 cdef inline inlined focus_maxima(
-    const double* others, const double* log_sums, double gamma, double* F, double* H, Py_ssize_t rows,
+    const double* u, const double* others, const double* log_sums, double gamma, double* F, double* H, Py_ssize_t rows,
 ) noexcept nogil:
     """loss = F and gradient G = H of classes at the maxima of rows, for T = 1."""
-    cdef double e[ROWS]
-    cdef double total[ROWS]
+    cdef double power[ROWS]
+    cdef double room[ROWS]
     cdef Py_ssize_t j
+    _math.powers(u, power, room, rows, gamma)
     for j in range(rows):
-        e[j], total[j], F[j] = 1.0, 1.0 + others[j], log_sums[j]
-    focus_rows(e, others, total, gamma, F, H, rows)
+        F[j] = log_sums[j]
+        focus(1.0, others[j], power[j], gamma, &F[j], &H[j])
 
 
 cdef inline inlined share_block(
@@ -1269,6 +1270,7 @@ cdef clones share_tile(
     cdef double sums_low[ROWS]
     cdef double mass[ROWS]
     cdef double scales[ROWS]
+    cdef double u[ROWS]
     cdef double tops[ROWS]
     cdef double pulls[ROWS]
     cdef double inverted, gamma = o.gamma
@@ -1285,12 +1287,14 @@ cdef clones share_tile(
         inverted = 1.0 / (1.0 + others[j])
         low[j] = _math.log1p(others[j])
         L[j], rest[j], S[j], inverse[j], factor[j] = low[j], others[j], 1.0 + others[j], inverted, scales[j] * inverted
-        U[j] = others[j] * inverted
+        u[j] = others[j] * inverted
+        U[j] = u[j]
         sums[j] = sums_low[j] = 0
     if gamma > 0:
-        focus_maxima(others, low, gamma, tops, pulls, ROWS if gamma != 2 else 0)
-        for j in range(ROWS if gamma != 2 else 0):
-            F[j], H[j] = tops[j], pulls[j]
+        if gamma != 2:
+            focus_maxima(u, others, low, gamma, tops, pulls, ROWS)
+            for j in range(ROWS):
+                F[j], H[j] = tops[j], pulls[j]
         for k in range(TERMS):
             c[k] = o.fit[k]
         for k in range(n):
@@ -1934,6 +1938,7 @@ cdef clones share_group(
     cdef real m[GROUP]
     cdef double others[GROUP]
     cdef double log_sum[GROUP]
+    cdef double u[GROUP]
     cdef double F[GROUP]
     cdef double H[GROUP]
     cdef Near near
@@ -1945,9 +1950,9 @@ cdef clones share_group(
         fetch(t + at[j] * n, n * sizeof(real) // LINE + 1 if t != NULL and n * sizeof(real) <= SHORT else 0)
         top_exponentials(z + at[j] * n, z + at[j + rows] * n, &m[j], &unit, &others[j], e[j], n, True)
     for j in range(GROUP):
-        log_sum[j] = _math.log1p(others[j])
+        log_sum[j], u[j] = _math.log1p(others[j]), others[j] / (1.0 + others[j])
     if o.gamma > 0:
-        focus_maxima(others, log_sum, o.gamma, F, H, GROUP)
+        focus_maxima(u, others, log_sum, o.gamma, F, H, GROUP)
     near.T_y, near.gamma, near.whole = 0, o.gamma, o.whole
     for j in range(rows):
         i, row, T = at[j], z + at[j] * n, shares
