@@ -15,7 +15,7 @@ import numpy as np
 import minnet
 from minnet import functional as F
 
-SHAPES = [(128, 10), (8192, 10), (1000, 100), (8192, 1000)]
+SHAPES = [(128, 10), (8192, 10), (1000, 100), (8192, 1000), (64, 20_000)]
 QUESTIONS = [(4096,), (512, 8), (2**20,)]
 DTYPES = [np.float32, np.float64]
 
