@@ -229,14 +229,14 @@ cdef inline inlined settle_tile(Rows* r, Py_ssize_t n, const Options* o, bint ne
         focus_tile(r, o.gamma)
 
 
-cdef inline real far(real z, real m, real w, bint careful) noexcept nogil:
-    """w (m - z): 0 at the maximum, even an infinite one, and where w is 0, if `careful`."""
+cdef inline real far(real z, real m, real w) noexcept nogil:
+    """w (m - z): 0 at the maximum, even an infinite one, and where w is 0."""
     cdef real d = w * (m - z)
-    return <real>0 if careful and (z == m or w == 0) else d
+    return <real>0 if z == m or w == 0 else d
 
 
 cdef inline inlined far_block(
-    const real* z, const real* w, real m, double* high, double* low, Py_ssize_t n, bint careful,
+    const real* z, const real* w, real m, double* high, double* low, Py_ssize_t n,
 ) noexcept nogil:
     cdef real d[LANES]
     cdef Py_ssize_t j
@@ -244,15 +244,15 @@ cdef inline inlined far_block(
         d[j] = 0
     if w == NULL:
         for j in range(n):
-            d[j] = far(z[j], m, <real>1, careful)
+            d[j] = far(z[j], m, <real>1)
     else:
         for j in range(n):
-            d[j] = far(z[j], m, w[j], careful)
+            d[j] = far(z[j], m, w[j])
     tally(d, high, low, PART)
 
 
-cdef inline inlined far_sum(const real* z, const real* w, real m, double* total, Py_ssize_t n, bint careful) noexcept nogil:
-    """sum_k w_k (m - z_k), without care NaN where w_k is 0 beside an infinite z_k, or both of a difference are infinite."""
+cdef inline inlined far_sum(const real* z, const real* w, real m, double* total, Py_ssize_t n) noexcept nogil:
+    """sum_k w_k (m - z_k)."""
     cdef double high[PART]
     cdef double low[PART]
     cdef Py_ssize_t block, j
@@ -260,10 +260,10 @@ cdef inline inlined far_sum(const real* z, const real* w, real m, double* total,
         high[j] = low[j] = 0
     for block in range(n // LANES):
         j = block * LANES
-        far_block(z + j, w if w == NULL else w + j, m, high, low, LANES, careful)
+        far_block(z + j, w if w == NULL else w + j, m, high, low, LANES)
     j = n - n % LANES
     if j < n:
-        far_block(z + j, w if w == NULL else w + j, m, high, low, n - j, careful)
+        far_block(z + j, w if w == NULL else w + j, m, high, low, n - j)
     fold_parts(high, low, total)
 
 
@@ -335,7 +335,7 @@ cdef narrow_clones label_row(
     const real* z, const real* next, Py_ssize_t y, const real* w, real* e, Loss* loss, Py_ssize_t n, double scale,
     const Options* o, bint sloped,
 ) noexcept nogil:
-    """The same by the maximum, for any row."""
+    """Any row, by its maximum. The gradient, if it is asked for, takes the place of e."""
     cdef real m, base, shift, lowest, e_y, top, peak, first, second, rest
     cdef double unit, others, wrong, total, distances, log_sum, e_label, mass = 1.0, slope
     cdef Py_ssize_t k
@@ -351,7 +351,7 @@ cdef narrow_clones label_row(
         focus_rows(&e_label, &wrong, &total, o.gamma, &loss.part, &mass, 1)
         slope *= mass
     elif o.s > 0:
-        far_sum(z, w, m, &distances, n, True)
+        far_sum(z, w, m, &distances, n)
         smooth(
             1.0 if w == NULL else w[y], distances, e_y, wrong, log_sum, o.s, o.s / n, o.mass, &loss.part, &mass, &slope,
             False)
