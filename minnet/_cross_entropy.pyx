@@ -1094,28 +1094,11 @@ cdef inline inlined focus_maxima(
         focus(1.0, others[j], power[j], gamma, &F[j], &H[j])
 
 
-cdef inline inlined share_block(
-    const real* z, const real* T, real m, double* high, double* low, Py_ssize_t n,
-) noexcept nogil:
-    """T (m - z) and T of up to LANES entries, added lane by lane."""
-    cdef double wide[LANES]
-    cdef real slope[LANES]
-    cdef Py_ssize_t j
-    for j in range(n, LANES):
-        wide[j] = 0
-        slope[j] = 0
-    for j in range(n):
-        term(z[j], T[j], m, &wide[j])
-        slope[j] = T[j]
-    tally(wide, high, low, PART)
-    tally(slope, high + PART, low + PART, PART)
-
-
 cdef inline inlined focal_block(
     const real* z, const real* e, const real* T, real* G, real m, real L, real inverse, real U, real F, real H,
     const real* c, const Options* o, double* high, double* low, Py_ssize_t n,
 ) noexcept nogil:
-    """The same with a focus: costs and G, which is kept."""
+    """Costs and G of up to LANES entries, added lane by lane."""
     cdef real loss[LANES]
     cdef real slope[LANES]
     cdef real u[LANES]
@@ -1137,23 +1120,6 @@ cdef inline inlined focal_block(
         G[j] = slope[j]
     tally(loss, high, low, PART)
     tally(slope, high + PART, low + PART, PART)
-
-
-cdef inline inlined share_sums(const real* z, const real* T, real m, double* loss, double* mass, Py_ssize_t n) noexcept nogil:
-    """The sums of T (m - z) and of T over a row."""
-    cdef double high[2 * PART]
-    cdef double low[2 * PART]
-    cdef Py_ssize_t block, j
-    for j in range(2 * PART):
-        high[j] = low[j] = 0
-    for block in range(n // LANES):
-        j = block * LANES
-        share_block(z + j, T + j, m, high, low, LANES)
-    j = n - n % LANES
-    if j < n:
-        share_block(z + j, T + j, m, high, low, n - j)
-    fold_parts(high, low, loss)
-    fold_parts(high + PART, low + PART, mass)
 
 
 cdef void focal_sums(
@@ -1765,55 +1731,90 @@ cdef clones top_costs(
     costs_of(z, e, T, G, r, o, costs, slopes, n, True)
 
 
-cdef inline inlined distance_pair(const real* z, const real* T, real z_y, real* sums) noexcept nogil:
-    cdef Py_ssize_t size = strip(z_y), j
-    for j in range(strip(z_y)):
-        if T == NULL:
-            sums[j] = (z_y - z[j]) + (z_y - z[j + size])
-        else:
-            sums[j] = T[j] * (z_y - z[j]) + T[j + size] * (z_y - z[j + size])
+cdef inline inlined distance_pair(
+    const real* z, const real* T, real m, real* sums, real* masses, bint careful,
+) noexcept nogil:
+    """T (m - z) of two strips, added to each other, 0 where T is if `careful`; and T."""
+    cdef real first, second
+    cdef Py_ssize_t size = strip(m), j
+    for j in range(strip(m)):
+        first, second = m - z[j], m - z[j + size]
+        if T != NULL:
+            first, second = T[j] * first, T[j + size] * second
+            masses[j] = T[j] + T[j + size]
+        if careful:
+            first, second = <real>0 if T[j] == 0 else first, <real>0 if T[j + size] == 0 else second
+        sums[j] = first + second
 
 
 cdef inline inlined distance_block(
-    const real* z, const real* T, real z_y, double* high, real* low,
+    const real* z, const real* T, real m, double* high, real* low, double* high_masses, real* low_masses, bint careful,
 ) noexcept nogil:
-    """high + low += T (z_y - z) for four strips, as `exp_block` adds them."""
+    """high + low += T (m - z), and the same for T if `careful`, for four strips, as `exp_block` adds them."""
     cdef real first[STRIP]
     cdef real second[STRIP]
-    cdef Py_ssize_t size = 2 * strip(z_y), j
-    distance_pair(z, T, z_y, first)
-    distance_pair(z + size, T if T == NULL else T + size, z_y, second)
-    for j in range(strip(z_y)):
+    cdef real mass[STRIP]
+    cdef real masses[STRIP]
+    cdef Py_ssize_t size = 2 * strip(m), j
+    distance_pair(z, T, m, first, mass, careful)
+    distance_pair(z + size, T if T == NULL else T + size, m, second, masses, careful)
+    for j in range(strip(m)):
         first[j] += second[j]
     add_strip(first, high, low)
+    for j in range(strip(m) if careful else 0):
+        mass[j] += masses[j]
+    if careful:
+        add_strip(mass, high_masses, low_masses)
 
 
-cdef inline inlined near_distances(
-    const real* z, const real* T, real z_y, double* total, Py_ssize_t n,
+cdef inline inlined distances_of(
+    const real* z, const real* T, real m, double* total, double* mass, Py_ssize_t n,
 ) noexcept nogil:
-    """sum_k T_k (z_y - z_k), T padded with zeros, or 1 where it is NULL."""
+    """The sums of T_k (m - z_k), where T counts as 1 if it is NULL; and of T_k, unless mass is NULL: then T is padded with zeros,
+    and 0 beside z_k = -inf makes NaN."""
     cdef double high[STRIP]
+    cdef double high_masses[STRIP]
     cdef real low[STRIP]
+    cdef real low_masses[STRIP]
     cdef real z_rest[LANES]
-    cdef const real* source
-    cdef double rest
-    cdef Py_ssize_t block = 4 * strip(z_y), i = 0, j
+    cdef real T_rest[LANES]
+    cdef const real* z_block
+    cdef const real* T_block
+    cdef double rest, mass_rest
+    cdef Py_ssize_t block = 4 * strip(m), i = 0, j
     for j in range(STRIP):
-        high[j] = 0
-        low[j] = 0
+        high[j] = high_masses[j] = 0
+        low[j] = low_masses[j] = 0
     for j in range(block):
-        z_rest[j] = z_y
-    memcpy(z_rest, z + n - n % block, n % block * sizeof(real))   # before it is read in other pieces
+        z_rest[j], T_rest[j] = m, 0
+    memcpy(z_rest, z + n - n % block, n % block * sizeof(real))   # before they are read in other pieces
+    if mass != NULL:
+        memcpy(T_rest, T + n - n % block, n % block * sizeof(real))
     while True:   # a loop that is known to run
-        source = z + i
+        z_block, T_block = z + i, T if T == NULL else T + i
         if i > n - block:
-            source = z_rest
-        distance_block(source, T if T == NULL else T + i, z_y, high, low)
+            z_block, T_block = z_rest, T_block if mass == NULL else T_rest
+        distance_block(z_block, T_block, m, high, low, high_masses, low_masses, mass != NULL)
         i += block
         if i >= n:
             break
     sum_strip(high, low, total, &rest)
     total[0] += rest
+    if mass != NULL:
+        sum_strip(high_masses, low_masses, mass, &mass_rest)
+        mass[0] += mass_rest
+
+
+cdef void certain_sums(const real* z, const real* T, double* total, double* mass, Py_ssize_t n) noexcept nogil:
+    """The same where the maximum is +inf: shares of all that is less cost inf."""
+    cdef double rest = 0
+    cdef Py_ssize_t k
+    total[0] = mass[0] = 0
+    for k in range(n):
+        add(mass, &rest, T[k])
+        if T[k] != 0 and z[k] < INFINITY:
+            total[0] = INFINITY
+    mass[0] += rest
 
 
 cdef inline inlined focus_group(Group* r, double gamma) noexcept nogil:
@@ -1845,10 +1846,10 @@ cdef inline inlined smooth_group(
             near.inverse = r.unit[j] * _math.unshift(<real>0) / r.total[j]
             near_costs(row, e[j], T, G + j * padded(n), &near, o, &r.costs[j], &r.slopes[j], n)
         elif w == NULL:
-            near_distances(row, <const real*>NULL, row[k], &r.costs[j], n)
+            distances_of(row, <const real*>NULL, row[k], &r.costs[j], NULL, n)
             r.costs[j] *= o.s / n
         else:
-            near_distances(row, T, row[k], &r.costs[j], n)
+            distances_of(row, T, row[k], &r.costs[j], NULL, n)
 
 
 cdef inline inlined near_slopes(real* e, const real* G, double factor, real pull, real rest, Py_ssize_t n) noexcept nogil:
@@ -1965,7 +1966,10 @@ cdef clones share_group(
             T = t + i * n
         losses[i] = known(0)
         if o.gamma == 0:
-            share_sums(row, T, m[j], &losses[i].part, &mass, n)
+            if m[j] < INFINITY:
+                distances_of(row, T, m[j], &losses[i].part, &mass, n)
+            else:
+                certain_sums(row, T, &losses[i].part, &mass, n)
             losses[i].part += log_sum[j] * mass
         else:
             near.z_y, near.log_sum, near.inverse, near.F, near.H = m[j], log_sum[j], 1.0 / (1.0 + others[j]), F[j], H[j]

@@ -314,6 +314,21 @@ def test_focal_shares_keep_their_digits_for_every_gamma(gamma, classes, dtype):
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("classes", [5, 70])
+@pytest.mark.parametrize("gamma", [0.0, 1.7, 2.0])
+def test_certain_rows_pay_for_shares_elsewhere_alone(gamma, classes, dtype):
+    z, t = np.zeros((4, classes), dtype), np.zeros((4, classes), dtype)
+    z[:, 0] = z[3, 1] = np.inf
+    t[0, 0], t[1], t[2, 0], t[3, :2] = 1, 1 / classes, 0.25, 0.5
+    z[2, 2] = np.nan
+    losses, grad = ce(z, t, gamma=gamma, reduction="none")
+    np.testing.assert_allclose(losses, [0, np.inf, np.nan, 0.5**gamma * np.log(2)], rtol=4 * np.finfo(dtype).eps)
+    np.testing.assert_array_equal(grad[0], 0)
+    np.testing.assert_allclose(grad[1], np.eye(classes)[0] - t[1], atol=1e-6)
+    np.testing.assert_allclose(grad[3], 0, atol=1e-6)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("classes", [3, 70])
 def test_smoothing_takes_infinite_logits(classes, dtype):
     # a certain label still owes what it should share; one of weight 0 that is impossible owes nothing for itself

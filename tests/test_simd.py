@@ -30,7 +30,7 @@ V4 = V3 | {"avx512f", "avx512bw", "avx512cd", "avx512dq", "avx512vl"}
 ARITHMETIC = r"\tv?(?:add|sub|mul|div|max|min|cmp\w*|and|sqrt|fn?m(?:add|sub)\d+)p[sd]\s.*%"
 MEMORY = {"memset", "memcpy", "memmove"}
 # clones, and what is rare
-CALLED = re.compile(r"\*ABS\*.*|.*_cross_entropy_((near|top)_(exponentials|costs)|focal_sums|mend)(\.\w+)*")
+CALLED = re.compile(r"\*ABS\*.*|.*_cross_entropy_((near|top)_(exponentials|costs)|(focal|certain)_sums|mend)(\.\w+)*")
 WIDE = re.compile(r"minnet_(turn_in|turn_out|scale_tile|less_tile|look_up)_(f32|f64|wide)(\.\w+)*")
 
 
