@@ -18,6 +18,7 @@ cdef struct Options:
     double narrow[TERMS]   # the same for p <= 1/8, x = 16 p - 1
     Py_ssize_t whole   # whole part of gamma - 1
     double mass    # sum of the weights of the classes
+    double heaviest  # the largest of them
     const void* shares   # of a label elsewhere, w s / C, for many classes, `padded` with zeros
     Bounds of_rows   # their weights, but for 0; 1 where there are none
     int64_t ignored  # label of rows that count nowhere

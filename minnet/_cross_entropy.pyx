@@ -1500,7 +1500,8 @@ cdef clones finish_rows(const Loss* losses, double* values, Py_ssize_t rows) noe
 #     loss = (1 - s) w_y u^gamma c + sum_k T_k u_k^gamma c_k,     c_k = (z_y - z_k) + log(S)
 #     d loss / d z_k = p_k (G_y + sum(G)) - G_k,                  d loss / d z_y = (sum(G) - G_y (S - 1)) / S
 # where G_y is ((1 - s) w_y + T_y) times the pull of the label. Digits that u_k and c_k lose where p_k is near 1, and c_k where
-# distances cancel, are those of eps T_k and eps T_k c: no more than `is_cancelled` allows for, as c >= -log(1 - p_k) there.
+# distances cancel, are those of eps T_k and eps T_k c: no more than `is_cancelled` allows for, as c >= -log(1 - p_k) there, in the
+# loss, and in slopes, where gamma p_k T_k log(S) is what may have lost its digits, and p_k adds up to 1.
 # Some rows go through each step before the next one, as a logarithm, a quotient or a sum that is waited for takes as long as 16
 # classes. Powers come from a polynomial for p <= 1/8, of half as many terms as those for p <= 1/2. Beyond are few classes in a
 # row of labels, which are found by the largest exponential, and done again; in one of shares the maximum is known.
@@ -1516,7 +1517,7 @@ cdef struct Near:   # what a row is taken by
     double z_y       # or the maximum
     double log_sum
     double inverse   # 1 / S, and what exponentials are multiplied by
-    double T_y       # of a label, whose e is 0
+    Py_ssize_t label  # is left out; -1: none
     double F, H      # loss and G of a maximum, for T = 1
     double gamma
     Py_ssize_t whole
@@ -1635,6 +1636,7 @@ cdef inline inlined near_sums(
     cdef const real* z_block
     cdef const real* e_block
     cdef const real* T_block
+    cdef real T_others[LANES]
     cdef double costs_rest, slopes_rest
     cdef Py_ssize_t block = 4 * strip(low[0]), i = 0, j
     for j in range(STRIP):
@@ -1650,14 +1652,19 @@ cdef inline inlined near_sums(
         z_block, e_block, T_block = z + i, e + i, T + i
         if i > n - block:
             z_block, e_block, T_block = z_rest, e_rest, T_rest
+        if i <= r.label < i + block:   # to subtract its share from the sums would leave their roundings to those of others
+            for j in range(block):
+                T_others[j] = T_block[j]
+            T_others[r.label - i] = 0
+            T_block = T_others
         near_block(z_block, e_block, T_block, G + i, fit, r, high, low, high_slopes, low_slopes, tops, large)
         i += block
         if i >= n:
             break
     sum_strip(high, low, costs, &costs_rest)
     sum_strip(high_slopes, low_slopes, slopes, &slopes_rest)
-    costs[0] = (costs[0] - r.T_y * <real>r.log_sum) + costs_rest   # of p = 0 and c = log(S)
-    slopes[0] = (slopes[0] - r.T_y) + slopes_rest
+    costs[0] += costs_rest
+    slopes[0] += slopes_rest
     if fit != NULL and not large:
         row_max(tops, top, STRIP)
 
@@ -1799,7 +1806,7 @@ cdef inline inlined distances_of(
         if i >= n:
             break
     sum_strip(high, low, total, &rest)
-    total[0] += rest
+    total[0] += rest if total[0] < INFINITY else 0.0   # which is NaN beside inf
     if mass != NULL:
         sum_strip(high_masses, low_masses, mass, &mass_rest)
         mass[0] += mass_rest
@@ -1842,7 +1849,7 @@ cdef inline inlined smooth_group(
         r.share[j] = r.label[j] + T[k]
         r.slopes[j] = o.s / n * o.mass - T[k]
         if o.gamma > 0:
-            near.z_y, near.T_y, near.log_sum = row[k], T[k], r.log_sum[j]
+            near.z_y, near.label, near.log_sum = row[k], k, r.log_sum[j]
             near.inverse = r.unit[j] * _math.unshift(<real>0) / r.total[j]
             near_costs(row, e[j], T, G + j * padded(n), &near, o, &r.costs[j], &r.slopes[j], n)
         elif w == NULL:
@@ -1880,7 +1887,7 @@ cdef clones near_group(
     cdef bint even = w == NULL and o.gamma == 0, cancelled
     cdef Py_ssize_t i, j, k
     for j in range(GROUP):
-        r.unit[j], r.others[j], r.e_y[j], r.pull[j], r.costs[j], r.slopes[j] = 1, 0, 1, 1, 0, 0
+        r.unit[j], r.others[j], r.e_y[j], r.pull[j], r.costs[j], r.slopes[j], r.log_sum[j] = 1, 0, 1, 1, 0, 0, 0
         r.label[j] = r.share[j] = 1   # weights of classes are those of rows, unless these are smoothed
     for j in range(rows):
         near_exponentials(z + at[j] * n, z + at[j + rows] * n, y[at[j]], &r.unit[j], &r.others[j], e[j], n)
@@ -1904,7 +1911,7 @@ cdef clones near_group(
                 cancelled = is_cancelled(r.costs[j] + mass * log_sum, light * log_sum)
         done[j] = not (
             cancelled or is_far(z[i * n + k], r.others[j], pull, min(mass, 1.0) * inverse)
-            or mass != mass)   # p c of an impossible class
+            or is_cancelled(mass, o.gamma * o.heaviest * o.s / n * r.log_sum[j]))   # NaN: p c of an impossible class
         if sloped and done[j]:
             less = NULL
             if o.s > 0 and not even:
@@ -1954,7 +1961,7 @@ cdef clones share_group(
         log_sum[j], u[j] = _math.log1p(others[j]), others[j] / (1.0 + others[j])
     if o.gamma > 0:
         focus_maxima(u, others, log_sum, o.gamma, F, H, GROUP)
-    near.T_y, near.gamma, near.whole = 0, o.gamma, o.whole
+    near.label, near.gamma, near.whole = -1, o.gamma, o.whole
     for j in range(rows):
         i, row, T = at[j], z + at[j] * n, shares
         if y != NULL:
@@ -2160,12 +2167,15 @@ cdef double batch(
     return add_lanes(high, low)
 
 
-cdef double sum_of(const real* w, Py_ssize_t classes) noexcept nogil:
-    """The sum of the weights of classes."""
+cdef void weigh_classes(const real* w, Py_ssize_t classes, Options* o) noexcept nogil:
+    """The sum of the weights of classes, and the largest."""
     cdef lined high[ROWS]
     cdef lined low[ROWS]
     cdef lined wide[MANY_ROWS]
+    cdef Limits limits
+    cdef Bounds bounds
     cdef Py_ssize_t i = 0, j, some
+    no_limits(&limits)
     for j in range(ROWS):
         high[j] = low[j] = 0
     while i < classes:
@@ -2175,15 +2185,17 @@ cdef double sum_of(const real* w, Py_ssize_t classes) noexcept nogil:
         for j in range(some, (some + ROWS - 1) // ROWS * ROWS):
             wide[j] = 0
         add_products(wide, NULL, high, low, some)
+        widen(&limits, wide, some)
         i += some
-    return add_lanes(high, low)
+    bounds_of(&limits, &bounds)
+    o.mass, o.heaviest = add_lanes(high, low), bounds.most
 
 
 cdef Options options(const real* w, Py_ssize_t classes, double s, double gamma, bint shared) noexcept nogil:
     cdef Options o
     cdef const Basis* basis
     cdef const Basis* narrow = &NARROW_OF_FLOATS if real is float else &NARROW_OF_DOUBLES
-    o.s, o.gamma, o.mass, o.ignored, o.masked, o.far, o.shares = s, gamma, classes, 0, False, False, NULL
+    o.s, o.gamma, o.mass, o.heaviest, o.ignored, o.masked, o.far, o.shares = s, gamma, classes, 1, 0, False, False, NULL
     o.of_rows.least = o.of_rows.most = 1
     if gamma > 0 and shared:
         o.whole = <Py_ssize_t>min(max(gamma - 1, 0), WHOLE)
@@ -2191,7 +2203,7 @@ cdef Options options(const real* w, Py_ssize_t classes, double s, double gamma, 
         fit(gamma - 1 - o.whole if gamma < WHOLE else 0.0, basis, o.fit)
         fit(gamma - 1 - o.whole if gamma < WHOLE else 0.0, narrow, o.narrow)
     if w != NULL and s > 0:
-        o.mass = sum_of(w, classes)
+        weigh_classes(w, classes, &o)
     return o
 
 

@@ -805,6 +805,27 @@ def test_smoothed_and_focused_rows_keep_their_digits_whatever_is_likely(classes,
 
 
 @by_dtype
+@pytest.mark.parametrize("gamma", [1, 1.7, 2, 3])
+@pytest.mark.parametrize("far", [12, 25, 140])
+def test_slopes_keep_their_digits_where_a_label_of_weight_0_is_far_below(far, gamma, dtype, rng):
+    # -log(p) of what is likely is a small difference of large numbers there, and all of the slope of some classes.
+    x = rng.normal(-far, 1, (40, 70))
+    x[:, 3:5] = rng.normal(0, 0.3, (40, 2))
+    x[:, 9] = -2 * far
+    x = x.astype(dtype)
+    weight = np.full(70, 1e-6, dtype)
+    weight[[0, 3, 4, 9]] = 0, 1, 1, 1
+    options = {"label_smoothing": 0.5, "gamma": gamma, "weight": weight, "reduction": "none"}
+    losses, grad = F.cross_entropy(x, np.zeros(40, int), return_grad=True, **options)
+    for row, loss, slopes in zip(x, losses.tolist(), grad.tolist(), strict=True):
+        exact, exact_grad, terms = weighted_and_smoothed(row, 0, weight, 0.5, gamma)
+        bound = 4 * EPS[dtype] * max(gamma, 1)
+        assert abs(loss - exact) <= bound * exact
+        for got, want, size in zip(slopes, exact_grad, terms, strict=True):
+            assert abs(got - want) <= bound * size + mp.ldexp(1, LOWEST[dtype])
+
+
+@by_dtype
 @pytest.mark.parametrize("gamma", [0, 0.5, 1, 1.7, 2, 3])
 @pytest.mark.parametrize("classes", [70, 150])
 def test_probabilities_of_many_classes_keep_their_digits_whatever_is_likely(classes, gamma, dtype, rng):
